@@ -1,0 +1,56 @@
+# Each target makes the environment it needs; the first call installs about 7 GB into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PACKAGE := -c constraints.txt -e '.[pipeline,dev]'
+
+export RAY_USAGE_STATS_ENABLED := 0
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint format clean
+
+help: ## Show this list
+	@echo 'Usage: make TARGET [PYTHON=python3.12]'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+env: $(INSTALLED) ## Install everything into .venv (once; about 7 GB, 1 to 5 minutes)
+
+demo: $(INSTALLED) ## Train on sample photos; show before/after pictures and numbers (5 minutes on 2 cores)
+	@$(BIN)/python pipelines/train.py
+
+test: $(INSTALLED) ## Run the unit and the integration tests (20 minutes on 2 cores)
+	@$(BIN)/python -m pytest -m 'not gpu' tests/unit tests/integration
+
+lint: $(INSTALLED) ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Put the code into the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment and caches; runs and their records stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find lle pipelines cluster tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@command -v '$(PYTHON)' > /dev/null || \
+	  { echo "$(PYTHON) is not here: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$$('$(PYTHON)' --version) is too old: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2> /dev/null || \
+	  { echo "$(PYTHON) cannot make environments: install its venv module (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@'$(PYTHON)' -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo 'Installing into $(VENV) (about 7 GB, 1 to 5 minutes) ...'
+	@{ $(BIN)/python -m pip install --quiet -c constraints.txt uv && \
+	   $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode $(PACKAGE); } || \
+	  { echo 'uv failed; trying pip, which takes longer ...'; $(BIN)/python -m pip install $(PACKAGE); }
+	@touch $@

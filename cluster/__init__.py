@@ -1,0 +1,1 @@
+"""Where jobs run: joining clusters, reaching object storage. Knows nothing of images."""

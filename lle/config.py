@@ -1,0 +1,432 @@
+"""Every setting of a training, typed, bounded and documented where it is defined.
+
+A tree of frozen models: `TrainSettings` is the root, a dotted path such as `objective.guidance.weight` names a leaf.
+Presets, files and the command line fill the same tree (see docs/settings.md). This module imports no torch: it must
+load in a few tenths of a second.
+
+"Paper" in a description is CLIP-LIT (ICCV 2023) unless another is named; its values are the defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def setting(default: Any, about: str, *, unit: str = "", source: str = "", needs: str = "", **bounds: Any) -> Any:
+    """One documented field.
+
+    Args:
+        default: value when nobody says otherwise.
+        about: what it does, one sentence.
+        unit: unit of the value, empty for choices and counts without one.
+        source: where the default comes from.
+        needs: `path=value` of another setting without which this one has no effect, `path!=value` for the opposite;
+            the command line warns when such a setting is given in vain.
+        bounds: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, ...
+    """
+    remarks = "; ".join(remark for remark in (unit, source) if remark)
+    description = f"{about} [{remarks}]" if remarks else about
+    return Field(default, description=description, json_schema_extra={"needs": needs} if needs else None, **bounds)
+
+
+def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds
+    if low > high:
+        raise ValueError(f"({low}, {high}) runs downwards; write the smaller number first: [{high}, {low}]")
+    return bounds
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]
+LayerWeights = tuple[float, float, float, float, float]
+
+
+class Settings(BaseModel):
+    """A branch of the tree: unknown keys are errors, values cannot change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class DataSettings(Settings):
+    """Where the photos are and what is taken from them."""
+
+    dark: str = setting("", "Folder or URI prefix of low-light or backlit photos.", unit="folder or URI")
+    well_lit: str = setting("", "Folder or URI prefix of well-lit photos, unpaired.", unit="folder or URI")
+    pairs_low: str = setting("", "Held-out dark photos with ground truth, for validation only.", unit="folder or URI")
+    pairs_high: str = setting(
+        "", "Ground truth of data.pairs_low: the same file names.", unit="folder or URI", needs="data.pairs_low!="
+    )
+    samples: bool = setting(
+        False, "Use photos of installed packages, darkened by the camera model, when no folders are given."
+    )
+    image_size: int = setting(
+        512, "Side of the square pictures the enhancer trains on.", unit="px", source="paper 4.1", ge=32, le=4096
+    )
+    prompt_size: int = setting(
+        256, "Side of the square pictures the prompts learn from.", unit="px", source="paper 4.1", ge=32, le=4096
+    )
+    max_pixels: int = setting(80_000_000, "Larger pictures are refused from their header.", unit="px", ge=1024)
+    validation_images: int = setting(
+        16,
+        "Photos of each set kept out of training to choose the best enhancer by.",
+        unit="photos per set",
+        ge=1,
+        le=10_000,
+    )
+    validation_size: int = setting(512, "Longest side of a validation picture.", unit="px", ge=32, le=8192)
+    decoders: int = setting(2, "Decoding tasks at once, for each worker and stream.", unit="tasks", ge=1, le=64)
+
+
+class AugmentSettings(Settings):
+    """Random changes of geometry, the same for every picture of a kind (paper, supplement)."""
+
+    flip: float = setting(0.5, "Probability of a horizontal flip, and of a vertical one.", source="paper", ge=0, le=1)
+    transpose: float = setting(0.5, "Probability of swapping height and width.", source="paper", ge=0, le=1)
+    zoom: float = setting(0.3, "Probability of a zoom.", source="paper", ge=0, le=1)
+    zoom_range: Range = setting((0.7, 1.3), "Zoom factor, drawn uniformly.", source="paper", needs="augment.zoom!=0")
+    rotation: float = setting(0.3, "Probability of a rotation with reflected borders.", source="paper", ge=0, le=1)
+    rotation_degrees: float = setting(
+        90.0,
+        "Largest rotation to either side.",
+        unit="degrees",
+        source="paper",
+        ge=0,
+        le=180,
+        needs="augment.rotation!=0",
+    )
+
+
+class EnhancerSettings(Settings):
+    """The network that brightens."""
+
+    kind: Literal["retinex", "compact"] = setting(
+        "retinex", "retinex: the paper's network at full resolution; compact: looks at a small copy, for CPUs."
+    )
+    padding: Literal["zeros", "reflect"] = setting(
+        "zeros",
+        "Border of the outer convolutions.",
+        source="zeros in the paper's training, reflect in its test",
+        needs="enhancer.kind=retinex",
+    )
+    look: int = setting(
+        112, "Side of the copy the compact network looks at.", unit="px", ge=32, le=512, needs="enhancer.kind=compact"
+    )
+    width: int = setting(
+        32, "Channels of the compact network.", unit="channels", ge=4, le=256, needs="enhancer.kind=compact"
+    )
+
+
+class PriorSettings(Settings):
+    """The CLIP that knows what good light looks like."""
+
+    model: str = setting(
+        "bundled",
+        "open_clip model name of the guidance tower, or `bundled`.",
+        source="paper: ViT-B-32-quickgelu",
+        min_length=1,
+    )
+    pretrained: str = setting(
+        "",
+        "Weights of that model: a file, a folder, or open_clip's name for them.",
+        source="paper: openai",
+        needs="prior.model!=bundled",
+    )
+    identity_model: str = setting(
+        "", "Model of the identity features; empty: the guidance tower serves both.", source="paper: RN101-quickgelu"
+    )
+    identity_pretrained: str = setting(
+        "", "Weights of the identity model.", source="paper: openai", needs="prior.identity_model!="
+    )
+    prompt_tokens: int = setting(16, "Learnable tokens of each prompt.", unit="tokens", source="paper 3.2", ge=1, le=75)
+    over_exposed_share: float = setting(
+        0.0,
+        "Share of well-lit photos shown to the prompts over-exposed, as negatives, so that they know `too bright`.",
+        source="ours; 0 in the paper",
+        ge=0,
+        le=1,
+    )
+
+    over_exposed_stops: Range = setting(
+        (1.0, 3.0), "Over-exposure of those, drawn uniformly.", unit="stops", needs="prior.over_exposed_share!=0"
+    )
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Model and weights of the identity tower."""
+        return (self.identity_model, self.identity_pretrained) if self.identity_model else (self.model, self.pretrained)
+
+
+class Term(Settings):
+    """A term of the objective; weight 0 switches it off and it is not computed."""
+
+    weight: float = setting(0.0, "Weight in the sum.", ge=0)
+
+
+class IdentityTerm(Term):
+    """Feature distance to the input picture."""
+
+    layers: LayerWeights = setting(
+        (1.0, 1.0, 1.0, 1.0, 1.0), "Weights of the stem and the four stages.", source="paper 3.3"
+    )
+
+
+class RankTerm(Term):
+    """Order of the sets in the prompts' eyes: input, older enhanced, newer enhanced, well-lit."""
+
+    weight: float = setting(200.0, "Weight in the sum.", source="published code", ge=0)
+    first: float = setting(
+        1.0,
+        "Margin between input and well-lit while nothing is enhanced yet.",
+        unit="probability",
+        source="published code",
+        ge=0,
+        le=1,
+    )
+    far: float = setting(
+        0.9,
+        "Margin from the input to well-lit and to the oldest enhanced set.",
+        unit="probability",
+        source="paper 4.1",
+        ge=0,
+        le=1,
+    )
+    single: float = setting(
+        0.2, "Margin from the only enhanced set to well-lit.", unit="probability", source="paper 4.1", ge=0, le=1
+    )
+    near: float = setting(
+        0.1,
+        "Margin from older to newer enhanced set, and from newer to well-lit.",
+        unit="probability",
+        source="paper 4.1",
+        ge=0,
+        le=1,
+    )
+
+
+class ObjectiveSettings(Settings):
+    """What is minimised. Every term is a mean over images, so the balance holds at any batch and world size."""
+
+    guidance: Term = setting(
+        Term(weight=320.0), "P(badly lit) of the enhanced picture.", source="320 : 180 is the paper at batch 8"
+    )
+    identity: IdentityTerm = setting(
+        IdentityTerm(weight=180.0, layers=(1.0, 1.0, 1.0, 1.0, 0.5)),
+        "Distance to the input in feature space while enhancing.",
+        source="paper 3.3",
+    )
+    smoothness: Term = setting(Term(), "Total variation of the light map; the compact network needs it.", source="ours")
+    reconstruction: IdentityTerm = setting(
+        IdentityTerm(weight=25.0), "Distance to the input while learning to copy.", source="published code"
+    )
+    rank: RankTerm = setting(RankTerm(), "Order of the sets while prompts are refined.", source="paper 3.4")
+
+
+class PhaseLength(Settings):
+    """Length of a phase, and when it goes on for longer."""
+
+    steps: int = setting(1000, "Steps of the phase.", unit="steps", ge=1)
+    extend_by: int = setting(
+        0, "Steps added each time the loss is still too high; 0: fixed length.", unit="steps", ge=0
+    )
+    extend_above: float = setting(0.0, "Loss (mean of the last 20 steps) above which the phase is extended.", ge=0)
+    max_extensions: int = setting(
+        20, "Extensions before the phase ends all the same.", source="ours; endless in the published code", ge=0
+    )
+
+
+class ReconstructionLength(Settings):
+    """Length of the copying phase, and the check that the light map lives."""
+
+    steps: int = setting(1000, "Steps of the phase.", unit="steps", source="published code", ge=1)
+    check_at: int = setting(100, "Step at which the light map must live.", unit="steps", source="published code", ge=1)
+    restart_below: float = setting(
+        8.0, "PSNR to the input under which the network starts anew.", unit="dB", source="published code", ge=0
+    )
+    max_restarts: int = setting(5, "New starts before the training is given up.", ge=0, le=100)
+
+
+class ScheduleSettings(Settings):
+    """Phases: prompt initialisation, reconstruction, then rounds of enhancement and prompt refinement."""
+
+    prompt_init: PhaseLength = setting(
+        PhaseLength(steps=8000), "Prompts learn dark from well-lit.", source="published code"
+    )
+    reconstruction: ReconstructionLength = setting(ReconstructionLength(), "The enhancer learns to copy.")
+    enhancement: PhaseLength = setting(
+        PhaseLength(steps=2100, extend_by=60, extend_above=90.0),
+        "The enhancer follows the prompts.",
+        source="published code",
+    )
+    refinement: PhaseLength = setting(
+        PhaseLength(steps=1000, extend_by=100, extend_above=60.0),
+        "The prompts learn what is still wrong.",
+        source="published code",
+    )
+    rounds: int = setting(
+        20,
+        "Rounds; the last one ends after its enhancement, for nothing would use its prompts.",
+        unit="rounds",
+        source="about 70,000 steps, as in the published code",
+        ge=1,
+        le=1000,
+    )
+
+
+class OptimiserSettings(Settings):
+    """Adam, one for the enhancer and one for the prompts."""
+
+    enhancer_lr: float = setting(2e-5, "Learning rate of the enhancer.", source="paper 4.1", gt=0, le=1)
+    prompt_lr: float = setting(5e-6, "Learning rate of the prompts.", source="paper 4.1", gt=0, le=1)
+    weight_decay: float = setting(1e-3, "L2 penalty inside Adam.", source="published code", ge=0, le=1)
+    clip_norm: float = setting(0.0, "Largest gradient norm; 0: no clipping.", source="paper: none", ge=0)
+    accumulate: int = setting(1, "Micro-batches summed into one step.", unit="micro-batches", ge=1, le=1024)
+    ema_decay: float = setting(
+        0.0, "Decay of the averaged weights that are validated and saved; 0: none.", source="paper: none", ge=0, lt=1
+    )
+
+
+class BatchSettings(Settings):
+    """Pictures in one step, over all workers together: results do not change with the number of workers."""
+
+    enhancement: int = setting(
+        8,
+        "Dark pictures in a step of reconstruction or enhancement.",
+        unit="pictures",
+        source="paper 4.1",
+        ge=1,
+        le=65536,
+    )
+    prompts: int = setting(
+        16, "Pictures of each set in a step of the prompts.", unit="pictures", source="paper 4.1", ge=1, le=65536
+    )
+
+
+class LoopSettings(Settings):
+    """How the loop runs, whatever it trains."""
+
+    precision: Literal["auto", "fp32", "bf16"] = setting("auto", "auto: bf16 where CUDA supports it, else fp32.")
+    log_every: int = setting(10, "Steps between two step lines.", unit="steps", ge=1)
+    validate_every: int = setting(
+        200, "Steps of enhancement between two validations; each phase also ends with one.", unit="steps", ge=1
+    )
+    checkpoint_every: int = setting(500, "Steps between two checkpoints.", unit="steps", ge=1)
+    keep_checkpoints: int = setting(2, "Newest checkpoints kept.", ge=1, le=1000)
+    non_finite_limit: int = setting(
+        10, "Steps with a non-finite loss or gradient that are skipped before training stops.", unit="steps", ge=0
+    )
+    measure: Literal["auto", "psnr", "ssim", "feature_gap"] = setting(
+        "auto", "What chooses the best enhancer; auto: psnr where pairs are given, else feature_gap."
+    )
+
+
+class ScalingSettings(Settings):
+    """Workers of the distributed training."""
+
+    workers: int = setting(1, "Ray Train workers, one process each.", unit="workers", ge=1, le=4096)
+    gpu: Literal["auto", "true", "false"] = setting(
+        "auto", "auto: a GPU for each worker where the cluster has that many."
+    )
+    cpus_per_worker: float = setting(
+        0.0,
+        "CPUs reserved for each worker; 0: what the cluster has, shared out, one at most.",
+        unit="CPUs",
+        ge=0,
+        le=256,
+    )
+    threads_per_worker: int = setting(
+        0,
+        "torch threads of a worker; 0: the cores of its machine divided by the workers.",
+        unit="threads",
+        ge=0,
+        le=256,
+    )
+    max_failures: int = setting(
+        2, "Times a lost worker is replaced and training goes on from the last checkpoint.", ge=0, le=1000
+    )
+
+
+class TrackingSettings(Settings):
+    """The record in MLflow."""
+
+    uri: str = setting(
+        "", "MLflow tracking server or database; empty: MLFLOW_TRACKING_URI, else SQLite beside the runs.", unit="URI"
+    )
+    experiment: str = setting("lle", "MLflow experiment.", min_length=1, max_length=250)
+    model_name: str = setting("lle-enhancer", "Registered model.", min_length=1, max_length=250)
+    alias: str = setting(
+        "challenger", "Alias the new version gets.", min_length=1, max_length=250, pattern=r"^[a-zA-Z0-9_-]+$"
+    )
+    register_model: bool = setting(True, "Register the trained model.")
+    pictures: int = setting(4, "Validation pictures in each before/after grid.", unit="pictures", ge=1, le=64)
+
+
+class ClusterSettings(Settings):
+    """Where it runs."""
+
+    address: str = setting(
+        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
+    )
+
+
+class TrainSettings(Settings):
+    """A training, whole."""
+
+    name: str = setting(
+        "", "Name of the run and its folder; empty: preset and time.", pattern=r"^[A-Za-z0-9._-]{0,100}$"
+    )
+    runs: str = setting(
+        "runs",
+        "Folder that holds the run folders; with several machines, one that all of them see.",
+        unit="folder or URI",
+        min_length=1,
+    )
+    resume: bool = setting(False, "Continue the run `name` from its last checkpoint.", needs="name!=")
+    seed: int = setting(0, "Seed of weights, order and augmentation.", ge=0, le=2**31 - 1)
+    data: DataSettings = setting(DataSettings(), "Photos.")
+    augment: AugmentSettings = setting(AugmentSettings(), "Augmentation.")
+    enhancer: EnhancerSettings = setting(EnhancerSettings(), "Network.")
+    prior: PriorSettings = setting(PriorSettings(), "CLIP.")
+    objective: ObjectiveSettings = setting(ObjectiveSettings(), "Loss terms.")
+    schedule: ScheduleSettings = setting(ScheduleSettings(), "Phases and rounds.")
+    optimiser: OptimiserSettings = setting(OptimiserSettings(), "Adam.")
+    batch: BatchSettings = setting(BatchSettings(), "Batch sizes.")
+    loop: LoopSettings = setting(LoopSettings(), "The loop.")
+    scaling: ScalingSettings = setting(ScalingSettings(), "Workers.")
+    tracking: TrackingSettings = setting(TrackingSettings(), "MLflow.")
+    cluster: ClusterSettings = setting(ClusterSettings(), "Ray.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSettings:
+        check_folders(self.data)
+        micro = self.scaling.workers * self.optimiser.accumulate
+        for name in ("enhancement", "prompts"):
+            if (size := getattr(self.batch, name)) % micro:
+                raise ValueError(
+                    f"batch.{name}: {size} pictures cannot be shared equally by {self.scaling.workers} workers x "
+                    f"{self.optimiser.accumulate} micro-batches (scaling.workers, optimiser.accumulate); "
+                    f"choose a multiple of {micro}"
+                )
+        if self.resume and not self.name:
+            raise ValueError("resume: say which run to continue with --name")
+        if self.loop.measure in ("psnr", "ssim") and not (self.data.pairs_low or self.data.samples):
+            raise ValueError(
+                f"loop.measure: {self.loop.measure} needs pairs; give data.pairs_low and data.pairs_high, "
+                "or choose feature_gap"
+            )
+        return self
+
+
+def check_folders(data: DataSettings) -> None:
+    """Refuse combinations of folders that cannot be trained on; raises ValueError with the settings' names."""
+    if bool(data.dark) != bool(data.well_lit):
+        given, missing = ("dark", "well_lit") if data.dark else ("well_lit", "dark")
+        raise ValueError(f"data.{missing}: missing beside data.{given}; training needs both sets")
+    if not data.dark and not data.samples:
+        raise ValueError(
+            "data.dark and data.well_lit: name two folders of photos, or pass --data.samples for sample photos"
+        )
+    if data.dark and data.dark.rstrip("/") == data.well_lit.rstrip("/"):
+        raise ValueError(f"data.dark and data.well_lit: both are {data.dark}; the two sets must differ")
+    if bool(data.pairs_low) != bool(data.pairs_high):
+        raise ValueError("data.pairs_low and data.pairs_high: give both or neither")

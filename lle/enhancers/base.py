@@ -1,0 +1,28 @@
+"""What every enhancer is: RGB in, RGB and the maps that made it out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Enhanced(NamedTuple):
+    """Result of an enhancer.
+
+    Attributes:
+        image: RGB in [0, 1], (B, 3, H, W).
+        maps: what the network predicted to get there, the thing to keep smooth: (B, M, h, w) at the network's own
+            resolution (retinex: the light map, M = 1; compact: the light exponent, M = 1).
+    """
+
+    image: Tensor
+    maps: Tensor
+
+
+class Enhancer(nn.Module):
+    """Base of the networks: any height and width >= 1, RGB floats in [0, 1], (B, 3, H, W)."""
+
+    def forward(self, image: Tensor) -> Enhanced:
+        """Brighten a batch and say by which maps."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Light: what a camera does to a photo when the exposure is wrong."""

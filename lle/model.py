@@ -1,0 +1,68 @@
+"""What users hold: a trained enhancer with its settings, in a folder of safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lle.config import EnhancerSettings
+from lle.enhancers import Enhancer, build_enhancer
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+class Model(nn.Module):
+    """An enhancer as a plain function of pictures: RGB in [0, 1] in and out, (B, 3, H, W), any size."""
+
+    def __init__(self, enhancer: Enhancer, settings: EnhancerSettings, about: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.enhancer = enhancer
+        self.settings = settings
+        self.about = about or {}
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.enhancer(image).image
+
+    def save(self, folder: str | Path) -> Path:
+        """Write weights and description into a folder, made if missing; `about` must be plain JSON."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.enhancer.state_dict().items()}
+        save_file(weights, folder / WEIGHTS)
+        description = {"enhancer": self.settings.model_dump(), "about": self.about}
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        return folder
+
+
+def load(folder: str | Path) -> Model:
+    """The model saved in a folder, in evaluation mode on the CPU.
+
+    Raises:
+        ValueError: the folder holds no such model, or weights that do not fit its description.
+    """
+    folder = Path(folder)
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: no saved model ({name} is missing)")
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        settings, about = EnhancerSettings(**description["enhancer"]), description["about"]
+        enhancer = build_enhancer(settings)
+        enhancer.load_state_dict(load_file(folder / WEIGHTS))
+    except (KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{folder}: not a model saved by this project ({str(error).splitlines()[0]})") from error
+    return Model(enhancer, settings, about)
+
+
+@torch.inference_mode()
+def enhance(model: nn.Module, image: Tensor) -> Tensor:
+    """One picture, RGB in [0, 1], (3, H, W), any size; the same shape back on the CPU."""
+    device = next(model.parameters()).device
+    return model(image[None].to(device))[0].float().cpu()

@@ -1,0 +1,1 @@
+"""What CLIP knows about light: frozen image towers and learnable prompts."""

@@ -1,0 +1,213 @@
+"""Frozen CLIP towers: unit-norm image features, the stages of an image tower, and text features of embeddings.
+
+Shapes: B pictures, D the joint dimension of image and text features, T prompt positions, E the text width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lle.config import PriorSettings
+from lle.prior.weights import PriorError, find_weights
+
+BUNDLED = "bundled"
+
+
+class Seen(NamedTuple):
+    """What an image tower sees in a batch.
+
+    Attributes:
+        features: unit-norm image features, (B, D).
+        stages: features of the stem and of four depths, first to last, each (B, C, h, w); empty unless asked for.
+    """
+
+    features: Tensor
+    stages: list[Tensor]
+
+
+class Prior(NamedTuple):
+    """The towers of a training; guidance and identity may be the same object."""
+
+    guidance: Tower
+    identity: Tower
+
+
+class Tower(nn.Module):
+    """An open_clip model, frozen, at its own resolution and normalisation.
+
+    Args:
+        model: an open_clip CLIP or CustomTextCLIP.
+        name: its name, for messages.
+        mean, std: normalisation of RGB in [0, 1]; None: the model's own.
+
+    Gradients flow through to the pictures, never into the weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        name: str,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model: Any = model.eval().requires_grad_(False)  # open_clip's classes share no typed interface
+        self.name = name
+        visual: Any = self.model.visual
+        size = visual.image_size
+        self.image_size: tuple[int, int] = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+        self.register_buffer("mean", torch.tensor(mean or visual.image_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std or visual.image_std).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Tower:
+        """Stays in evaluation mode: a frozen tower has no other."""
+        return super().train(False)
+
+    @property
+    def logit_scale(self) -> float:
+        """Inverse temperature of the softmax over prompts, at most 100 (method 1.2)."""
+        return min(float(self.model.logit_scale.exp()), 100.0)
+
+    def forward(self, image: Tensor, stages: bool = False) -> Seen:
+        """Look at whole pictures.
+
+        Args:
+            image: RGB in [0, 1], (B, 3, H, W), any size; resized whole to the tower's own.
+            stages: also return the stem and four stages, for the identity loss.
+        """
+        size = self.image_size
+        if image.shape[-2:] != size:
+            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        normal = (image - self.mean) / self.std
+        if not stages:
+            return Seen(F.normalize(self.model.visual(normal).float(), dim=-1), [])
+        return self._with_stages(normal)
+
+    def _with_stages(self, normal: Tensor) -> Seen:
+        visual = self.model.visual
+        seen = visual.forward_intermediates(normal)
+        maps = [each.float() for each in seen["image_intermediates"]]
+        if hasattr(visual, "layer4"):  # a ResNet gives its stem and four stages
+            stages = maps
+        else:
+            stem = [visual.conv1(normal).float()] if hasattr(visual, "conv1") else maps[:1]
+            stages = stem + [maps[(len(maps) * quarter + 3) // 4 - 1] for quarter in (1, 2, 3, 4)]
+        return Seen(F.normalize(seen["image_features"].float(), dim=-1), stages)
+
+    @property
+    def text(self) -> Any:
+        """The text tower: `model.text` where there is one, else the model itself."""
+        text = getattr(self.model, "text", self.model)
+        if not hasattr(text, "token_embedding"):
+            raise PriorError(
+                f"prior.model: the text tower of {self.name} takes no token embeddings, so prompts cannot be learned "
+                "in it; choose a model with open_clip's own text tower"
+            )
+        return text
+
+    def token_ids(self, sentence: str) -> Tensor:
+        """Token ids of one sentence, (context,), by the model's own tokeniser."""
+        import open_clip
+
+        context = self.text.positional_embedding.shape[0]
+        if self.name == BUNDLED:
+            return open_clip.SimpleTokenizer(context_length=context)(sentence)[0]
+        return open_clip.get_tokenizer(self.name, context_length=context)(sentence)[0]
+
+    def end_position(self, ids: Tensor) -> int:
+        """Index of the end token in token ids (context,), where the text feature is read out."""
+        end: Any = getattr(self.text, "text_eos_id", getattr(self.text, "eos_id", None))
+        return int((ids == end).int().argmax()) if self._text_pool == "eos" else int(ids.argmax())
+
+    @property
+    def _text_pool(self) -> str:
+        return getattr(self.text, "text_pool_type", getattr(self.text, "pool_type", "argmax"))
+
+    def encode_embeddings(self, embeddings: Tensor, end: int) -> Tensor:
+        """Unit-norm text features of token embeddings, equal to `encode_text` for embedded token ids.
+
+        Args:
+            embeddings: (P, T, E), without positions; T may stop behind the end token where attention is causal.
+            end: index of the end token, where the feature is read out.
+
+        Returns:
+            (P, D).
+        """
+        text = self.text
+        length = embeddings.shape[1]
+        mask = None if text.attn_mask is None else text.attn_mask[:length, :length]
+        x = text.transformer(embeddings + text.positional_embedding[:length], attn_mask=mask)
+        position = {"first": 0, "last": length - 1}.get(self._text_pool, end)
+        pooled = text.ln_final(x)[:, position]
+        projection = text.text_projection
+        if projection is not None:
+            pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        return F.normalize(pooled, dim=-1)
+
+
+def load_prior(settings: PriorSettings) -> Prior:
+    """The towers named by the settings, on the CPU; one object for both jobs where they name the same.
+
+    Raises:
+        PriorError: weights that cannot be had or do not fit.
+    """
+    guidance = load_tower(settings.model, settings.pretrained)
+    if settings.identity == (settings.model, settings.pretrained):
+        return Prior(guidance, guidance)
+    return Prior(guidance, load_tower(*settings.identity))
+
+
+def check_prior(settings: PriorSettings) -> None:
+    """Find the weights without loading them, so that a missing file is told before anything expensive starts.
+
+    Raises:
+        PriorError: within a few seconds.
+    """
+    for model, pretrained in {(settings.model, settings.pretrained), settings.identity}:
+        if model != BUNDLED:
+            _require_weights(model, pretrained)
+
+
+def load_tower(model: str, pretrained: str) -> Tower:
+    """One frozen CLIP.
+
+    Args:
+        model: open_clip's name, or `bundled`.
+        pretrained: see `find_weights`; ignored for `bundled`. The word `random` gives random weights, a control.
+
+    Raises:
+        PriorError: weights that cannot be had or do not fit the model.
+    """
+    if model == BUNDLED:
+        from lle.prior.bundled import load_bundled
+
+        module, preprocess = load_bundled()
+        return Tower(module, BUNDLED, preprocess["mean"], preprocess["std"])
+    import open_clip
+
+    weights = _require_weights(model, pretrained)
+    logging.getLogger("open_clip").setLevel(logging.ERROR)
+    try:
+        return Tower(open_clip.create_model(model, pretrained=weights, weights_only=True), model)
+    except (RuntimeError, AssertionError, KeyError) as error:
+        raise PriorError(
+            f"prior.pretrained: {pretrained} does not fit {model} ({str(error).splitlines()[0][:120]}); "
+            "name the model these weights were made for in prior.model"
+        ) from error
+
+
+def _require_weights(model: str, pretrained: str) -> str | None:
+    if pretrained == "random":
+        return None
+    if not pretrained:
+        raise PriorError(f"prior.pretrained: say which weights {model} should have (a file, a folder, or e.g. openai)")
+    return find_weights(model, pretrained)

@@ -1,0 +1,102 @@
+"""Where a CLIP's weights come from: a file, a folder, or open_clip's own name for them."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+PROBE_SECONDS = 3.0
+
+
+class PriorError(ValueError):
+    """The prior cannot be had; the message says what is missing and the ways out."""
+
+
+def find_weights(model: str, pretrained: str) -> str:
+    """What to pass open_clip as `pretrained`.
+
+    Args:
+        model: open_clip model name.
+        pretrained: a weights file, a folder that holds one, or a name open_clip knows (`openai`, ...).
+
+    Returns:
+        A path, or the name itself when its weights are in the cache or their host answers.
+
+    Raises:
+        PriorError: within a few seconds, when the weights cannot be had.
+    """
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return str(path)
+    if path.is_dir():
+        return str(_weights_in(path, model))
+    if pretrained.endswith(WEIGHT_SUFFIXES) or "/" in pretrained:
+        raise PriorError(f"prior.pretrained: {pretrained} does not exist; {_ways_out(model)}")
+    return _named_weights(model, pretrained)
+
+
+def _weights_in(folder: Path, model: str) -> Path:
+    candidates = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+    named = [path for path in candidates if path.stem == model]
+    if len(named or candidates) == 1:
+        return (named or candidates)[0]
+    found = "none" if not candidates else ", ".join(path.name for path in candidates)
+    raise PriorError(
+        f"prior.pretrained: {folder} should hold one weights file for {model}, named {model}.safetensors or "
+        f"{model}.pt; found {found}"
+    )
+
+
+def _named_weights(model: str, name: str) -> str:
+    import open_clip
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if model not in open_clip.list_models():
+        raise PriorError(f"prior.model: open_clip knows no model {model}; {_nearest(model, open_clip.list_models())}")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    config = open_clip.get_pretrained_cfg(model, name)
+    if not config:
+        raise PriorError(
+            f"prior.pretrained: no weights {name!r} for {model}; open_clip names {', '.join(tags) or 'none'}"
+        )
+    if hub := config.get("hf_hub"):
+        repository, _, file = hub.rpartition("/")
+        files = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+        if any(isinstance(try_to_load_from_cache(repository, each), str) for each in files):
+            return name
+        address = constants.ENDPOINT
+    else:
+        address = config["url"]
+        if (Path.home() / ".cache" / "clip" / address.rsplit("/", 1)[-1]).is_file():
+            return name
+    if not _answers(address):
+        raise PriorError(
+            f"weights {name!r} of {model} are not on this machine and their host does not answer; {_ways_out(model)}"
+        )
+    return name
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else "see open_clip.list_models()"
+
+
+def _ways_out(model: str) -> str:
+    return (
+        f"give a local file of {model}'s weights with --prior.pretrained FILE, "
+        "or take the bundled prior with --prior bundled"
+    )

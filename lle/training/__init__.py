@@ -1,0 +1,1 @@
+"""The loop and what it consists of; knows torch, not where it runs."""

@@ -1,0 +1,446 @@
+"""The loop: phases, rounds, validation and checkpoints, on one process or many; it does not know where it runs.
+
+Rank 0 speaks through `Hooks`; every rank takes the same decisions, because they follow from all-reduced numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lle.config import TrainSettings
+from lle.enhancers import Enhancer, build_enhancer
+from lle.losses.objective import Objective, Terms
+from lle.prior.prompts import PromptPair
+from lle.prior.towers import Prior
+from lle.training import schedule as schedules
+from lle.training import state as states
+from lle.training.augment import augmentation
+from lle.training.distributed import parallel, rank, same_on_every_rank, seed_step, summed, world_size
+from lle.training.schedule import Phase, ScheduleState
+from lle.training.state import Best, Progress, Snapshot
+from lle.training.stepline import StepLine
+from lle.training.tasks import Batch, Tasks
+from lle.training.validation import Validator
+
+ENHANCED_SETS = 2
+
+
+class Stream(Protocol):
+    """An endless stream of pictures for one rank."""
+
+    def take(self, count: int) -> Tensor:
+        """The next pictures, uint8, (count, S, S, 3)."""
+        ...
+
+
+class OpenStream(Protocol):
+    """Opens a stream of a set (`dark` or `well_lit`) at a row; ranks share the rows out among themselves."""
+
+    def __call__(self, name: str, row: int) -> Stream: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, told to rank 0's `log` every `loop.log_every` steps.
+
+    Attributes:
+        step: steps done.
+        line: a sentence for a person.
+        metrics: numbers by name.
+    """
+
+    step: int
+    line: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A validation or a checkpoint, told to every rank's `report`, equally often on each.
+
+    Attributes:
+        step: steps done.
+        phase: phase of the next step.
+        round: round of the next step.
+        measures: validation measures; empty where nothing was validated.
+        write: writes the checkpoint into an empty folder; None where none is due. Call it on rank 0 only.
+        enhancer: the candidate that was measured.
+    """
+
+    step: int
+    phase: Phase
+    round: int
+    measures: dict[str, float]
+    write: Callable[[Path], None] | None
+    enhancer: Enhancer
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the surroundings do; the defaults do nothing."""
+
+    log: Callable[[Step], None] = lambda step: None
+    report: Callable[[Report], None] = lambda report: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training gives.
+
+    Attributes:
+        enhancer: the best enhancer by the validation measure, in evaluation mode.
+        prompts: token embeddings of the prompt pair, (2, T, E).
+        progress: where the training ended.
+        best: value and step of the best.
+        finished: False when `should_stop` ended it.
+        images_per_second: pictures of all ranks in a second of steps.
+        data_wait_share: share of the steps' time spent waiting for data, in [0, 1].
+    """
+
+    enhancer: Enhancer
+    prompts: Tensor
+    progress: Progress
+    best: tuple[float, int]
+    finished: bool
+    images_per_second: float
+    data_wait_share: float
+
+
+class NonFiniteError(RuntimeError):
+    """More steps had a non-finite loss or gradient than `loop.non_finite_limit` allows."""
+
+
+def train(
+    settings: TrainSettings,
+    prior: Prior,
+    open_stream: OpenStream,
+    validator: Validator,
+    hooks: Hooks | None = None,
+    resume: Snapshot | None = None,
+) -> Outcome:
+    """Train an enhancer with alternating prompt refinement.
+
+    Args:
+        settings: the whole tree.
+        prior: frozen towers on the training's device.
+        open_stream: gives the streams of dark and well-lit pictures.
+        validator: chooses the best enhancer.
+        hooks: where lines, metrics and checkpoints go.
+        resume: a checkpoint to continue from.
+
+    Raises:
+        NonFiniteError, DeadLightMap: the training cannot succeed; the message names the setting.
+        ValueError: a batch that the ranks cannot share equally.
+    """
+    return _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume).run()
+
+
+class _Training:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        prior: Prior,
+        open_stream: OpenStream,
+        validator: Validator,
+        hooks: Hooks,
+        resume: Snapshot | None,
+    ) -> None:
+        self.settings, self.hooks, self.validator, self.prior = settings, hooks, validator, prior
+        self.device = validator.device
+        self.progress = resume.progress if resume else Progress(schedules.first(settings.schedule))
+        self.best: Best | None = None
+        self.round_best: Best | None = None
+        self.earlier: list[Enhancer] = []
+
+        torch.manual_seed(settings.seed)
+        self.enhancer = build_enhancer(settings.enhancer).to(self.device)
+        self.prompts = PromptPair(prior.guidance, settings.prior.prompt_tokens).to(self.device)
+        chosen = settings.optimiser
+        decay = chosen.weight_decay
+        self.enhancer_adam = torch.optim.Adam(self.enhancer.parameters(), chosen.enhancer_lr, weight_decay=decay)
+        self.prompt_adam = torch.optim.Adam(self.prompts.parameters(), chosen.prompt_lr, weight_decay=decay)
+        self.average = self._new_average()
+        if resume:
+            self._restore(resume)
+
+        self.tasks = Tasks(
+            settings,
+            Objective(settings.objective, prior, self.prompts),
+            parallel(self.enhancer),
+            parallel(self.prompts),
+            self.earlier,
+        )
+        self.augment = augmentation(settings.augment)
+        self.streams = {
+            "dark": open_stream("dark", self.progress.dark_row),
+            "well_lit": open_stream("well_lit", self.progress.well_lit_row),
+        }
+        self.autocast = settings.loop.precision == "bf16" or (
+            settings.loop.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        )
+        self.line = StepLine(settings)
+        for name in ("enhancement", "prompts"):
+            self._share(name)
+
+    @property
+    def schedule(self) -> ScheduleState:
+        return self.progress.schedule
+
+    def run(self) -> Outcome:
+        reported = self.schedule.step
+        while self.schedule.phase is not Phase.DONE:
+            if self._everyone_stops():
+                self._report({}, checkpoint=True)
+                return self._outcome(finished=False)
+            before = self.schedule
+            self._step()
+            after = self.schedule
+            if after.restarts > before.restarts:
+                self._start_anew()
+            ended = after.phase is not before.phase
+            measures = self._validate(ended, before)
+            due = after.step - reported >= self.settings.loop.checkpoint_every or after.phase is Phase.DONE
+            if measures or due:
+                self._report(measures, checkpoint=due)
+                reported = after.step if due else reported
+        return self._outcome(finished=True)
+
+    # one step
+
+    def _step(self) -> None:
+        schedule, started = self.schedule, time.perf_counter()
+        seed_step(self.settings.seed, schedule.step)
+        trains_prompts = schedule.phase.trains_prompts
+        optimiser = self.prompt_adam if trains_prompts else self.enhancer_adam
+        module = self.tasks.prompts if trains_prompts else self.tasks.enhancer
+        micro_batches = self.settings.optimiser.accumulate
+
+        optimiser.zero_grad(set_to_none=True)
+        waited, collected = 0.0, []
+        for index in range(micro_batches):
+            batch, seconds = self._next_batch(trains_prompts)
+            waited += seconds
+            synchronise = index == micro_batches - 1 or not hasattr(module, "no_sync")
+            with nullcontext() if synchronise else module.no_sync():  # type: ignore[operator]
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                    terms = self.tasks.terms(schedule.phase, batch)
+                    loss = terms.total
+                (loss / micro_batches).backward()
+            collected.append(_numbers(loss, terms))
+
+        values = self._apply(optimiser, module, collected)
+        if not trains_prompts and self.average is not None:
+            self.average.update_parameters(self.enhancer)
+        copied = values.get("term/copy_error")
+        copy_psnr = None if copied is None else float(-10 * torch.log10(torch.tensor(max(copied, 1e-10))))
+        self._advance(values, copy_psnr)
+        pictures = self.settings.batch.prompts * 2 if trains_prompts else self.settings.batch.enhancement
+        self.line.count(pictures, time.perf_counter() - started, waited)
+        done = self.schedule.step
+        if rank() == 0 and (done % self.settings.loop.log_every == 0 or self.schedule.phase is not schedule.phase):
+            rates = {"lr/enhancer": self.enhancer_adam, "lr/prompts": self.prompt_adam}
+            metrics = (
+                values
+                | {"skipped_steps": float(self.progress.skipped)}
+                | {name: adam.param_groups[0]["lr"] for name, adam in rates.items()}
+            )
+            self.hooks.log(Step(done, *self.line.tell(schedule, self.schedule, metrics)))
+
+    def _next_batch(self, with_well_lit: bool) -> tuple[Batch, float]:
+        name = "prompts" if with_well_lit else "enhancement"
+        size = self.settings.data.prompt_size if with_well_lit else self.settings.data.image_size
+        started = time.perf_counter()
+        dark = self._take("dark", name)
+        well_lit = self._take("well_lit", name) if with_well_lit else None
+        waited = time.perf_counter() - started
+        return Batch(self._prepare(dark, size), None if well_lit is None else self._prepare(well_lit, size)), waited
+
+    def _take(self, photos: str, batch: str) -> Tensor:
+        share = self._share(batch)
+        row = f"{photos}_row"
+        setattr(self.progress, row, getattr(self.progress, row) + share * world_size())
+        return self.streams[photos].take(share)
+
+    def _prepare(self, pictures: Tensor, size: int) -> Tensor:
+        image = pictures.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        if image.shape[-1] != size:
+            image = nn.functional.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
+        return self.augment(image)
+
+    def _apply(
+        self, optimiser: torch.optim.Optimizer, module: nn.Module, collected: list[dict[str, Tensor]]
+    ) -> dict[str, float]:
+        """Clip, agree on the numbers, and step unless one of them is not finite on any rank."""
+        limit = self.settings.optimiser.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(module.parameters(), limit)
+        names = list(collected[0])
+        mine = torch.stack([torch.stack([each[name] for each in collected]).mean() for name in names])
+        broken = ~torch.isfinite(mine).all() | ~torch.isfinite(norm)
+        agreed = summed(torch.cat([mine, broken.to(mine)[None]])).tolist()
+        values = {name: value / world_size() for name, value in zip(names, agreed, strict=False)}
+        if agreed[-1] == 0:
+            optimiser.step()
+            return values
+        self.progress.skipped += 1
+        if self.progress.skipped > self.settings.loop.non_finite_limit:
+            raise NonFiniteError(
+                f"{self.progress.skipped} steps had a loss or gradient that is not finite, the last in "
+                f"{self.schedule.phase.value} at step {self.schedule.step}; lower optimiser.enhancer_lr or "
+                "optimiser.prompt_lr, or set optimiser.clip_norm"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        return {}
+
+    def _advance(self, values: dict[str, float], copy_psnr: float | None) -> None:
+        before = self.schedule
+        loss = values.get("loss", before.recent[-1] if before.recent else 0.0)  # a skipped step repeats the last
+        self.progress.schedule = schedules.advance(self.settings.schedule, before, loss, copy_psnr)
+        counts = self.progress.phase_steps
+        counts[before.phase.value] = counts.get(before.phase.value, 0) + 1
+
+    # between steps
+
+    def _validate(self, phase_ended: bool, before: ScheduleState) -> dict[str, float]:
+        """Measure the candidate where it is due, keep it if it is the best, and end the round where it ends."""
+        enhancing = before.phase is Phase.ENHANCEMENT
+        due = enhancing and (phase_ended or (before.phase_step + 1) % self.settings.loop.validate_every == 0)
+        if not due and not (phase_ended and before.phase is Phase.RECONSTRUCTION):
+            return {}
+        measures = self.validator.measures(self._candidate)
+        if enhancing:
+            value = measures[self.validator.chosen]
+            if self.validator.better(value, _value(self.best)):
+                self.best = self._copy(value)
+            if self.validator.better(value, _value(self.round_best)):
+                self.round_best = self._copy(value)
+            if phase_ended:
+                self._end_round()
+        return measures
+
+    def _end_round(self) -> None:
+        """The round's best enhancer joins the earlier ones, which make the enhanced sets of the refinement."""
+        frozen = copy.deepcopy(self._candidate).eval().requires_grad_(False)
+        if self.round_best is not None:
+            frozen.load_state_dict(self.round_best.weights)
+        self.earlier[:] = [*self.earlier, frozen][-ENHANCED_SETS:]
+        self.round_best = None
+
+    def _start_anew(self) -> None:
+        torch.manual_seed(self.settings.seed + 7919 * self.schedule.restarts)
+        self.enhancer.load_state_dict(build_enhancer(self.settings.enhancer).state_dict())
+        self.enhancer_adam.state.clear()
+        self.average = self._new_average()
+
+    def _report(self, measures: dict[str, float], checkpoint: bool) -> None:
+        if checkpoint:
+            weights = self.enhancer.state_dict() | self.prompts.state_dict()
+            assert same_on_every_rank(states.weights_hash(weights)), "the ranks' weights have drifted apart"
+        write = (lambda folder: states.write(self._snapshot(), folder)) if checkpoint else None
+        state = self.schedule
+        self.hooks.report(Report(state.step, state.phase, state.round, measures, write, self._candidate))
+
+    def _everyone_stops(self) -> bool:
+        """Whether any rank was asked to stop; asked at the steps that are logged, since asking costs a message."""
+        if self.schedule.step % self.settings.loop.log_every:
+            return False
+        mine = torch.tensor(float(self.hooks.should_stop()), device=self.device)
+        return bool(summed(mine) > 0)
+
+    def _outcome(self, finished: bool) -> Outcome:
+        best = self.best or self._copy(float("nan"))
+        enhancer = copy.deepcopy(self.enhancer)
+        enhancer.load_state_dict(best.weights)
+        enhancer.requires_grad_(False).eval()
+        prompts = self.prompts.embeddings.detach().cpu()
+        speed, wait = self.line.images_per_second, self.line.data_wait_share
+        return Outcome(enhancer, prompts, self.progress, (best.value, best.step), finished, speed, wait)
+
+    # state
+
+    @property
+    def _candidate(self) -> Enhancer:
+        """The enhancer that is measured and saved: the averaged one where there is one."""
+        return cast(Enhancer, self.average.module) if self.average is not None else self.enhancer
+
+    def _copy(self, value: float) -> Best:
+        weights = {name: weight.detach().cpu().clone() for name, weight in self._candidate.state_dict().items()}
+        return Best(value, self.schedule.step, weights)
+
+    def _new_average(self) -> AveragedModel | None:
+        decay = self.settings.optimiser.ema_decay
+        return AveragedModel(self.enhancer, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+
+    def _share(self, name: str) -> int:
+        """Pictures of a batch that fall to this rank in one micro-batch."""
+        size, parts = getattr(self.settings.batch, name), world_size() * self.settings.optimiser.accumulate
+        if size % parts:
+            raise ValueError(f"batch.{name}: {size} pictures cannot be shared equally by {parts}; choose a multiple")
+        return size // parts
+
+    def _snapshot(self) -> Snapshot:
+        parts: dict[str, dict[str, Tensor]] = {
+            "enhancer": self.enhancer.state_dict(),
+            "prompts": self.prompts.state_dict(),
+            "enhancer_adam": states.optimiser_tensors(self.enhancer_adam),
+            "prompt_adam": states.optimiser_tensors(self.prompt_adam),
+            "average": self.average.state_dict() if self.average is not None else {},
+            "best": self.best.weights if self.best else {},
+            "round_best": self.round_best.weights if self.round_best else {},
+        }
+        parts |= {f"earlier/{index}": each.state_dict() for index, each in enumerate(self.earlier)}
+        return Snapshot(
+            replace(self.progress),
+            self.settings.model_dump(mode="json"),
+            {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()},
+            _summary(self.best),
+            _summary(self.round_best),
+        )
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        try:
+            self.enhancer.load_state_dict(snapshot.part("enhancer"))
+            self.prompts.load_state_dict(snapshot.part("prompts"))
+            if self.average is not None:
+                self.average.load_state_dict(snapshot.part("average"))
+        except RuntimeError as error:
+            raise states.StateError(
+                "the checkpoint holds another network, prior or averaging than the settings name; resume with the "
+                f"settings it was trained with ({str(error).splitlines()[0]})"
+            ) from error
+        states.restore_optimiser(self.enhancer_adam, snapshot.part("enhancer_adam"))
+        states.restore_optimiser(self.prompt_adam, snapshot.part("prompt_adam"))
+        for index in range(ENHANCED_SETS):
+            if weights := snapshot.part(f"earlier/{index}"):
+                frozen = copy.deepcopy(self.enhancer).eval().requires_grad_(False)
+                frozen.load_state_dict(weights)
+                self.earlier.append(frozen)
+        self.best = _restored_best(snapshot.best, snapshot.part("best"))
+        self.round_best = _restored_best(snapshot.round_best, snapshot.part("round_best"))
+
+
+def _numbers(loss: Tensor, terms: Terms) -> dict[str, Tensor]:
+    named = {"loss": loss, **{f"term/{name}": value for name, value in terms.values.items()}}
+    return {name: value.detach().float() for name, value in named.items()}
+
+
+def _value(best: Best | None) -> float | None:
+    return best.value if best else None
+
+
+def _summary(best: Best | None) -> tuple[float, int] | None:
+    return (best.value, best.step) if best else None
+
+
+def _restored_best(summary: tuple[float, int] | None, weights: dict[str, Tensor]) -> Best | None:
+    return Best(*summary, weights) if summary else None

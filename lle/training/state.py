@@ -1,0 +1,148 @@
+"""All that a resume needs, in one folder of safetensors and JSON (no pickle).
+
+`state.json` says where the training stands (schedule, stream positions, best value, settings) and the hash of
+`tensors.safetensors`, which holds weights, averaged weights, prompts, earlier enhancers, best copies and optimisers.
+Random states are not needed: the randomness of a step follows from (seed, step, rank).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, optim
+
+from lle.training.schedule import ScheduleState
+
+STATE, TENSORS, FORMAT = "state.json", "tensors.safetensors", 1
+
+
+class StateError(ValueError):
+    """A checkpoint cannot be read; the message names the folder and the reason."""
+
+
+@dataclass
+class Best:
+    """The best enhancer so far: a real copy, its value and the step it was found at."""
+
+    value: float
+    step: int
+    weights: dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """Where a training stands, in plain values.
+
+    Attributes:
+        schedule: phase, round and step.
+        dark_row: rows taken from the dark stream by all ranks together.
+        well_lit_row: the same of the well-lit stream.
+        skipped: steps skipped for a non-finite loss or gradient.
+        phase_steps: steps done so far, by phase.
+    """
+
+    schedule: ScheduleState
+    dark_row: int = 0
+    well_lit_row: int = 0
+    skipped: int = 0
+    phase_steps: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Snapshot:
+    """A checkpoint in memory: progress, settings, and named tensors (`enhancer/...`, `prompts/...`, ...)."""
+
+    progress: Progress
+    settings: dict[str, Any]
+    tensors: dict[str, Tensor]
+    best: tuple[float, int] | None = None
+    round_best: tuple[float, int] | None = None
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors under `name/`, without the prefix."""
+        prefix = name + "/"
+        return {key[len(prefix) :]: value for key, value in self.tensors.items() if key.startswith(prefix)}
+
+
+def write(snapshot: Snapshot, folder: Path) -> None:
+    """Write a checkpoint into an empty or missing folder; `state.json` comes last, so half a checkpoint has none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: each.detach().cpu().contiguous() for name, each in snapshot.tensors.items()}, folder / TENSORS)
+    description = {
+        "format": FORMAT,
+        "progress": asdict(snapshot.progress),
+        "best": snapshot.best,
+        "round_best": snapshot.round_best,
+        "settings": snapshot.settings,
+        "sha256": _hash(folder / TENSORS),
+    }
+    (folder / STATE).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def read(folder: Path) -> Snapshot:
+    """The checkpoint in a folder, verified by its hash, on the CPU.
+
+    Raises:
+        StateError: incomplete, damaged, or of another format.
+    """
+    try:
+        description = json.loads((folder / STATE).read_text())
+        if description["format"] != FORMAT:
+            raise StateError(f"{folder}: checkpoint format {description['format']}, this version reads {FORMAT}")
+        if _hash(folder / TENSORS) != description["sha256"]:
+            raise StateError(f"{folder}: {TENSORS} does not match its hash; the checkpoint is damaged")
+        progress = dict(description["progress"])
+        schedule = ScheduleState.from_json(progress.pop("schedule"))
+        return Snapshot(
+            Progress(schedule, **progress),
+            description["settings"],
+            load_file(folder / TENSORS),
+            _pair(description["best"]),
+            _pair(description["round_best"]),
+        )
+    except FileNotFoundError as error:
+        raise StateError(f"{folder}: no checkpoint ({Path(error.filename).name} is missing)") from error
+    except StateError:
+        raise
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise StateError(f"{folder}: not a readable checkpoint ({type(error).__name__}: {error})") from error
+
+
+def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments and step counts as named tensors, `INDEX/NAME`."""
+    state = optimiser.state_dict()["state"]
+    return {f"{index}/{name}": value for index, values in state.items() for name, value in values.items()}
+
+
+def restore_optimiser(optimiser: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimiser_tensors`, into an optimiser of the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _pair(value: list[Any] | None) -> tuple[float, int] | None:
+    return None if value is None else (float(value[0]), int(value[1]))
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""What one step computes in each phase: pictures in, weighted terms out (method 1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lle.config import TrainSettings
+from lle.enhancers import Enhancer
+from lle.exposure.camera import expose
+from lle.losses.classification import classification
+from lle.losses.objective import Objective, Terms
+from lle.losses.rank import margin_loss, rank
+from lle.prior.prompts import badly_lit
+from lle.training.schedule import Phase
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Unpaired pictures of one step on one rank, RGB in [0, 1], (B, 3, S, S); the enhancer's phases need only dark."""
+
+    dark: Tensor
+    well_lit: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The steps of all phases.
+
+    Args:
+        settings: the whole training's.
+        objective: the enhancer's, judged by the bare prompts.
+        enhancer: the network that learns, under DDP where there are several ranks.
+        prompts: the prompt pair that learns, under DDP where there are several ranks.
+        earlier: frozen enhancers of earlier rounds, oldest first, at most two; changed by the loop between rounds.
+    """
+
+    settings: TrainSettings
+    objective: Objective
+    enhancer: nn.Module
+    prompts: nn.Module
+    earlier: Sequence[Enhancer]
+
+    def terms(self, phase: Phase, batch: Batch) -> Terms:
+        """Terms of one step in a phase that trains."""
+        return getattr(self, f"_{phase.value}")(batch)
+
+    def _reconstruction(self, batch: Batch) -> Terms:
+        enhanced = self.enhancer(batch.dark)
+        terms = self.objective.reconstruction(batch.dark, enhanced)
+        copy_error = F.mse_loss(enhanced.image.detach().float(), batch.dark)
+        return Terms({**terms.values, "copy_error": copy_error}, {**terms.weights, "copy_error": 0.0})
+
+    def _enhancement(self, batch: Batch) -> Terms:
+        return self.objective.enhancement(batch.dark, self.enhancer(batch.dark))
+
+    def _prompt_init(self, batch: Batch) -> Terms:
+        assert batch.well_lit is not None
+        pictures = [batch.dark, batch.well_lit, *self._over_exposed(batch.well_lit)]
+        dark, well_lit, *over = self._logits(pictures)
+        return Terms({"classification": classification(torch.cat([dark, *over]), well_lit)}, {"classification": 1.0})
+
+    def _refinement(self, batch: Batch) -> Terms:
+        assert batch.well_lit is not None
+        with torch.no_grad():
+            enhanced = [each(batch.dark).image for each in self.earlier]
+        over = self._over_exposed(batch.well_lit)
+        logits = self._logits([batch.dark, batch.well_lit, *enhanced, *over])
+        dark, well_lit, *rest = [badly_lit(each) for each in logits]
+        margins = self.settings.objective.rank
+        loss = rank(dark, rest[: len(enhanced)], well_lit, margins)
+        if over:
+            too_bright = rest[-1]
+            loss = loss + margin_loss(too_bright, well_lit[: len(too_bright)], margins.far)
+        return Terms({"rank": loss}, {"rank": margins.weight})
+
+    def _logits(self, pictures: list[Tensor]) -> list[Tensor]:
+        """Logits of several sets, (B_i, 2) each, in one pass through the tower and the prompts."""
+        with torch.no_grad():
+            features = self.objective.prior.guidance(torch.cat(pictures)).features
+        return list(self.prompts(features).split([len(each) for each in pictures]))
+
+    def _over_exposed(self, well_lit: Tensor) -> list[Tensor]:
+        """A share of the well-lit pictures, exposed too long; an empty list where the share is 0."""
+        share = self.settings.prior.over_exposed_share
+        chosen = well_lit[: round(share * len(well_lit))]
+        if not len(chosen):
+            return []
+        low, high = self.settings.prior.over_exposed_stops
+        stops = torch.empty(len(chosen), device=chosen.device).uniform_(low, high)
+        return [expose(chosen, stops)]

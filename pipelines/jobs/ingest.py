@@ -1,0 +1,317 @@
+"""Photos from folders or buckets into a training: two endless streams, one photo a row, any number of workers.
+
+    row -> uri -> bytes -> image (uint8, S x S x 3)
+
+Row r of a stream is a photo that follows from (seed, r), see `lle.training.order`; so a position is one number, each
+worker computes which rows are its own, and nobody waits for anybody. Ray Data reads and decodes them in tasks of
+their own, ahead of the training; what waits in memory is bounded by its back-pressure.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pyarrow import fs
+
+from cluster.storage import open_uri
+from lle import images
+from lle.config import DataSettings, TrainSettings
+from lle.training.order import photo_at
+
+ROWS_PER_TASK = 16
+ROWS_PER_EXECUTION = 65_536
+CHECKED_HEADERS = 2_000
+HEADER_BYTES = 65_536
+DECODE_CPUS = 0.25
+
+
+class DataError(ValueError):
+    """The photos cannot be trained on; the message names the setting and says what to change."""
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """Photos of a folder or prefix, by path on its file system, sorted.
+
+    Attributes:
+        uri: what was listed.
+        paths: the photos that were found good, or not looked at (beyond the first 2,000).
+        refused: what was set aside, with its reason.
+    """
+
+    uri: str
+    paths: tuple[str, ...]
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def without(self, held_out: PhotoSet) -> PhotoSet:
+        """The rest of the set."""
+        out = set(held_out.paths)
+        return PhotoSet(self.uri, tuple(path for path in self.paths if path not in out), self.refused)
+
+
+@dataclass(frozen=True)
+class TrainingPhotos:
+    """Everything a training reads: the two sets, what is kept out of them, and the pairs."""
+
+    dark: PhotoSet
+    well_lit: PhotoSet
+    held_out_dark: PhotoSet
+    held_out_well_lit: PhotoSet
+    pairs_low: PhotoSet | None = None
+    pairs_high: PhotoSet | None = None
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """All that was set aside, path to reason."""
+        sets = (self.dark, self.well_lit, self.pairs_low, self.pairs_high)
+        return {path: reason for each in sets if each for path, reason in each.refused.items()}
+
+
+def find_photos(settings: TrainSettings) -> TrainingPhotos:
+    """List and check the photos of a training, before anything expensive starts.
+
+    Raises:
+        DataError: missing, empty, unreadable or equal sets, or pairs that do not match.
+    """
+    data = settings.data
+    dark, well_lit = list_photos(data.dark, "data.dark", data), list_photos(data.well_lit, "data.well_lit", data)
+    _refuse_equal(dark, well_lit)
+    held_out_dark = held_out(dark, "data.dark", data, settings.seed)
+    held_out_well_lit = held_out(well_lit, "data.well_lit", data, settings.seed)
+    low = high = None
+    if data.pairs_low:
+        low = list_photos(data.pairs_low, "data.pairs_low", data)
+        high = list_photos(data.pairs_high, "data.pairs_high", data)
+        _refuse_unmatched(low, high, data)
+    return TrainingPhotos(
+        dark.without(held_out_dark), well_lit.without(held_out_well_lit), held_out_dark, held_out_well_lit, low, high
+    )
+
+
+def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
+    """The photos under a folder or prefix; those whose header is bad are set aside with their reason.
+
+    Args:
+        uri: where they are; searched with all its folders.
+        setting: name of the setting, for messages.
+        data: gives the pixel budget.
+
+    Raises:
+        DataError: nothing there, or nothing readable.
+    """
+    filesystem, root = open_uri(uri)
+    try:
+        entries = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+    except FileNotFoundError:
+        raise DataError(f"{setting}: {uri} does not exist; check the path") from None
+    except (NotADirectoryError, OSError) as error:
+        raise DataError(f"{setting}: {uri} cannot be listed ({str(error).splitlines()[0]})") from error
+    files = [entry for entry in entries if entry.is_file]
+    named = sorted(entry.path for entry in files if images.is_image_name(entry.base_name))
+    if not named:
+        raise DataError(
+            f"{setting}: {uri} holds no picture ({len(files)} files, none named {', '.join(images.SUFFIXES[:4])} ...)"
+        )
+    looked_at = named[:CHECKED_HEADERS]
+    with ThreadPoolExecutor(8) as pool:
+        reasons = list(pool.map(lambda path: _bad_header(filesystem, path, data.max_pixels), looked_at))
+    refused = {path: reason for path, reason in zip(looked_at, reasons, strict=True) if reason}
+    good = tuple(path for path in named if path not in refused)
+    if not good:
+        path, reason = next(iter(refused.items()))
+        raise DataError(f"{setting}: none of the {len(named)} pictures in {uri} is readable; {path}: {reason}")
+    return PhotoSet(uri, good, refused)
+
+
+def held_out(photos: PhotoSet, setting: str, data: DataSettings, seed: int) -> PhotoSet:
+    """`data.validation_images` photos of a set, chosen by the seed, for validation only.
+
+    Raises:
+        DataError: too few photos to train on the rest.
+    """
+    count = data.validation_images
+    if len(photos.paths) <= count:
+        raise DataError(
+            f"{setting}: {len(photos.paths)} readable pictures, of which data.validation_images keeps {count} out of "
+            "training; give more pictures or a smaller data.validation_images"
+        )
+    chosen = np.random.default_rng(seed).permutation(len(photos.paths))[:count]
+    return PhotoSet(photos.uri, tuple(photos.paths[index] for index in sorted(chosen)))
+
+
+def load_photo(photos: PhotoSet, path: str, max_pixels: int, longest_side: int = 0) -> np.ndarray:
+    """One photo, RGB uint8, (H, W, 3), shrunk to `longest_side` where that is given and smaller.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    filesystem, _ = open_uri(photos.uri)
+    picture = images.decode(_read(filesystem, path), path, max_pixels=max_pixels)
+    longest = max(picture.shape[:2])
+    if longest_side and longest > longest_side:
+        height, width = (max(1, round(side * longest_side / longest)) for side in picture.shape[:2])
+        picture = images.resize(picture, (height, width))
+    return picture
+
+
+class RayStream:
+    """A stream of `lle.training.loop`, decoded by Ray Data tasks.
+
+    Args:
+        photos: the set.
+        size: side of the square pictures; photos are resized whole, as CLIP sees them.
+        seed: of the order.
+        row: first row of the stream to take, counted over all workers.
+        worker, workers: this worker's index and their number; it takes the rows row + worker + k * workers.
+        decoders: decoding tasks at once.
+        max_pixels: pixel budget of one photo.
+        on_refusal: told path and reason when a photo turns out bad; the next good one takes its row.
+    """
+
+    def __init__(
+        self,
+        photos: PhotoSet,
+        *,
+        size: int,
+        seed: int,
+        row: int,
+        worker: int,
+        workers: int,
+        decoders: int,
+        max_pixels: int,
+        on_refusal: Callable[[str, str], None],
+    ) -> None:
+        self._decode = Decode(photos, size, seed, row + worker, workers, max_pixels)
+        self._decoders, self._on_refusal = decoders, on_refusal
+        self._blocks = self._run()
+        self._pending: np.ndarray = np.empty((0, size, size, 3), np.uint8)
+
+    def take(self, count: int) -> Any:
+        """The next pictures, uint8 tensor, (count, S, S, 3)."""
+        import torch
+
+        taken = []
+        while count:
+            if not len(self._pending):
+                self._pending = next(self._blocks)
+            taken.append(self._pending[:count])
+            self._pending = self._pending[count:]
+            count -= len(taken[-1])
+        return torch.from_numpy(np.concatenate(taken))
+
+    def _run(self) -> Iterator[np.ndarray]:
+        import ray.data
+
+        first = 0
+        while True:
+            rows = ray.data.range(ROWS_PER_EXECUTION, override_num_blocks=ROWS_PER_EXECUTION // ROWS_PER_TASK)
+            decoded = rows.map_batches(
+                self._decode.rows,
+                fn_kwargs={"first": first},
+                batch_format="numpy",
+                num_cpus=DECODE_CPUS,
+                compute=ray.data.TaskPoolStrategy(size=self._decoders),
+            )
+            decoded.context.execution_options.preserve_order = True
+            for batch in decoded.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2):
+                for refusal in set(filter(None, batch["refused"])):
+                    for line in refusal.splitlines():
+                        self._on_refusal(*line.split("\t", 1))
+                yield batch["image"]
+            first += ROWS_PER_EXECUTION
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Rows of one worker's share into pictures, a batch at a time."""
+
+    photos: PhotoSet
+    size: int
+    seed: int
+    start: int
+    stride: int
+    max_pixels: int
+
+    def rows(self, batch: dict[str, np.ndarray], first: int) -> dict[str, Any]:
+        filesystem, _ = open_uri(self.photos.uri)
+        rows = [self.start + (first + int(each)) * self.stride for each in batch["id"]]
+        with ThreadPoolExecutor(4) as pool:
+            decoded = list(pool.map(lambda row: self._picture(filesystem, row), rows))
+        return {"image": np.stack([each[0] for each in decoded]), "refused": [each[1] for each in decoded]}
+
+    def _picture(self, filesystem: fs.FileSystem, row: int) -> tuple[np.ndarray, str]:
+        """The photo of a row; where it is bad, the next good one, and a line `path TAB reason` for each bad one."""
+        paths, refused = self.photos.paths, list[str]()
+        place = photo_at(row, len(paths), self.seed)
+        for offset in range(len(paths)):
+            path = paths[(place + offset) % len(paths)]
+            try:
+                data = _read(filesystem, path)
+                picture = images.decode(data, path, max_pixels=self.max_pixels, short_side=self.size)
+                return images.resize(picture, (self.size, self.size)), "\n".join(refused)
+            except images.ImageError as error:
+                refused.append(f"{path}\t{error.reason}")
+            except OSError as error:
+                refused.append(f"{path}\t{str(error).splitlines()[0]}")
+        raise DataError(f"{self.photos.uri}: none of its {len(paths)} pictures can be decoded; {refused[0]}")
+
+
+def _read(filesystem: fs.FileSystem, path: str) -> bytes:
+    with filesystem.open_input_stream(path) as file:
+        return bytes(file.read())
+
+
+def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:
+    """Why a file cannot be a photo, from its first bytes; empty where nothing speaks against it."""
+    try:
+        with filesystem.open_input_stream(path) as file:
+            head = file.read(HEADER_BYTES)
+            try:
+                images.read_header(head, path, max_pixels)
+            except images.ImageError:  # some formats keep their header at the end
+                images.read_header(head + file.read(), path, max_pixels)
+    except images.ImageError as error:
+        return error.reason
+    except OSError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def _refuse_equal(dark: PhotoSet, well_lit: PhotoSet) -> None:
+    def contents(photos: PhotoSet) -> list[tuple[str, int]]:
+        filesystem, root = open_uri(photos.uri)
+        entries = filesystem.get_file_info(list(photos.paths))
+        return [(os.path.relpath(entry.path, root), entry.size) for entry in entries]
+
+    if dark.paths == well_lit.paths or (
+        len(dark.paths) == len(well_lit.paths) and contents(dark) == contents(well_lit)
+    ):
+        raise DataError(
+            f"data.dark and data.well_lit: {dark.uri} and {well_lit.uri} hold the same files; the two sets must differ"
+        )
+
+
+def _refuse_unmatched(low: PhotoSet, high: PhotoSet, data: DataSettings) -> None:
+    names = [{os.path.basename(path) for path in photos.paths} for photos in (low, high)]
+    if alone := sorted(names[0] ^ names[1]):
+        raise DataError(
+            f"data.pairs_low and data.pairs_high: {alone[0]} has no partner of the same name; {len(alone)} such files"
+        )
+    for low_path, high_path in zip(low.paths, high.paths, strict=True):
+        sizes = [load_photo(*each, data.max_pixels).shape for each in ((low, low_path), (high, high_path))]
+        if sizes[0] != sizes[1]:
+            raise DataError(
+                f"data.pairs_low and data.pairs_high: {os.path.basename(low_path)} differs in size, "
+                f"{sizes[0][1]}x{sizes[0][0]} and {sizes[1][1]}x{sizes[1][0]}; pairs must be aligned"
+            )
+
+
+def log_refusal(path: str, reason: str) -> None:
+    """The plainest `on_refusal`."""
+    logging.getLogger(__name__).warning("%s set aside: %s", path, reason)

@@ -1,0 +1,241 @@
+"""The record in MLflow: the driver opens and closes a run, rank 0 writes to it, the model is registered.
+
+A tracking server that goes away never stops a training: what rank 0 writes goes through a queue and a thread of its
+own, and what cannot be delivered is dropped with one warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.entities import Metric, Param, RunStatus
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+
+from lle.config import TrainSettings
+from lle.model import Model
+from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
+
+LOGGER = logging.getLogger(__name__)
+RUN_ID = "mlflow_run_id"
+PARAMETER_LENGTH = 6_000
+QUEUE_LENGTH = 10_000
+IMAGE = TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))
+
+
+class TrackingError(RuntimeError):
+    """The tracking server does not answer; the message names the setting."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run of MLflow, by values that can be sent to a worker."""
+
+    uri: str
+    run_id: str
+
+    @property
+    def client(self) -> MlflowClient:
+        """A client of the run's server."""
+        return MlflowClient(self.uri)
+
+
+def tracking_uri(settings: TrainSettings) -> str:
+    """The setting, else MLFLOW_TRACKING_URI, else SQLite beside the runs."""
+    given = settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    return given or f"sqlite:///{Path(settings.runs).absolute() / 'mlflow.db'}"
+
+
+@contextmanager
+def tracked_run(settings: TrainSettings, photos: TrainingPhotos, folder: Path) -> Iterator[TrackedRun]:
+    """A run for the length of a block: FINISHED at its end, KILLED when interrupted, FAILED on any error.
+
+    Args:
+        settings: the training's.
+        photos: what it trains on, described in the run.
+        folder: the run's folder, which remembers the run for a resumption.
+
+    Raises:
+        TrackingError: the server does not answer at the start.
+    """
+    quieten()
+    uri = tracking_uri(settings)
+    try:
+        client = MlflowClient(uri)
+        run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri))
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200]
+        raise TrackingError(f"tracking.uri: MLflow does not answer at {uri} ({reason})") from error
+    status = RunStatus.FINISHED
+    try:
+        yield run
+    except (KeyboardInterrupt, SystemExit):
+        status = RunStatus.KILLED
+        raise
+    except BaseException:
+        status = RunStatus.FAILED
+        raise
+    finally:
+        _quietly(lambda: client.set_terminated(run.run_id, RunStatus.to_string(status)), "the end of the run")
+
+
+class Recorder:
+    """Rank 0's pen: metrics and pictures into a run, from a thread, without ever raising or blocking."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        quieten()
+        self._run, self._client = run, run.client
+        self._queue: queue.Queue[Any] = queue.Queue(QUEUE_LENGTH)
+        self._thread = threading.Thread(target=self._deliver, daemon=True)
+        self._thread.start()
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Numbers by name at a step."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for name, value in values.items()]
+        self._put(lambda: self._client.log_batch(self._run.run_id, metrics=metrics))
+
+    def picture(self, step: int, key: str, picture: np.ndarray) -> None:
+        """A picture, uint8 (H, W, 3), in the run's time slider."""
+        self._put(lambda: self._client.log_image(self._run.run_id, picture, key=key, step=step))
+
+    def close(self, seconds: float = 60.0) -> None:
+        """Deliver what waits, for so long at most."""
+        self._put(None)
+        self._thread.join(seconds)
+
+    def _put(self, job: Any) -> None:
+        try:
+            self._queue.put_nowait(job)
+        except queue.Full:
+            LOGGER.warning("MLflow is slower than the training: a record was dropped")
+
+    def _deliver(self) -> None:
+        while (job := self._queue.get()) is not None:
+            _quietly(job, "a record")
+
+
+def register(model: Model, run: TrackedRun, settings: TrainSettings, example: torch.Tensor) -> str:
+    """Log a model so that any height and width works, and register it under the settings' name and alias.
+
+    Args:
+        model: the trained model, on the CPU.
+        run: where it was trained.
+        settings: name and alias of the registered model.
+        example: two pictures, RGB in [0, 1], (2, 3, H, W); a batch of two keeps the batch size free.
+
+    Returns:
+        `models:/NAME/VERSION`, or the URI of the logged model where `tracking.register_model` is off.
+    """
+    mlflow.set_tracking_uri(run.uri)
+    signature = ModelSignature(inputs=Schema([IMAGE]), outputs=Schema([IMAGE]))
+    with mlflow.start_run(run_id=run.run_id):
+        info = mlflow.pytorch.log_model(
+            model,
+            name="model",
+            signature=signature,
+            input_example=example.numpy(),
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "numpy"],
+        )
+    if not settings.tracking.register_model:
+        return str(info.model_uri)
+    name, client = settings.tracking.model_name, run.client
+    version = mlflow.register_model(info.model_uri, name, tags={"run": settings.name}).version
+    client.set_registered_model_alias(name, settings.tracking.alias, version)
+    return f"models:/{name}/{version}"
+
+
+def log_files(run: TrackedRun, folder: Path) -> None:
+    """Attach the small files of a run folder (summary, settings, pictures)."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".yaml", ".png", ".csv"):
+            _quietly(lambda path=path: run.client.log_artifact(run.run_id, str(path)), path.name)
+
+
+def quieten() -> None:
+    """MLflow waits seconds, not minutes, for a server that is gone, and logs only what matters."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _open_run(client: MlflowClient, settings: TrainSettings, photos: TrainingPhotos, id_file: Path, uri: str) -> str:
+    """The run to write to: a new one, or the one a resumed training began with."""
+    if id_file.exists():
+        run_id = id_file.read_text().strip()
+        client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+        return run_id
+    experiment = client.get_experiment_by_name(settings.tracking.experiment)
+    experiment_id = experiment.experiment_id if experiment else _create_experiment(client, settings, uri)
+    run_id = str(client.create_run(experiment_id, run_name=settings.name).info.run_id)
+    _describe(client, run_id, settings, photos)
+    id_file.write_text(run_id + "\n")
+    return run_id
+
+
+def _create_experiment(client: MlflowClient, settings: TrainSettings, uri: str) -> str:
+    """With SQLite, the pictures and models lie in a folder beside the data base."""
+    if not uri.startswith("sqlite:///"):
+        return client.create_experiment(settings.tracking.experiment)
+    artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
+    return client.create_experiment(settings.tracking.experiment, artifact_location=artifacts.as_uri())
+
+
+def _describe(client: MlflowClient, run_id: str, settings: TrainSettings, photos: TrainingPhotos) -> None:
+    parameters = [
+        Param(name, str(value)[:PARAMETER_LENGTH]) for name, value in flattened(settings.model_dump()).items()
+    ]
+    for start in range(0, len(parameters), 100):
+        client.log_batch(run_id, params=parameters[start : start + 100])
+    for name, photo_set in (("dark", photos.dark), ("well_lit", photos.well_lit)):
+        client.set_tag(run_id, f"data.{name}.count", len(photo_set.paths))
+        client.set_tag(run_id, f"data.{name}.hash", names_hash(photo_set))
+    client.set_tag(run_id, "data.refused", len(photos.refused))
+    client.set_tag(run_id, "git.revision", git_revision())
+    client.log_dict(run_id, {"refused": photos.refused}, "refused.json")
+
+
+def names_hash(photos: PhotoSet) -> str:
+    """SHA-256 of a set's sorted paths: which photos, not what is in them."""
+    return hashlib.sha256(json.dumps(photos.paths).encode()).hexdigest()
+
+
+def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of a settings tree by dotted path."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        leaves |= flattened(value, path + ".") if isinstance(value, dict) else {path: value}
+    return leaves
+
+
+def git_revision() -> str:
+    """Commit of the source, with `-dirty` where it was changed; `unknown` outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def _quietly(job: Any, what: str) -> None:
+    try:
+        job()
+    except Exception as error:
+        LOGGER.warning("MLflow did not take %s (%s)", what, str(error).splitlines()[0][:200])

@@ -1,0 +1,328 @@
+"""A whole training, seen from the driver: check, connect, train, compare, register, tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import ray
+import ray.train
+import torch
+from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import RunConfig
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2.api.result import Result
+from ray.util.queue import Empty, Queue
+from rich.console import Console
+
+from cluster.connect import ALLOCATOR, ClusterError, connect
+from lle.config import TrainSettings
+from lle.enhancers import build_enhancer
+from lle.images import encode, to_tensor
+from lle.model import Model
+from lle.prior.towers import check_prior
+from lle.prior.weights import PriorError
+from lle.training import state as states
+from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos, load_photo
+from pipelines.jobs.quality import Quality, compare, mean_brightness
+from pipelines.jobs.report import before_after, print_quality
+from pipelines.jobs.samples import write_quickstart_data
+from pipelines.jobs.settings import to_yaml
+from pipelines.jobs.tracking import TrackedRun, TrackingError, log_files, register, tracked_run
+from pipelines.jobs.worker import run_worker, validation_set
+
+CHECKPOINTS = "checkpoints"
+FREE_BYTES = 500 * 2**20
+EXAMPLE_SIZE = (96, 128)
+
+
+class TrainingError(RuntimeError):
+    """The training cannot start or did not succeed; one sentence that says why."""
+
+
+def run(settings: TrainSettings) -> int:
+    """`fit` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
+    signal.signal(signal.SIGTERM, _exit)
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        fit(settings, console)
+    except (DataError, PriorError, ClusterError, TrackingError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
+    """Train, compare with the controls, register the model, and leave `runs/NAME/` behind.
+
+    Args:
+        settings: valid settings with a name.
+        console: where progress and results go.
+
+    Returns:
+        What `summary.json` holds.
+
+    Raises:
+        DataError, PriorError, ClusterError, TrackingError, TrainingError: one sentence each; before the training
+            starts they leave no folder behind.
+    """
+    started = time.perf_counter()
+    with run_folder(settings) as folder:
+        settings = with_sample_photos(settings, folder, console)
+        photos = find_photos(settings)
+        check_prior(settings.prior)
+        tell_photos(photos, console)
+        console.print("starting Ray and MLflow ...")
+        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
+            scaling = scaling_config(settings, resources)
+            with tracked_run(settings, photos, folder) as run:
+                (folder / "settings.yaml").write_text(to_yaml(settings))
+                result = train(settings, photos, run, scaling, folder, console)
+                return conclude(settings, photos, run, result, folder, console, started)
+
+
+@contextmanager
+def run_folder(settings: TrainSettings) -> Iterator[Path]:
+    """`runs/NAME`, new or, to resume, the one that is there; removed again when nothing was trained in it.
+
+    Raises:
+        TrainingError: it exists, does not exist, or there is no room for it.
+    """
+    folder = Path(settings.runs).expanduser().absolute() / settings.name
+    if settings.resume and not (folder / CHECKPOINTS).is_dir():
+        raise TrainingError(f"resume: there is no run {folder} with checkpoints; check name and runs")
+    if folder.exists() and not settings.resume:
+        raise TrainingError(f"name: {folder} exists; choose another --name, or continue it with --resume")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"runs: {folder} cannot be made ({error.strerror}); choose another folder") from error
+    try:
+        if (free := shutil.disk_usage(folder).free) < FREE_BYTES:
+            raise TrainingError(
+                f"runs: {folder.parent} has {free // 2**20} MiB free, too few for checkpoints "
+                f"({FREE_BYTES // 2**20} MiB); make room, or choose another folder with --runs"
+            )
+        yield folder
+    except BaseException:
+        if not (folder / CHECKPOINTS).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def with_sample_photos(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
+    """The settings with their folders: sample photos are written into the run's folder where none are named."""
+    if settings.data.dark:
+        return settings
+    console.print("writing sample photos from installed packages ...")
+    written = write_quickstart_data(folder / "photos", settings.seed)
+    names = ("dark", "well_lit", "pairs_low", "pairs_high")
+    chosen = settings.data.model_copy(update={name: str(getattr(written, name)) for name in names})
+    return settings.model_copy(update={"data": chosen})
+
+
+def tell_photos(photos: TrainingPhotos, console: Console) -> None:
+    """How many photos there are, and which were set aside."""
+    kept_out = f"{len(photos.held_out_dark.paths)} + {len(photos.held_out_well_lit.paths)}"
+    pairs = f", {len(photos.pairs_low.paths)} pairs" if photos.pairs_low else ""
+    console.print(
+        f"{len(photos.dark.paths)} dark and {len(photos.well_lit.paths)} well-lit photos; "
+        f"kept out for validation: {kept_out}{pairs}"
+    )
+    for path, reason in list(photos.refused.items())[:10]:
+        console.print(f"set aside: {path}: {reason}")
+    if len(photos.refused) > 10:
+        console.print(f"... and {len(photos.refused) - 10} more, see refused.json in MLflow")
+
+
+def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> ScalingConfig:
+    """Workers and what each reserves, from the settings and what the cluster has.
+
+    Raises:
+        TrainingError: the cluster cannot hold the workers.
+    """
+    chosen, cpus, gpus = settings.scaling, resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    use_gpu = chosen.gpu == "true" or (chosen.gpu == "auto" and gpus >= chosen.workers)
+    # One CPU stays free for decoding.
+    share = chosen.cpus_per_worker or min(1.0, max(cpus - 1, 0) / chosen.workers)
+    if share * chosen.workers > cpus - 0.25 or share <= 0:
+        raise TrainingError(
+            f"scaling.workers: {chosen.workers} workers do not fit the cluster's {cpus:g} CPUs beside the decoding; "
+            "take fewer workers, or fewer CPUs for each with --scaling.cpus_per_worker"
+        )
+    if use_gpu and gpus < chosen.workers:
+        raise TrainingError(f"scaling.gpu: {chosen.workers} workers want a GPU each, the cluster has {gpus:g}")
+    return ScalingConfig(num_workers=chosen.workers, use_gpu=use_gpu, resources_per_worker={"CPU": share})
+
+
+def train(
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    run: TrackedRun,
+    scaling: ScalingConfig,
+    folder: Path,
+    console: Console,
+) -> Result:
+    """Run the workers to their end, their lines on the console.
+
+    Raises:
+        TrainingError: with the first worker's reason.
+    """
+    lines = Queue(actor_options={"num_cpus": 0})
+    trainer = TorchTrainer(
+        run_worker,  # type: ignore[arg-type]  # typed as giving nothing, though Result.return_value holds it
+        train_loop_config={"settings": settings.model_dump(), "photos": photos, "tracking": run, "lines": lines},
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=str(folder),
+            failure_config=FailureConfig(max_failures=settings.scaling.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=settings.loop.keep_checkpoints),
+            worker_runtime_env={"env_vars": ALLOCATOR},
+        ),
+    )
+    console.print(f"starting {settings.scaling.workers} workers ...")
+    try:
+        with printed(lines, console):
+            return cast(Result, trainer.fit())
+    except TrainingFailedError as error:
+        raise TrainingError(f"training failed: {first_reason(error)}") from error
+    finally:
+        lines.shutdown(force=True)
+
+
+def conclude(
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    run: TrackedRun,
+    result: Result,
+    folder: Path,
+    console: Console,
+    started: float,
+) -> dict[str, Any]:
+    """Save, compare, register and tell what was trained."""
+    model, ended = best_model(settings, result), result.return_value
+    model.save(folder / "model")
+    quality = paired_quality(settings, photos, model)
+    picture = folder / "before_after.png"
+    picture.write_bytes(encode(final_picture(settings, photos, model)))
+    console.print("registering the model ...")
+    uri = register(model, run, settings, example_pictures(photos, settings))
+    summary: dict[str, Any] = {
+        **{f"psnr_{each.name.replace('-', '_')}": each.psnr() for each in quality},
+        **{f"ssim_{each.name.replace('-', '_')}": each.ssim() for each in quality},
+        "groups": {each.name: {group: each.psnr(group) for group in each.groups} for each in quality},
+        "seconds": time.perf_counter() - started,
+        **ended,
+        "model": uri,
+        "mlflow_run_id": run.run_id,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    log_files(run, folder)
+    if quality:
+        print_quality(console, quality, "enhanced")
+    console.print(closing_lines(settings, run, folder, summary))
+    return summary
+
+
+def best_model(settings: TrainSettings, result: Result) -> Model:
+    """The best enhancer of the last checkpoint, as a model that says where it comes from."""
+    assert result.checkpoint is not None
+    with result.checkpoint.as_directory() as folder:
+        snapshot = states.read(Path(folder))
+    enhancer = build_enhancer(settings.enhancer)
+    enhancer.load_state_dict(snapshot.part("best") or snapshot.part("enhancer"))
+    enhancer.requires_grad_(False)
+    about = {"run": settings.name, "prior": settings.prior.model, "best_step": snapshot.best and snapshot.best[1]}
+    return Model(enhancer, settings.enhancer, about)
+
+
+def paired_quality(settings: TrainSettings, photos: TrainingPhotos, model: Model) -> list[Quality]:
+    """Input, auto-exposure and model on the pairs; empty without pairs."""
+    if not (photos.pairs_low and photos.pairs_high):
+        return []
+    budget = settings.data.max_pixels
+    return compare(model, photos.pairs_low, photos.pairs_high, mean_brightness(photos.well_lit, budget), budget)
+
+
+def final_picture(settings: TrainSettings, photos: TrainingPhotos, model: Model) -> Any:
+    """Before, after and, where there is one, ground truth of some validation photos."""
+    shown = validation_set(settings, photos, on_refusal=lambda path, reason: None)  # the workers have told of them
+    return before_after(model.enhancer, shown, settings.tracking.pictures, torch.device("cpu"))
+
+
+def example_pictures(photos: TrainingPhotos, settings: TrainSettings) -> torch.Tensor:
+    """Two small dark pictures, (2, 3, 96, 128), that MLflow keeps beside the model."""
+    path = photos.held_out_dark.paths[0]
+    picture = to_tensor(load_photo(photos.held_out_dark, path, settings.data.max_pixels, 512))
+    small = torch.nn.functional.interpolate(picture[None], size=EXAMPLE_SIZE, mode="bilinear", antialias=True)
+    return small.clamp(0, 1).repeat(2, 1, 1, 1)
+
+
+@contextmanager
+def printed(lines: Queue, console: Console) -> Iterator[None]:
+    """Print what the workers say, from a thread, for the length of a block."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not (ended.is_set() and lines.empty()):
+            try:
+                console.print(lines.get(timeout=0.5))
+            except Empty:
+                continue
+            except ray.exceptions.RayError:
+                return
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(10)
+
+
+def first_reason(error: TrainingFailedError) -> str:
+    """What went wrong on the first worker that failed, in its own words."""
+    if isinstance(error, WorkerGroupError) and error.worker_failures:
+        cause: BaseException = next(iter(error.worker_failures.values()))
+        cause = getattr(cause, "cause", None) or cause.__cause__ or cause
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        return lines[-1] if lines else type(cause).__name__
+    return str(error).strip().splitlines()[-1]
+
+
+def closing_lines(settings: TrainSettings, run: TrackedRun, folder: Path, summary: dict[str, Any]) -> str:
+    """Where everything lies, and what to do next."""
+    here = Path(os.path.relpath(folder))
+    return "\n".join(
+        [
+            f"model       {summary['model']}  (alias {settings.tracking.alias}), saved in {here / 'model'}",
+            f"pictures    {here / 'before_after.png'}",
+            f"summary     {here / 'summary.json'}",
+            f"time        {summary['seconds']:.0f} s, {summary['images_per_second']:.0f} pictures/s, "
+            f"{100 * summary['data_wait_share']:.1f} % of it waiting for data",
+            "",
+            f"MLflow      mlflow ui --backend-store-uri {run.uri}" if "://" in run.uri else f"MLflow      {run.uri}",
+            "next        python pipelines/train.py --data.dark DIR --data.well_lit DIR      your own photos",
+            "            python pipelines/train.py --preset clip_lit --dry-run              the paper's settings",
+        ]
+    )
+
+
+def _exit(number: int, frame: object) -> NoReturn:
+    """SIGTERM ends the program like Ctrl-C does: through its `finally` clauses."""
+    raise SystemExit(128 + number)

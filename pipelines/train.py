@@ -1,0 +1,25 @@
+"""Train an enhancer from unpaired photos.
+
+python pipelines/train.py
+python pipelines/train.py --preset clip_lit --data.dark DIR --data.well_lit DIR
+ray job submit --working-dir . -- python pipelines/train.py
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from pipelines.jobs.settings import load_settings, with_run_name
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; the exit status is 0 for a trained model, 1 for a failure told in one sentence, 2 for a mistake."""
+    loaded = load_settings(argv)  # exits here on --help, --dry-run and mistakes
+    from pipelines.jobs import training  # torch and ray wait until the settings are known to be good
+
+    return training.run(with_run_name(loaded))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lle.enhancers.compact import CompactEnhancer
+from lle.enhancers.published import load_published_retinex
+from lle.enhancers.retinex import RetinexEnhancer, average_pool
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def test_retinex_has_the_published_number_of_parameters():
+    assert parameters(RetinexEnhancer()) == 278_790
+
+
+def test_compact_stays_under_a_hundred_thousand_parameters():
+    assert parameters(CompactEnhancer()) < 100_000
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zeros"])
+def test_published_weights_give_the_published_light_maps(shared: Path, padding: str):
+    outputs = np.load(shared / "reference" / "peer_outputs.npz")
+    crops = json.loads((shared / "reference" / "peer_outputs.json").read_text())["crops"]
+    enhancer = load_published_retinex(shared / "data/weights/peers/cliplit/enhancement_model.pth", padding)
+    assert len(crops) == 3
+    for index in range(len(crops)):
+        image = torch.from_numpy(outputs[f"input_{index}"]).permute(2, 0, 1)[None].float() / 255
+        with torch.no_grad():
+            light = enhancer.light_map(image)[0, 0]
+        reference = torch.from_numpy(outputs[f"cliplit_{padding}_lightmap_{index}"])
+        torch.testing.assert_close(light, reference, atol=1e-5, rtol=0)
+
+
+def test_rave_weights_load_into_the_same_network(shared: Path):
+    enhancer = load_published_retinex(shared / "data/weights/peers/rave/rave_unpaired.pth")
+    dark = torch.full((1, 3, 48, 64), 0.1)
+    with torch.no_grad():
+        assert enhancer(dark).image.mean() > 0.12
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(shared: Path):
+    with pytest.raises(ValueError, match=r"PiLLE\.pth: holds another network"):
+        load_published_retinex(shared / "data/weights/peers/pie/PiLLE.pth")
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path: Path):
+    canary = tmp_path / "ran"
+
+    class Attack:
+        def __reduce__(self):
+            return (Path.touch, (canary,))
+
+    torch.save({"cond1.weight": Attack()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match="safely"):
+        load_published_retinex(tmp_path / "evil.pth")
+    assert not canary.exists()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(6, 40), st.integers(6, 40), st.sampled_from([1, 2, 3, 6]))
+def test_matrix_pooling_equals_adaptive_pooling(height: int, width: int, bins: int):
+    x = torch.rand(2, 3, height, width)
+    torch.testing.assert_close(
+        average_pool(x, bins), torch.nn.functional.adaptive_avg_pool2d(x, bins), atol=1e-6, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("size", [(7, 5), (33, 64), (120, 31)])
+@pytest.mark.parametrize("enhancer", [RetinexEnhancer(), CompactEnhancer()], ids=["retinex", "compact"])
+def test_any_size_comes_back_in_range_at_its_own_size(enhancer, size):
+    image = torch.rand(2, 3, *size)
+    enhanced = enhancer(image).image
+    assert enhanced.shape == image.shape
+    assert torch.isfinite(enhanced).all() and enhanced.min() >= 0 and enhanced.max() <= 1
+
+
+def test_compact_never_darkens_keeps_white_white_and_black_black():
+    torch.manual_seed(0)
+    enhancer = CompactEnhancer()
+    torch.nn.init.normal_(enhancer.head.weight, 0, 1.0)
+    image = torch.rand(1, 3, 40, 40)
+    image[..., :10, :] = 1.0
+    image[..., 10:20, :] = 0.0
+    enhanced = enhancer(image).image
+    assert (enhanced >= image - 1e-6).all()
+    torch.testing.assert_close(enhanced[..., :10, :], image[..., :10, :])
+    assert (enhanced[..., 10:20, :] == 0).all()
+
+
+def test_compact_keeps_the_ratio_of_the_channels():
+    image = torch.rand(1, 3, 16, 16) * 0.3 + 0.05
+    enhanced = CompactEnhancer()(image).image
+    torch.testing.assert_close(enhanced / enhanced.sum(1, keepdim=True), image / image.sum(1, keepdim=True))
+
+
+def test_compact_gain_follows_its_formula():
+    enhancer = CompactEnhancer()
+    torch.nn.init.constant_(enhancer.head.bias, 0.0)  # tanh(0) = 0, so k = 1 and e = 2 I / (1 + Y)
+    enhanced = enhancer(torch.full((1, 3, 8, 8), 0.25)).image
+    torch.testing.assert_close(enhanced, torch.full((1, 3, 8, 8), 0.4))

@@ -1,0 +1,91 @@
+"""The import rules of the house: pipelines -> lle, pipelines -> cluster, and nothing the other way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Files that must load before torch does, so that --help and wrong arguments answer at once.
+LIGHT = ["lle/config.py", "lle/images.py", "pipelines/jobs/settings.py", "pipelines/jobs/settings_text.py"]
+
+
+def imported(file: Path, *, module_level: bool = False) -> Iterator[str]:
+    """Top-level names of what a file imports, everywhere or only where loading the file runs it."""
+    todo: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+        if module_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if module_level and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            todo.extend(node.orelse)
+            continue
+        todo.extend(ast.iter_child_nodes(node))
+
+
+def offenders(repository: Path, package: str, forbidden: set[str], *, module_level: bool = False) -> list[str]:
+    files = sorted((repository / package).rglob("*.py"))
+    assert files, f"{package} has no Python files to check"
+    return [
+        f"{file.relative_to(repository)} imports {name}"
+        for file in files
+        for name in sorted(forbidden.intersection(imported(file, module_level=module_level)))
+    ]
+
+
+def test_the_method_knows_neither_platform_nor_pipelines(repository: Path) -> None:
+    assert offenders(repository, "lle", {"ray", "mlflow", "boto3", "botocore", "pipelines", "cluster"}) == []
+
+
+def test_the_cluster_knows_nothing_of_images_or_pipelines(repository: Path) -> None:
+    assert offenders(repository, "cluster", {"lle", "pipelines"}) == []
+
+
+def test_open_clip_is_imported_only_where_a_prior_is_built(repository: Path) -> None:
+    assert offenders(repository, "lle", {"open_clip"}, module_level=True) == []
+
+
+def test_light_modules_do_not_import_torch_when_loaded(repository: Path) -> None:
+    heavy = {"torch", "torchvision", "ray", "mlflow", "kornia"}
+    assert [
+        f"{name} imports {module}"
+        for name in LIGHT
+        for module in sorted(heavy.intersection(imported(repository / name, module_level=True)))
+    ] == []
+
+
+@pytest.mark.parametrize("module", [name.removesuffix(".py").replace("/", ".") for name in LIGHT])
+def test_loading_a_light_module_really_leaves_torch_out(module: str) -> None:
+    # In a process of its own: this one may have loaded torch long ago.
+    code = f"import {module}, sys; print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("source", "module_level", "found"),
+    [
+        ("import torch.nn as nn", True, ["torch"]),
+        ("from torch import nn", True, ["torch"]),
+        ("def f():\n    import torch", True, []),
+        ("def f():\n    import torch", False, ["torch"]),
+        ("class A:\n    import torch", True, ["torch"]),
+        ("if True:\n    import torch", True, ["torch"]),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", True, ["typing"]),
+        ("from . import torch", True, []),
+    ],
+)
+def test_the_import_finder_sees_what_loading_runs(
+    tmp_path: Path, source: str, module_level: bool, found: list[str]
+) -> None:
+    file = tmp_path / "example.py"
+    file.write_text(source)
+    assert sorted(imported(file, module_level=module_level)) == found

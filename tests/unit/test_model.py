@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lle.config import EnhancerSettings
+from lle.enhancers import build_enhancer
+from lle.model import DESCRIPTION, WEIGHTS, Model, enhance, load
+
+KINDS = [EnhancerSettings(kind="compact", look=48, width=8), EnhancerSettings(kind="retinex", padding="reflect")]
+
+
+def model(settings: EnhancerSettings, seed: int = 0) -> Model:
+    """Random weights that do something visible."""
+    torch.manual_seed(seed)
+    enhancer = build_enhancer(settings)
+    with torch.no_grad():
+        for parameter in enhancer.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return Model(enhancer, settings, {"trained_on": "tests", "psnr": 12.5})
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return model(KINDS[0]).save(tmp_path / "new" / "model")
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=["compact", "retinex"])
+def test_a_loaded_model_is_the_saved_one(settings: EnhancerSettings, tmp_path: Path):
+    original = model(settings)
+    again = load(original.save(tmp_path))
+    assert (again.settings, again.about) == (settings, {"trained_on": "tests", "psnr": 12.5})
+    assert not again.training and not again.enhancer.training
+    image = torch.rand(2, 3, 20, 26)
+    with torch.no_grad():
+        assert torch.equal(again(image), original(image))
+        assert not torch.equal(again(image), model(settings, seed=1)(image))
+
+
+def test_a_saved_model_is_json_and_safetensors_only(saved: Path):
+    assert sorted(each.name for each in saved.iterdir()) == [DESCRIPTION, WEIGHTS]
+
+
+def test_saving_again_replaces_the_model(saved: Path):
+    other = model(KINDS[0], seed=1)
+    other.save(saved)
+    image = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(load(saved)(image), other(image))
+
+
+def rewrite(**values: object):
+    def apply(folder: Path) -> None:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        (folder / DESCRIPTION).write_text(json.dumps({**description, **values}))
+
+    return apply
+
+
+def forget_about(folder: Path) -> None:
+    description = json.loads((folder / DESCRIPTION).read_text())
+    del description["about"]
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: (folder / DESCRIPTION).unlink(), "model.json is missing"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "model.safetensors is missing"),
+        (lambda folder: (folder / DESCRIPTION).write_text("{"), "not a model saved by this project"),
+        (lambda folder: (folder / DESCRIPTION).write_text("[]"), "not a model saved by this project"),
+        (lambda folder: (folder / DESCRIPTION).write_bytes(b"\xff\xfe\x00"), "not a model saved by this project"),
+        (rewrite(enhancer={"kind": "oracle"}), "not a model saved by this project"),
+        (rewrite(enhancer=KINDS[1].model_dump()), "not a model saved by this project"),
+        (forget_about, "not a model saved by this project"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"no tensors in here"), "not a model saved by this project"),
+        (
+            lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100]),
+            "not a model saved by this project",
+        ),
+    ],
+)
+def test_a_folder_without_a_sound_model_is_refused_in_one_sentence(damage, reason: str, saved: Path):
+    damage(saved)
+    with pytest.raises(ValueError) as refusal:
+        load(saved)
+    assert str(saved) in str(refusal.value)
+    assert reason in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=["compact", "retinex"])
+@pytest.mark.parametrize("size", [(2, 2), (7, 50), (33, 16)])
+def test_enhance_keeps_size_and_range(settings: EnhancerSettings, size: tuple[int, int]):
+    image = torch.rand(3, *size)
+    image[:, 0, 0], image[:, 1, 1] = 0.0, 1.0
+    out = enhance(model(settings), image)
+    assert out.shape == image.shape and out.dtype == torch.float32
+    assert torch.isfinite(out).all() and 0 <= float(out.min()) and float(out.max()) <= 1
+    assert not out.requires_grad

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # glibc returns and asks for memory at every step of a training on the CPU; these keep it (docs/training.md).
 ALLOCATOR = {
@@ -43,7 +44,8 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS", "")
-    start_here = {} if address else {"num_cpus": max(os.cpu_count() or 1, cpus), "include_dashboard": False}
+    slots = max(os.cpu_count() or 1, cpus)
+    start_here: dict[str, Any] = {} if address else {"num_cpus": slots, "include_dashboard": False}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start_here)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -1,0 +1,23 @@
+"""Low-light and backlit image enhancers, trained without pairs.
+
+model = lle.load("runs/NAME/model")
+brighter = lle.enhance(model, image)        # RGB in [0, 1], (3, H, W), any size
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lle.model import Model, enhance, load
+
+__all__ = ["Model", "enhance", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """torch is imported only when a model is wanted: settings and pictures do without."""
+    if name in __all__:
+        from lle import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -407,6 +407,12 @@ class TrainSettings(Settings):
                     f"{self.optimiser.accumulate} micro-batches (scaling.workers, optimiser.accumulate); "
                     f"choose a multiple of {micro}"
                 )
+        terms = (self.objective.guidance, self.objective.identity, self.objective.smoothness)
+        if not any(term.weight for term in terms):
+            raise ValueError(
+                "objective: guidance, identity and smoothness all have weight 0; give one of them a weight, or the "
+                "enhancer has nothing to learn"
+            )
         if self.resume and not self.name:
             raise ValueError("resume: say which run to continue with --name")
         if self.loop.measure in ("psnr", "ssim") and not (self.data.pairs_low or self.data.samples):

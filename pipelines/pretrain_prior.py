@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
 
     def report(step: int, loss: float, recognised: float) -> None:
-        if step % 50 == 0 or step == recipe.steps - 1:
+        if step % 25 == 0 or step == recipe.steps - 1:
             seconds = time.perf_counter() - started
             left = seconds / (step + 1) * (recipe.steps - step - 1)
             print(
@@ -165,13 +165,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, required=True, help="folder for light_prior.safetensors (and evaluation.json)"
     )
     parser.add_argument("--evaluate", type=Path, help="folder with test photos: test_paired, test_unpaired, train")
-    parser.add_argument("--steps", type=int, default=1500, help="training steps of 66 images")
+    parser.add_argument("--steps", type=int, default=700, help="training steps of 52 images")
     parser.add_argument("--leaves", type=int, default=120, help="number of dead-leaves scenes")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, crops and exposures")
     parser.add_argument(
         "--threads",
         type=int,
-        default=0,
+        default=1,
         help="CPU threads; the numbers depend on it in the last bits (0: torch's choice)",
     )
     return parser.parse_args(argv)

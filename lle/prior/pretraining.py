@@ -65,16 +65,17 @@ class Recipe:
     weights.
     """
 
-    steps: int = 1500
-    images_per_exposure: int = 6
+    steps: int = 700
+    images_per_exposure: int = 4
+    well_lit_images: int = 12
     captions_per_exposure: int = 2
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
     warmup: int = 50
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "images_per_exposure", "captions_per_exposure", "learning_rate"):
+        for name in ("steps", "images_per_exposure", "well_lit_images", "captions_per_exposure", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a value above 0")
 
@@ -114,13 +115,15 @@ def pretrain(
     optimiser = torch.optim.AdamW(
         _parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98)
     )
-    label_of_image = torch.arange(len(names)).repeat_interleave(recipe.images_per_exposure)
+    # Well-lit photos vary most and everything is measured against them: they get a larger part of the batch.
+    counts = [recipe.well_lit_images] + [recipe.images_per_exposure] * (len(names) - 1)
+    label_of_image = torch.arange(len(names)).repeat_interleave(torch.tensor(counts))
     for step in range(recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        crops = torch.stack([_crop(_pick(sources, generator), size, generator) for _ in label_of_image])
+        scenes = _scenes(sources, len(label_of_image), size, generator)
         images = torch.cat(
-            [expose_as(name, part, generator) for name, part in zip(names, crops.chunk(len(names)), strict=True)]
+            [expose_as(name, part, generator) for name, part in zip(names, scenes.split(counts), strict=True)]
         )
         texts, label_of_text = _drawn_captions(tokens, names, recipe.captions_per_exposure, generator)
         image_features = F.normalize(
@@ -171,32 +174,44 @@ def expose_as(name: str, images: Tensor, generator: torch.Generator) -> Tensor:
         return uniform(batch, low, high, generator, images.device)
 
     if name == "well-lit":
-        return camera.expose(images, draw(-0.35, 0.35))
+        return camera.expose(images, draw(-0.4, 0.4))
     if name == "dim":
-        return camera.expose(images, draw(-2.2, -1.0), Noise(draw(0, 3e-4), draw(0, 1e-3)), generator)
+        return camera.expose(images, draw(-2.2, -1.3), Noise(draw(0, 3e-4), draw(0, 1e-3)), generator)
     if name == "dark":
         return camera.expose(images, draw(-6.0, -2.2), Noise(draw(0, 2e-4), draw(0, 5e-4)), generator)
     if name == "noisy":
         return camera.expose(images, draw(-5.0, -2.0), Noise(draw(1e-3, 6e-3), draw(1e-3, 6e-3)), generator)
     if name == "bright":
-        return camera.expose(images, draw(0.8, 1.6))
+        return camera.expose(images, draw(1.2, 2.0))
     if name == "blown":
-        return camera.expose(images, draw(1.6, 4.0))
+        return camera.expose(images, draw(2.0, 4.0))
     if name == "backlit":
-        mask = camera.backlit_mask(images, draw(0.3, 0.9), generator, follow_light=draw(0.0, 4.0))
-        return camera.backlight(images, draw(-4.5, -1.5), mask, background_stops=draw(-0.7, 1.0))
+        return _against_the_light(images, draw, generator)
     if name == "deep":
-        return camera.gamma(images, draw(1.7, 4.0))
+        return camera.gamma(images, draw(2.0, 4.0))
     if name == "pale":
-        return camera.gamma(images, draw(0.25, 0.6))
+        return camera.gamma(images, draw(0.25, 0.5))
     if name == "flat":
         return camera.low_contrast(images, draw(0.15, 0.55), draw(0.3, 0.8))
     if name == "cast":
         gains = torch.stack([draw(-1.0, 1.0) for _ in range(3)], dim=1)
-        # The two extreme channels lie one stop apart at least, or there would be no cast to see.
+        # The two extreme channels lie 2 stops apart at least, or it might be the scene's own colour.
         spread = (gains.amax(dim=1, keepdim=True) - gains.amin(dim=1, keepdim=True)).clamp_min(1e-3)
-        return camera.colour_cast(images, torch.exp2(gains * (1.0 / spread).clamp_min(1.0)))
+        return camera.colour_cast(images, torch.exp2(gains * (2.0 / spread).clamp_min(1.0)))
     raise ValueError(f"{name}: no such exposure; choose one of {', '.join(CAPTIONS)}")
+
+
+def _against_the_light(images: Tensor, draw: Callable[[float, float], Tensor], generator: torch.Generator) -> Tensor:
+    """Backlit: exposed for the background, which becomes bright whatever it was, while the foreground becomes dark."""
+    mask = camera.backlit_mask(images, draw(0.35, 0.9), generator, follow_light=draw(1.0, 4.0))
+    light = camera.srgb_to_linear(images).mean(dim=1, keepdim=True)
+
+    def mean_light(weight: Tensor) -> Tensor:
+        return ((light * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp_min(1e-6)).clamp_min(1e-4)
+
+    background = torch.log2(draw(0.25, 0.75) / mean_light(1 - mask)).clamp(-1.0, 2.0)
+    foreground = (draw(-8.0, -3.7) - torch.log2(mean_light(mask))).clamp(-5.0, -1.0)
+    return camera.backlight(images, foreground, mask, background)
 
 
 @torch.no_grad()
@@ -259,16 +274,44 @@ def _working_copy(picture: NDArray[np.uint8], size: int) -> Tensor:
     return smaller[0].round().clamp(0, 255).to(torch.uint8)
 
 
-def _pick(sources: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-    return sources[int(torch.randint(len(sources), (1,), generator=generator))]
+def _scenes(sources: Sequence[Tensor], count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Well-exposed scenes, (count, 3, size, size): crops, a third of them collages of two, each by another camera.
+
+    Few photos must stand for all: collages vary the layout, the cameras vary colour and contrast within what is good.
+    """
+    crops = torch.stack([_well_exposed_crop(sources, size, generator) for _ in range(count)])
+
+    def draw(low: float, high: float) -> Tensor:
+        return uniform(count, low, high, generator)
+
+    others = crops[torch.randperm(count, generator=generator)]
+    mask = camera.backlit_mask(crops, draw(0.25, 0.75), generator, follow_light=0.0)
+    scenes = torch.where((draw(0, 1) < 0.33)[:, None, None, None], crops + mask * (others - crops), crops)
+    order = torch.stack([torch.randperm(3, generator=generator) for _ in range(count)])
+    order = torch.where((draw(0, 1) < 0.4)[:, None], order, torch.arange(3))
+    scenes = scenes.gather(1, order[:, :, None, None].expand_as(scenes))
+    grey = camera.luma(scenes)
+    scenes = (grey + draw(0.5, 1.3).view(-1, 1, 1, 1) * (scenes - grey)).clamp(0, 1)
+    gains = torch.stack([draw(-0.25, 0.25) for _ in range(3)], dim=1)
+    return camera.gamma(camera.colour_cast(scenes, torch.exp2(gains)), draw(0.8, 1.25))
+
+
+def _well_exposed_crop(sources: Sequence[Tensor], size: int, generator: torch.Generator) -> Tensor:
+    """A crop that is neither dark nor bright as a whole, as parts of a good photo may be; the fifth try stands."""
+    for _ in range(5):
+        source = sources[int(torch.randint(len(sources), (1,), generator=generator))]
+        crop = _crop(source, size, generator)
+        if 0.25 < crop.mean() < 0.65:
+            break
+    return crop
 
 
 def _crop(source: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """A random part of 30 to 100 % of the area, of any usual shape, mirrored half of the time, (3, size, size)."""
+    """A random part of 15 to 100 % of the area, of any usual shape, mirrored half of the time, (3, size, size)."""
     area, shape, down, right, mirror, rough = torch.rand(6, generator=generator).tolist()
     height, width = source.shape[1:]
     stretch = math.sqrt(math.exp((shape - 0.5) * math.log(2.25)))
-    side = math.sqrt(0.3 + 0.7 * area)
+    side = math.sqrt(0.15 + 0.85 * area)
     tall, wide = min(height, round(height * side * stretch)), min(width, round(width * side / stretch))
     top, left = int(down * (height - tall + 1)), int(right * (width - wide + 1))
     part = source[None, :, top : top + tall, left : left + wide].float() / 255

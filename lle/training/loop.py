@@ -42,6 +42,10 @@ class Stream(Protocol):
         """The next pictures, uint8, (count, S, S, 3)."""
         ...
 
+    def close(self) -> None:
+        """No more pictures are wanted: what reads ahead may stop."""
+        ...
+
 
 class OpenStream(Protocol):
     """Opens a stream of a set (`dark` or `well_lit`) at a row; ranks share the rows out among themselves."""
@@ -143,7 +147,12 @@ def train(
         NonFiniteError, DeadLightMap: the training cannot succeed; the message names the setting.
         ValueError: a batch that the ranks cannot share equally.
     """
-    return _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume).run()
+    training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume)
+    try:
+        return training.run()
+    finally:
+        for stream in training.streams.values():
+            stream.close()
 
 
 class _Training:

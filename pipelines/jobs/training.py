@@ -12,16 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import ray
 import ray.train
 import torch
-from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
-from ray.train.v2.api.config import RunConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
-from ray.train.v2.api.result import Result
 from ray.util.queue import Empty, Queue
 from rich.console import Console
 
@@ -191,13 +189,13 @@ def train(
             storage_path=str(folder),
             failure_config=FailureConfig(max_failures=settings.scaling.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=settings.loop.keep_checkpoints),
-            worker_runtime_env={"env_vars": ALLOCATOR},
+            worker_runtime_env={"env_vars": ALLOCATOR},  # type: ignore[call-arg]  # of Train V2
         ),
     )
     console.print(f"starting {settings.scaling.workers} workers ...")
     try:
         with printed(lines, console):
-            return cast(Result, trainer.fit())
+            return trainer.fit()
     except TrainingFailedError as error:
         raise TrainingError(f"training failed: {first_reason(error)}") from error
     finally:
@@ -214,13 +212,14 @@ def conclude(
     started: float,
 ) -> dict[str, Any]:
     """Save, compare, register and tell what was trained."""
-    model, ended = best_model(settings, result), result.return_value
+    model = best_model(settings, result)
+    ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]  # of Train V2
     model.save(folder / "model")
     quality = paired_quality(settings, photos, model)
     picture = folder / "before_after.png"
     picture.write_bytes(encode(final_picture(settings, photos, model)))
     console.print("registering the model ...")
-    uri = register(model, run, settings, example_pictures(photos, settings))
+    uri = registered(settings, photos, run, model, console)
     summary: dict[str, Any] = {
         **{f"psnr_{each.name.replace('-', '_')}": each.psnr() for each in quality},
         **{f"ssim_{each.name.replace('-', '_')}": each.ssim() for each in quality},
@@ -236,6 +235,20 @@ def conclude(
         print_quality(console, quality, "enhanced")
     console.print(closing_lines(settings, run, folder, summary))
     return summary
+
+
+def registered(
+    settings: TrainSettings, photos: TrainingPhotos, run: TrackedRun, model: Model, console: Console
+) -> str:
+    """`register`, without losing a trained model to a server that is gone; empty where it was not taken."""
+    try:
+        return register(model, run, settings, example_pictures(photos, settings))
+    except Exception as error:
+        console.print(
+            f"MLflow did not take the model ({str(error).splitlines()[0][:200]}); it is saved. Once {run.uri} answers, "
+            f"the same command with --resume --name {settings.name} registers it without training again"
+        )
+        return ""
 
 
 def best_model(settings: TrainSettings, result: Result) -> Model:

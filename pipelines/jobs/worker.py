@@ -31,7 +31,8 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     """Train on this worker; the function Ray Train calls on each.
 
     Args:
-        config: `settings` (plain values), `photos` (TrainingPhotos), `tracking` (TrackedRun), `lines` (Queue to the driver).
+        config: `settings` (plain values), `photos` (TrainingPhotos), `tracking` (TrackedRun) and `lines` (a Queue to
+            the driver).
 
     Returns:
         Plain values about the end of the training.

@@ -21,7 +21,7 @@ def test_the_paper_s_augmentation_keeps_shape_range_and_type(images: Tensor):
     torch.manual_seed(1)
     out = augmentation(AugmentSettings())(images)
     assert out.shape == images.shape and out.dtype == images.dtype
-    assert 0 <= float(out.min()) and float(out.max()) <= 1 + 1e-6
+    assert float(out.min()) >= 0 and float(out.max()) <= 1 + 1e-6
 
 
 def test_the_same_seed_gives_the_same_pictures_and_another_seed_others(images: Tensor):

@@ -1,5 +1,6 @@
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -152,9 +153,10 @@ def test_over_exposed_photos_are_negatives_in_both_prompt_phases():
 def test_each_phase_trains_its_own_half_only(whole):
     told = whole[1]
     checkpoints = [read(each) for each in sorted(told.folder.iterdir())]
-    for before, after in zip(checkpoints, checkpoints[1:], strict=False):
+    for before, after in pairwise(checkpoints):
         prompts_moved = not torch.equal(before.tensors["prompts/embeddings"], after.tensors["prompts/embeddings"])
-        enhancer_moved = any(not torch.equal(each, after.part("enhancer")[k]) for k, each in before.part("enhancer").items())
+        moved = after.part("enhancer")
+        enhancer_moved = any(not torch.equal(each, moved[name]) for name, each in before.part("enhancer").items())
         trains_prompts = before.progress.schedule.phase.trains_prompts
         assert (prompts_moved, enhancer_moved) == (trains_prompts, not trains_prompts)
 
@@ -167,7 +169,7 @@ def test_the_candidate_is_the_moving_average_of_the_weights(whole):
     checkpoints = [read(each) for each in sorted(told.folder.iterdir())]
     name = "head.bias"
     average = None
-    for before, after in zip(checkpoints, checkpoints[1:], strict=False):
+    for before, after in pairwise(checkpoints):
         if before.progress.schedule.phase.trains_prompts:
             continue
         weight = after.part("enhancer")[name]
@@ -200,7 +202,8 @@ def test_the_best_enhancer_is_a_real_copy_of_the_best_measured(whole):
 def test_the_feature_gap_chooses_where_there_are_no_pairs():
     told = Told()
     outcome = tiny_train(told=told, pairs=0)
-    gaps = {report.step: report.measures["feature_gap"] for report in told.reports if report.measures and report.step > 6}
+    validated = [report for report in told.reports if report.measures and report.step > 6]
+    gaps = {report.step: report.measures["feature_gap"] for report in validated}
     assert outcome.best == (min(gaps.values()), min(gaps, key=gaps.__getitem__))
     assert "psnr" not in told.reports[0].measures
 

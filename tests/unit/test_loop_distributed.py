@@ -1,5 +1,4 @@
-"""Two real gloo processes run whole trainings; what they leave in a folder is compared here, rank with rank and with one
-process alone."""
+"""Two real gloo processes run whole trainings; what they leave is compared, rank with rank and with one alone."""
 
 import json
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from lle.config import TrainSettings
 from lle.prior.towers import Prior
+from lle.training.distributed import seed_step
 from lle.training.loop import Outcome
 from lle.training.state import read
 
@@ -66,6 +66,12 @@ def scenarios(rank: int, folder: Path) -> None:
     dist.barrier()
     told = Told()
     record(folder, f"resumed-{rank}", tiny_train(PLAIN, told=told, resume=newest(folder / "halted")), told)
+
+    drawn = {}
+    for name, seed, step in (("3, 7", 3, 7), ("3, 8", 3, 8), ("4, 7", 4, 7), ("3, 7 again", 3, 7)):
+        seed_step(seed, step)
+        drawn[name] = float(torch.rand(1))
+    (folder / f"drawn-{rank}.json").write_text(json.dumps(drawn))
 
     try:
         tiny_train(tiny_settings(batch={"enhancement": 3}))
@@ -142,12 +148,11 @@ def test_validation_measures_equal_those_of_one_process(folder: Path):
     assert shared[0].keys() == {"psnr", "ssim", "feature_gap"}
 
 
-def test_augmentation_differs_between_ranks(folder: Path):
-    """Else two ranks would learn from the same random choices: what the test compares is the loss of one rank alone."""
-    _, told = alone(RANDOM)
-    shared = told_by(folder, "random")[0]["losses"]
-    assert shared[0] == pytest.approx(told.losses()[0]), "identical prompts: log 2 whatever the picture"
-    assert shared[3:6] != pytest.approx(told.losses()[3:6], rel=1e-5)
+def test_the_randomness_of_a_step_follows_from_seed_step_and_rank(folder: Path):
+    drawn = [json.loads((folder / f"drawn-{rank}.json").read_text()) for rank in range(RANKS)]
+    for each in drawn:
+        assert each["3, 7"] == each["3, 7 again"]
+    assert len({each[key] for each in drawn for key in ("3, 7", "3, 8", "4, 7")}) == 3 * RANKS
 
 
 def test_a_nan_on_one_rank_skips_the_step_on_both(folder: Path):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from tiny import SIDE, CountingTower, tiny_tower
+from tiny import SIDE, CountingTower, tiny_settings, tiny_tower
 from torch import Tensor
 
 from lle.config import IdentityTerm, ObjectiveSettings, RankTerm, Term
@@ -254,7 +254,8 @@ def test_one_shared_tower_gives_the_values_of_two_equal_towers(pictures):
 
 def test_total_is_the_weighted_sum_of_the_terms(pictures):
     tower = tiny_tower()
-    objective = Objective(on(guidance=320, identity=180, smoothness=5), Prior(tower, tower), told_apart(PromptPair(tower)))
+    prompts = told_apart(PromptPair(tower))
+    objective = Objective(on(guidance=320, identity=180, smoothness=5), Prior(tower, tower), prompts)
     terms = objective.enhancement(*pictures)
     by_hand = 320 * terms.values["guidance"] + 180 * terms.values["identity"] + 5 * terms.values["smoothness"]
     assert float(terms.total) == pytest.approx(float(by_hand))
@@ -289,3 +290,9 @@ def test_reconstruction_is_zero_for_a_copy_and_positive_for_another_picture(pict
     terms = objective.reconstruction(image, enhanced)
     assert float(terms.total) == pytest.approx(25 * float(terms.values["reconstruction"]))
     assert float(terms.total) > 0
+
+
+def test_an_enhancement_without_any_term_is_refused():
+    off = {"weight": 0.0}
+    with pytest.raises(ValueError, match=r"guidance, identity and smoothness all have weight 0"):
+        tiny_settings(objective={"guidance": off, "identity": off, "smoothness": off})

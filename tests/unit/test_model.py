@@ -98,5 +98,5 @@ def test_enhance_keeps_size_and_range(settings: EnhancerSettings, size: tuple[in
     image[:, 0, 0], image[:, 1, 1] = 0.0, 1.0
     out = enhance(model(settings), image)
     assert out.shape == image.shape and out.dtype == torch.float32
-    assert torch.isfinite(out).all() and 0 <= float(out.min()) and float(out.max()) <= 1
+    assert torch.isfinite(out).all() and float(out.min()) >= 0 and float(out.max()) <= 1
     assert not out.requires_grad

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from dataclasses import FrozenInstanceError, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -95,7 +96,7 @@ def test_extensions_end_at_their_limit():
 
 def test_each_round_may_extend_anew():
     extensions = [state.extensions for state in walk(SHORT, loss=1e9) if state.phase is Phase.ENHANCEMENT]
-    assert [b for a, b in zip(extensions, extensions[1:], strict=False) if b < a] == [0, 0]
+    assert [b for a, b in pairwise(extensions) if b < a] == [0, 0]
     assert max(extensions) == 3
 
 
@@ -133,7 +134,8 @@ def test_a_light_map_that_stays_dead_ends_the_training_and_names_the_setting():
 
 def test_planned_steps_from_a_state_counts_what_is_done_and_extended():
     settings = ScheduleSettings()
-    state = replace(start_of(Phase.ENHANCEMENT, settings), phase_step=2100, step=11_100, phase_length=2160, extensions=1)
+    state = start_of(Phase.ENHANCEMENT, settings)
+    state = replace(state, phase_step=2100, step=11_100, phase_length=2160, extensions=1)
     assert planned_steps(settings, state) == 70_060
     done = walk(SHORT)[-1]
     assert planned_steps(SHORT, done) == done.step
@@ -191,7 +193,7 @@ def test_every_schedule_ends_where_it_planned_to_or_later(settings: ScheduleSett
     states = walk(settings, loss)
     extended = sum(
         getattr(settings, before.phase.value).extend_by
-        for before, after in zip(states, states[1:], strict=False)
+        for before, after in pairwise(states)
         if after.phase is before.phase and after.extensions > before.extensions
     )
     assert states[-1].step == planned_steps(settings) + extended

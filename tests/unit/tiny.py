@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from lle.config import TrainSettings
 from lle.prior.towers import Prior, Seen, Tower
 from lle.training.distributed import rank, world_size
-from lle.training.loop import Hooks, OpenStream, Outcome, Report, Step, train
+from lle.training.loop import Hooks, Outcome, Report, Step, train
 from lle.training.state import Snapshot, read
 from lle.training.validation import ValidationSet, Validator
 
@@ -93,6 +93,9 @@ class PhotoStream:
         self.row += world_size() * count
         return torch.stack([self.draw(self.photos, row) for row in rows])
 
+    def close(self) -> None:
+        """Nothing reads ahead here."""
+
 
 def tiny_settings(**changes: dict[str, Any] | Any) -> TrainSettings:
     """Every phase for 3 steps, 3 rounds, a small compact network, no augmentation; `changes` are merged in."""
@@ -138,7 +141,6 @@ class Told:
     steps: list[Step] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     weights: list[dict[str, Tensor]] = field(default_factory=list)
-    asked: int = 0
 
     def hooks(self, first_step: int = 0) -> Hooks:
         self._done = first_step
@@ -173,8 +175,9 @@ def tiny_train(
     prior = prior or tiny_prior()
     told = told or Told()
     first = resume.progress.schedule.step if resume else 0
-    open_stream: OpenStream = lambda photos, row: PhotoStream(photos, row, draw)  # noqa: E731
-    return train(settings or tiny_settings(), prior, open_stream, tiny_validator(prior, pairs), told.hooks(first), resume)
+    validator = tiny_validator(prior, pairs)
+    open_stream = partial(PhotoStream, draw=draw)
+    return train(settings or tiny_settings(), prior, open_stream, validator, told.hooks(first), resume)
 
 
 def newest(folder: Path) -> Snapshot:

@@ -1,0 +1,184 @@
+"""One local Ray cluster with token authentication for all integration tests, and trainings as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+TINY = """
+data: {samples: true, image_size: 64, prompt_size: 64, validation_images: 4, validation_size: 128, decoders: 1}
+enhancer: {kind: compact, look: 32, width: 8}
+prior: {over_exposed_share: 0.5}
+objective: {smoothness: {weight: 30}}
+schedule:
+  prompt_init: {steps: 8}
+  reconstruction: {steps: 6}
+  enhancement: {steps: 10, extend_by: 0}
+  refinement: {steps: 6, extend_by: 0}
+  rounds: 2
+optimiser: {enhancer_lr: 1e-3, prompt_lr: 1e-3, ema_decay: 0.9}
+batch: {enhancement: 4, prompts: 4}
+loop: {log_every: 2, validate_every: 5, checkpoint_every: 5}
+scaling: {workers: 2, threads_per_worker: 1}
+"""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running head node: addresses, and the environment a client needs."""
+
+    address: str
+    dashboard: str
+    token: str
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """`ray start --head` with token authentication on loopback; everything it started ends with the session."""
+    folder = tmp_path_factory.mktemp("ray")
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    port, dashboard = free_port(), free_port()
+    command = [
+        ray_command(), "start", "--head", "--block", f"--port={port}", "--num-cpus=4", "--disable-usage-stats",
+        "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+        "--min-worker-port=20000", "--max-worker-port=29999", f"--temp-dir={short_folder()}",
+    ]  # fmt: skip
+    with (folder / "head.log").open("wb") as log:
+        head = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: answers(dashboard), 120, f"Ray's dashboard; see {folder / 'head.log'}")
+        yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token.read_text(), environment)
+    finally:
+        head.terminate()  # with --block, the head ends its own children
+        try:
+            head.wait(60)
+        except subprocess.TimeoutExpired:
+            head.kill()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A settings file for a training of a minute, of which most is starting the workers."""
+    file = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    file.write_text(TINY)
+    return file
+
+
+@dataclass
+class Training:
+    """`python pipelines/train.py` in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    folder: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def summary(self) -> dict:
+        return json.loads((self.folder / "summary.json").read_text())
+
+    def wait(self, seconds: float = 400) -> int:
+        return self.process.wait(seconds)
+
+    def wait_until(self, text: str, seconds: float = 300) -> None:
+        wait_for(lambda: text in self.output or self.process.poll() is not None, seconds, f"{text!r} in {self.log}")
+        assert text in self.output, self.output[-3000:]
+
+
+@dataclass
+class Trainings:
+    """Starts trainings on the cluster, in an empty folder."""
+
+    cluster: Cluster
+    settings: Path
+    runs: Path
+    repository: Path
+
+    def start(self, name: str, *arguments: str) -> Training:
+        command = [
+            sys.executable, str(self.repository / "pipelines" / "train.py"), "--config", str(self.settings),
+            "--runs", str(self.runs), "--name", name, "--cluster.address", self.cluster.address, *arguments,
+        ]  # fmt: skip
+        count = len(list(self.runs.glob(f"{name}*.log")))
+        log = self.runs / f"{name}{count}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                command, env=self.cluster.environment, stdout=file, stderr=subprocess.STDOUT, cwd=self.runs
+            )
+        return Training(process, log, self.runs / name)
+
+
+@pytest.fixture
+def trainings(cluster: Cluster, tiny: Path, tmp_path: Path, repository: Path) -> Iterator[Trainings]:
+    started: list[Training] = []
+    trainings = Trainings(cluster, tiny, tmp_path, repository)
+    start = trainings.start
+    trainings.start = lambda *args: started.append(start(*args)) or started[-1]  # type: ignore[method-assign]
+    yield trainings
+    for each in started:
+        if each.process.poll() is None:
+            each.process.terminate()
+            each.process.wait(60)
+
+
+def ray_command() -> str:
+    """The `ray` beside this Python."""
+    return str(Path(sys.executable).parent / "ray")
+
+
+def free_port() -> int:
+    """A free port of this machine outside the range Ray gives its workers."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if not 10002 <= port <= 29999:
+            return port
+
+
+def short_folder() -> str:
+    """A folder whose path is short enough for Ray's sockets (107 bytes)."""
+    import tempfile
+
+    return tempfile.mkdtemp(prefix="lle")
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(condition, seconds: float, what: str) -> None:
+    """Wait until a condition holds; fail with what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds} s for {what}")
+        time.sleep(0.25)
+
+
+def run(command: Sequence[str], environment: dict[str, str], seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, its output as text."""
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)

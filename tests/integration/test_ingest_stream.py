@@ -1,0 +1,59 @@
+"""Ray Data under the streams: the rows that the order says, on any number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cluster.connect import connect
+from lle.config import DataSettings
+from lle.training.order import photo_at
+from pipelines.jobs.ingest import PhotoSet, RayStream, list_photos
+
+
+@pytest.fixture(scope="module")
+def joined() -> Iterator[None]:
+    """A cluster of this process's own, as the quickstart has one."""
+    with connect(cpus=4):
+        yield
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> PhotoSet:
+    for index in range(7):
+        Image.new("RGB", (24, 16), (index * 10, 0, 0)).save(tmp_path / f"{index}.png")
+    return list_photos(str(tmp_path), "data.dark", DataSettings())
+
+
+def stream(photos: PhotoSet, worker: int, workers: int, row: int, told: list[str]) -> RayStream:
+    return RayStream(
+        photos, size=8, seed=5, row=row, worker=worker, workers=workers, decoders=2, max_pixels=10**6,
+        on_refusal=lambda path, reason: told.append(path),
+    )  # fmt: skip
+
+
+def test_a_stream_gives_the_rows_of_the_order_from_any_position_on_any_number_of_workers(joined, photos: PhotoSet):
+    wanted = [photo_at(row, 7, 5) * 10 for row in range(3, 63)]
+    with closing(stream(photos, 0, 1, 3, [])) as alone:
+        seen = [int(picture[0, 0, 0]) for count in (1, 19, 40) for picture in alone.take(count)]
+    assert seen == wanted
+    shares = []
+    for worker in range(2):
+        with closing(stream(photos, worker, 2, 3, [])) as half:
+            shares.append([int(each[0, 0, 0]) for each in half.take(30)])
+    assert np.stack(shares, axis=1).ravel().tolist() == wanted
+
+
+def test_a_file_that_breaks_on_the_way_is_told_and_never_fatal(joined, photos: PhotoSet):
+    told: list[str] = []
+    Path(photos.paths[1]).write_bytes(b"rubbish")
+    with closing(stream(photos, 0, 1, 0, told)) as broken:
+        pictures = broken.take(14)
+    assert pictures.shape == (14, 8, 8, 3)
+    assert set(told) == {photos.paths[1]}
+    assert 10 not in pictures[:, 0, 0, 0].tolist()

@@ -1,0 +1,154 @@
+"""The whole job as users run it: submitted, watched, killed, resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import psutil
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+import lle
+from lle.images import read, to_tensor
+from tests.integration.conftest import Cluster, Trainings, answers, free_port, ray_command, run, wait_for
+
+SUMMARY_KEYS = {
+    "psnr_input", "psnr_enhanced", "ssim_input", "ssim_enhanced", "seconds", "steps", "images_per_second",
+    "data_wait_share", "model", "mlflow_run_id",
+}  # fmt: skip
+
+
+def client_of(runs: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+
+
+def test_a_submitted_job_trains_records_and_registers(cluster: Cluster, tiny: Path, tmp_path: Path, repository: Path):
+    settings = tmp_path / "tiny.yaml"
+    shutil.copy(tiny, settings)
+    command = [
+        ray_command(), "job", "submit", "--address", cluster.dashboard, "--working-dir", str(repository), "--",
+        sys.executable, "pipelines/train.py", "--config", str(settings), "--runs", str(tmp_path), "--name", "job",
+    ]  # fmt: skip
+    submitted = run(command, cluster.environment)
+    assert submitted.returncode == 0, submitted.stdout[-4000:] + submitted.stderr[-4000:]
+    assert "round 2 enhancement" in submitted.stdout and "psnr" in submitted.stdout
+
+    summary = json.loads((tmp_path / "job" / "summary.json").read_text())
+    assert summary.keys() >= SUMMARY_KEYS
+    assert summary["steps"] == {"prompt_init": 8, "reconstruction": 6, "enhancement": 20, "refinement": 6}
+    assert read(tmp_path / "job" / "before_after.png").shape[2] == 3
+
+    client = client_of(tmp_path)
+    record = client.get_run(summary["mlflow_run_id"])
+    assert record.info.status == "FINISHED"
+    assert record.data.params["scaling.workers"] == "2" and record.data.params["objective.guidance.weight"] == "320.0"
+    assert {
+        "loss",
+        "term/guidance",
+        "lr/enhancer",
+        "images_per_second",
+        "data_wait_share",
+    } <= record.data.metrics.keys()
+    assert record.data.tags["data.dark.count"] == "44" and len(record.data.tags["data.dark.hash"]) == 64
+    losses = client.get_metric_history(summary["mlflow_run_id"], "loss")
+    assert max(each.step for each in losses) == 40
+    pictures = [each.path for each in client.list_artifacts(summary["mlflow_run_id"], "images")]
+    assert len([each for each in pictures if "before_after" in each]) >= 4
+
+    version = client.get_model_version_by_alias("lle-enhancer", "challenger")
+    assert summary["model"] == f"models:/lle-enhancer/{version.version}"
+
+
+def test_the_registered_model_takes_any_size_without_pickle(trainings: Trainings, monkeypatch: pytest.MonkeyPatch):
+    training = trainings.start("model")
+    assert training.wait() == 0, training.output[-4000:]
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    mlflow.set_tracking_uri(f"sqlite:///{trainings.runs / 'mlflow.db'}")
+    uri = training.summary["model"]
+    saved, as_torch, as_function = lle.load(training.folder / "model"), mlflow.pytorch.load_model(uri), None
+    as_function = mlflow.pyfunc.load_model(uri)
+    for size in [(1, 3, 40, 56), (3, 3, 97, 64), (2, 3, 33, 150)]:
+        images = torch.rand(size)
+        with torch.no_grad():
+            expected = saved(images)
+            assert torch.equal(as_torch(images).detach(), expected)
+        np.testing.assert_array_equal(as_function.predict(images.numpy()), expected.numpy())
+    photo = to_tensor(read(next((training.folder / "photos" / "pairs" / "low").iterdir())))
+    assert lle.enhance(saved, photo).mean() > photo.mean()
+
+
+def test_a_killed_worker_is_replaced_and_training_goes_on_from_a_checkpoint(trainings: Trainings):
+    training = trainings.start("killed", "--schedule.enhancement.steps", "60")
+    training.wait_until("round 1 enhancement  step 3")
+    workers = [
+        each for each in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(each.info["cmdline"] or [])
+    ]
+    assert len(workers) >= 2
+    workers[0].send_signal(signal.SIGKILL)
+    assert training.wait() == 0, training.output[-4000:]
+    assert "continuing from step" in training.output
+    continued = int(training.output.split("continuing from step ")[1].split()[0])
+    assert continued >= 5
+    assert sum(training.summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
+
+
+def test_a_stopped_training_resumes_into_the_same_record(trainings: Trainings):
+    longer = ("--schedule.enhancement.steps", "60")
+    stopped = trainings.start("stopped", *longer)
+    stopped.wait_until("round 1 enhancement  step 3")
+    stopped.process.terminate()
+    assert stopped.wait(60) == 128 + signal.SIGTERM
+    client = client_of(trainings.runs)
+    run_id = (stopped.folder / "mlflow_run_id").read_text().strip()
+    assert client.get_run(run_id).info.status == "KILLED"
+
+    refused = trainings.start("stopped", *longer)
+    assert refused.wait() == 1 and "continue it with --resume" in refused.output
+
+    resumed = trainings.start("stopped", "--resume", *longer)
+    assert resumed.wait() == 0, resumed.output[-4000:]
+    assert "continuing from step" in resumed.output
+    assert resumed.summary["mlflow_run_id"] == run_id
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert sum(resumed.summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
+
+
+def test_a_tracking_server_that_goes_away_does_not_stop_training(trainings: Trainings):
+    port = free_port()
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{trainings.runs / 'server.db'}",
+        "--artifacts-destination", str(trainings.runs / "artifacts"),
+    ]  # fmt: skip
+    with (trainings.runs / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(lambda: answers(port), 120, "the MLflow server")
+        training = trainings.start("untracked", "--tracking.uri", f"http://127.0.0.1:{port}")
+        training.wait_until("prompt_init  step 8")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+    assert training.wait() == 0, training.output[-4000:]
+    assert "MLflow did not take the model" in training.output
+    assert training.summary["model"] == "" and training.summary["steps"]["enhancement"] == 20
+    assert (training.folder / "model" / "model.safetensors").exists()
+
+
+def test_without_the_token_nobody_gets_in(cluster: Cluster, repository: Path, tmp_path: Path):
+    command = [ray_command(), "job", "submit", "--address", cluster.dashboard, "--", "true"]
+    wrong = {**cluster.environment, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}
+    (tmp_path / "wrong").write_text("0" * 64)
+    none = {key: value for key, value in cluster.environment.items() if not key.startswith("RAY_AUTH")}
+    for environment in (wrong, none):
+        refused = run(command, environment, 120)
+        assert refused.returncode != 0
+        assert any(word in refused.stdout + refused.stderr for word in ("token", "Unauthor", "401", "403"))

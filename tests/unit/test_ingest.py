@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lle.config import DataSettings, TrainSettings
+from pipelines.jobs.ingest import DataError, Decode, PhotoSet, find_photos, list_photos
+
+
+def write_photos(folder: Path, count: int, level: int = 128, suffix: str = "png") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        picture = np.full((20, 30, 3), level, np.uint8)
+        picture[:, :, 0] = index
+        Image.fromarray(picture).save(folder / f"{index:03d}.{suffix}")
+    return folder
+
+
+def settings_for(dark: Path, well_lit: Path, **data) -> TrainSettings:
+    return TrainSettings(data=DataSettings(dark=str(dark), well_lit=str(well_lit), validation_images=2, **data))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    return write_photos(tmp_path / "dark", 6, 20), write_photos(tmp_path / "well_lit", 5, 150)
+
+
+def test_photos_kept_out_are_not_trained_on(folders):
+    photos = find_photos(settings_for(*folders))
+    assert len(photos.held_out_dark.paths) == 2 and len(photos.dark.paths) == 4
+    assert not set(photos.held_out_dark.paths) & set(photos.dark.paths)
+    assert set(photos.held_out_dark.paths) | set(photos.dark.paths) == {str(p) for p in folders[0].iterdir()}
+
+
+def test_folders_inside_are_searched_too(tmp_path: Path):
+    write_photos(tmp_path / "set" / "a", 2)
+    write_photos(tmp_path / "set" / "b", 3)
+    assert len(list_photos(str(tmp_path / "set"), "data.dark", DataSettings()).paths) == 5
+
+
+def test_a_missing_folder_is_named_with_its_setting(folders, tmp_path: Path):
+    with pytest.raises(DataError, match=r"data\.dark: .*nowhere does not exist"):
+        find_photos(settings_for(tmp_path / "nowhere", folders[1]))
+
+
+def test_an_empty_folder_and_one_without_pictures_are_refused(folders, tmp_path: Path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match=r"data\.well_lit: .*holds no picture \(0 files"):
+        find_photos(settings_for(folders[0], empty))
+    (empty / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match=r"holds no picture \(1 files"):
+        find_photos(settings_for(folders[0], empty))
+
+
+def test_a_folder_with_no_readable_picture_tells_the_reason(folders, tmp_path: Path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for index in range(4):
+        (broken / f"{index}.jpg").write_bytes(b"not a picture at all")
+    with pytest.raises(DataError, match=r"none of the 4 pictures .* is readable; .*0\.jpg: "):
+        find_photos(settings_for(broken, folders[1]))
+
+
+def test_an_unreadable_file_among_good_ones_is_set_aside_with_its_reason(folders):
+    (folders[0] / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    photos = find_photos(settings_for(*folders))
+    assert list(photos.refused) == [str(folders[0] / "bad.jpg")] and photos.refused[str(folders[0] / "bad.jpg")]
+    assert not any("bad.jpg" in path for path in photos.dark.paths + photos.held_out_dark.paths)
+
+
+def test_a_picture_over_the_pixel_budget_is_set_aside(folders):
+    Image.new("L", (2000, 2000)).save(folders[0] / "huge.png")
+    photos = find_photos(settings_for(*folders, max_pixels=1_000_000))
+    assert "pixel" in photos.refused[str(folders[0] / "huge.png")]
+
+
+def test_the_same_folder_twice_is_refused_however_it_is_written(folders, tmp_path: Path):
+    with pytest.raises(DataError, match="hold the same files"):
+        find_photos(settings_for(folders[0], folders[0].parent / "." / "dark" / ".." / "dark"))
+    copy = write_photos(tmp_path / "copy", 6, 20)
+    with pytest.raises(DataError, match="hold the same files"):
+        find_photos(settings_for(folders[0], copy))
+
+
+def test_too_few_photos_to_keep_some_out_is_told(folders, tmp_path: Path):
+    few = write_photos(tmp_path / "few", 2, 60)
+    with pytest.raises(DataError, match="2 readable pictures, of which data.validation_images keeps 2"):
+        find_photos(settings_for(few, folders[1]))
+
+
+def test_pairs_must_have_partners_of_the_same_name_and_size(folders, tmp_path: Path):
+    low, high = write_photos(tmp_path / "low", 3, 10), write_photos(tmp_path / "high", 3, 90)
+    pairs = {"pairs_low": str(low), "pairs_high": str(high)}
+    assert find_photos(settings_for(*folders, **pairs)).pairs_low is not None
+    Image.new("RGB", (31, 20)).save(high / "001.png")
+    with pytest.raises(DataError, match=r"001\.png differs in size, 30x20 and 31x20"):
+        find_photos(settings_for(*folders, **pairs))
+    (high / "001.png").unlink()
+    with pytest.raises(DataError, match=r"001\.png has no partner"):
+        find_photos(settings_for(*folders, **pairs))
+
+
+def decode(photos: PhotoSet, rows: int, worker: int = 0, workers: int = 1, row: int = 0) -> dict:
+    stage = Decode(photos, 16, seed=3, start=row + worker, stride=workers, max_pixels=10**6)
+    return stage.rows({"id": np.arange(rows)}, first=0)
+
+
+def test_pictures_come_out_square_uint8_and_the_same_for_the_same_seed(folders):
+    photos = list_photos(str(folders[0]), "data.dark", DataSettings())
+    first, second = decode(photos, 8), decode(photos, 8)
+    assert first["image"].shape == (8, 16, 16, 3) and first["image"].dtype == np.uint8
+    np.testing.assert_array_equal(first["image"], second["image"])
+
+
+def test_grey_palette_and_cmyk_files_become_rgb(tmp_path: Path):
+    for mode, name in [("L", "a.png"), ("P", "b.png"), ("CMYK", "c.jpg"), ("RGBA", "d.png")]:
+        Image.new(mode, (20, 20)).save(tmp_path / name)
+    batch = decode(list_photos(str(tmp_path), "data.dark", DataSettings()), 4)
+    assert batch["image"].shape == (4, 16, 16, 3)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_share_the_rows_without_repeating_or_dropping_any(folders, workers: int):
+    photos = list_photos(str(folders[0]), "data.dark", DataSettings())
+    whole = decode(photos, 12, row=6)["image"]
+    shares = [decode(photos, 12 // workers, worker, workers, row=6)["image"] for worker in range(workers)]
+    np.testing.assert_array_equal(np.stack(shares, axis=1).reshape(whole.shape), whole)
+
+
+def test_a_file_that_breaks_after_listing_gives_its_row_to_the_next_and_is_told(folders):
+    photos = list_photos(str(folders[0]), "data.dark", DataSettings())
+    Path(photos.paths[2]).unlink()
+    Path(photos.paths[4]).write_bytes(b"rubbish")
+    batch = decode(photos, 6)
+    told = {line.split("\t")[0] for refusal in batch["refused"] for line in refusal.splitlines()}
+    assert told == {photos.paths[2], photos.paths[4]}
+    assert len(batch["image"]) == 6 and batch["image"].std() >= 0
+
+
+def test_a_set_that_breaks_wholly_says_so(folders):
+    photos = list_photos(str(folders[0]), "data.dark", DataSettings())
+    for path in photos.paths:
+        Path(path).write_bytes(b"rubbish")
+    with pytest.raises(DataError, match="none of its 6 pictures can be decoded"):
+        decode(photos, 1)

@@ -1,0 +1,103 @@
+"""Mistakes that are told before anything expensive starts; no Ray here."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from lle.config import DataSettings, PriorSettings, ScalingSettings, TrainSettings
+from pipelines.jobs import training
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*args, **kwargs):
+        pytest.fail("the cluster was started in spite of the mistake")
+
+    monkeypatch.setattr(training, "connect", connect)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, str]:
+    for name, level in (("dark", 20), ("well_lit", 150)):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            Image.new("RGB", (20 + index, 20), (level, level, level)).save(tmp_path / name / f"{index}.png")
+    return {"dark": str(tmp_path / "dark"), "well_lit": str(tmp_path / "well_lit")}
+
+
+def settings(tmp_path: Path, folders: dict[str, str], **others) -> TrainSettings:
+    data = DataSettings(**folders, validation_images=1)
+    return TrainSettings(name="run", runs=str(tmp_path / "runs"), data=data, **others)
+
+
+def run_and_read(chosen: TrainSettings, capsys: pytest.CaptureFixture[str]) -> str:
+    assert training.run(chosen) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and message.count("\n") == 1
+    return message
+
+
+def test_a_missing_folder_ends_with_one_sentence_and_leaves_nothing(tmp_path: Path, folders, capsys):
+    folders["dark"] += "-nowhere"
+    assert "data.dark: " in run_and_read(settings(tmp_path, folders), capsys)
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_absent_weights_end_with_one_sentence_and_leave_nothing(tmp_path: Path, folders, capsys):
+    prior = PriorSettings(model="ViT-B-32-quickgelu", pretrained=str(tmp_path / "nowhere.pt"))
+    message = run_and_read(settings(tmp_path, folders, prior=prior), capsys)
+    assert "nowhere.pt does not exist" in message and "--prior bundled" in message
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_a_run_that_exists_is_not_overwritten(tmp_path: Path, folders, capsys):
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    assert "choose another --name, or continue it with --resume" in run_and_read(settings(tmp_path, folders), capsys)
+
+
+def test_resuming_what_is_not_there_is_refused(tmp_path: Path, folders, capsys):
+    assert "there is no run" in run_and_read(settings(tmp_path, folders, resume=True), capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_full_disk_is_told_before_the_start(tmp_path: Path, folders, capsys, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 2**40 - 2**20, 2**20))
+    assert "has 1 MiB free" in run_and_read(settings(tmp_path, folders), capsys)
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_runs_that_cannot_be_made_are_told(tmp_path: Path, folders, capsys):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    assert "cannot be made" in run_and_read(settings(tmp_path, folders), capsys)
+
+
+def test_workers_share_the_cluster_and_leave_room_for_decoding(tmp_path: Path, folders):
+    chosen = settings(tmp_path, folders, scaling=ScalingSettings(workers=2))
+    assert training.scaling_config(chosen, {"CPU": 2.0}).resources_per_worker == {"CPU": 0.5}
+    assert training.scaling_config(chosen, {"CPU": 64.0}).resources_per_worker == {"CPU": 1.0}
+    on_gpus = training.scaling_config(chosen, {"CPU": 64.0, "GPU": 2.0})
+    assert on_gpus.use_gpu and not training.scaling_config(chosen, {"CPU": 64.0, "GPU": 1.0}).use_gpu
+
+
+def test_workers_that_do_not_fit_are_refused(tmp_path: Path, folders):
+    scaling = ScalingSettings(workers=4, cpus_per_worker=1)
+    with pytest.raises(training.TrainingError, match="4 workers do not fit the cluster's 4 CPUs"):
+        training.scaling_config(settings(tmp_path, folders, scaling=scaling), {"CPU": 4.0})
+    with pytest.raises(training.TrainingError, match=r"scaling\.gpu: 4 workers want a GPU each, the cluster has 1"):
+        training.scaling_config(
+            settings(tmp_path, folders, scaling=ScalingSettings(workers=4, gpu="true")), {"CPU": 9.0, "GPU": 1.0}
+        )
+
+
+def test_sample_photos_are_written_into_the_run_where_no_folders_are_named(tmp_path: Path):
+    chosen = TrainSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
+    with training.run_folder(chosen) as folder:
+        filled = training.with_sample_photos(chosen, folder, Console(quiet=True))
+        assert Path(filled.data.dark).is_relative_to(folder) and len(list(Path(filled.data.pairs_low).iterdir())) >= 4

@@ -75,7 +75,7 @@ class DataSettings(Settings):
         le=10_000,
     )
     validation_size: int = setting(512, "Longest side of a validation picture.", unit="px", ge=32, le=8192)
-    decoders: int = setting(2, "Decoding tasks at once, for each worker and stream.", unit="tasks", ge=1, le=64)
+    decoders: int = setting(2, "Pictures decoded at once, for each worker and stream.", unit="threads", ge=1, le=64)
 
 
 class AugmentSettings(Settings):

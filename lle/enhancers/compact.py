@@ -1,12 +1,16 @@
 """A small enhancer for CPUs: look at a small copy, predict a smooth light exponent, relight every pixel by it.
 
-    Y = max of RGB,    k = exp(4 h),    L = (1 + k Y) / (1 + k),    e = I / L = I (1 + k) / (1 + k Y)
+    Y = max of RGB,    g = exp(4 h),    L = (1 + (g - 1) Y) / g,    e = I / L
 
-h in [-1, 1] is predicted on a copy of `look` x `look` pixels at a quarter of its resolution and enlarged. e never
-clips (Y = 1 stays 1) and L is never 0, so the network can neither burn a highlight nor die (method 5).
+so the odds Y / (1 - Y) of the brightest channel are multiplied by g. h in [-1, 1] is predicted on a copy of `look` x
+`look` pixels at a quarter of its resolution and enlarged. h = 0 copies, where the network starts; h > 0 brightens and
+h < 0 darkens. Black stays black, white stays white, nothing clips, and L is never 0: the network can neither burn a
+highlight nor die. (The soft gain of method 5 has g = 1 + k, k > 0, and copies only at the end of its range.)
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +43,8 @@ class CompactEnhancer(Enhancer):
         self.context = nn.Linear(width, width)
         self.decide = PlainBlock(width)
         self.head = nn.Conv2d(width, 1, 3, padding=1)
-        with torch.no_grad():  # starts as one gentle lift for every picture
-            self.head.weight.zero_()
-            self.head.bias.fill_(-0.5)  # type: ignore[union-attr]
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(cast(Tensor, self.head.bias))
 
     def exponent(self, image: Tensor) -> Tensor:
         """h in [-1, 1], (B, 1, look / 4, look / 4)."""
@@ -53,9 +56,9 @@ class CompactEnhancer(Enhancer):
     def forward(self, image: Tensor) -> Enhanced:
         exponent = self.exponent(image).float()
         h = F.interpolate(exponent, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        k = torch.exp(EXPONENT_RANGE * h)
+        gain = torch.exp(EXPONENT_RANGE * h)
         brightest = image.amax(dim=1, keepdim=True)
-        return Enhanced(image * (1 + k) / (1 + k * brightest), exponent)
+        return Enhanced(image * gain / (1 + (gain - 1) * brightest), exponent)
 
 
 class PlainBlock(nn.Module):

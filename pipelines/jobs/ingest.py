@@ -3,17 +3,19 @@
     row -> uri -> bytes -> image (uint8, S x S x 3)
 
 Row r of a stream is a photo that follows from (seed, r), see `lle.training.order`; so a position is one number, each
-worker computes which rows are its own, and nobody waits for anybody. Ray Data reads and decodes them in tasks of
-their own, ahead of the training; what waits in memory is bounded by its back-pressure.
+worker computes which rows are its own, and nobody waits for anybody. Each stream is one endless Ray Data task that
+reads and decodes ahead of the training, held back when a few blocks wait: no epoch has a start-up pause, for there is
+only one start.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -24,12 +26,12 @@ from lle import images
 from lle.config import DataSettings, TrainSettings
 from lle.training.order import photo_at
 
-ROWS_PER_TASK = 16
-ROWS_PER_EXECUTION = 65_536
+ROWS_PER_BLOCK = 16
+# A stream is one task for the whole training, which mostly waits: reserving more could leave another without its task.
+STREAM_CPUS = 0.01
 CHECKED_HEADERS = 2_000
 HEADER_BYTES = 65_536
 COMPARED_FILES = 8
-DECODE_CPUS = 0.25
 
 
 class DataError(ValueError):
@@ -170,7 +172,7 @@ class RayStream:
         seed: of the order.
         row: first row of the stream to take, counted over all workers.
         worker, workers: this worker's index and their number; it takes the rows row + worker + k * workers.
-        decoders: decoding tasks at once.
+        decoders: pictures decoded at once.
         max_pixels: pixel budget of one photo.
         on_refusal: told path and reason when a photo turns out bad; the next good one takes its row.
     """
@@ -188,8 +190,8 @@ class RayStream:
         max_pixels: int,
         on_refusal: Callable[[str, str], None],
     ) -> None:
-        self._decode = Decode(photos, size, seed, row + worker, workers, max_pixels)
-        self._decoders, self._on_refusal = decoders, on_refusal
+        self._decode = Decode(photos, size, seed, row + worker, workers, decoders, max_pixels)
+        self._on_refusal = on_refusal
         self._blocks = self._run()
         self._pending: np.ndarray = np.empty((0, size, size, 3), np.uint8)
 
@@ -213,42 +215,53 @@ class RayStream:
     def _run(self) -> Generator[np.ndarray]:
         import ray.data
 
-        first = 0
-        while True:
-            rows = ray.data.range(ROWS_PER_EXECUTION, override_num_blocks=ROWS_PER_EXECUTION // ROWS_PER_TASK)
-            decoded = rows.map_batches(
-                self._decode.rows,  # type: ignore[arg-type]  # Ray types its functions without their keywords
-                fn_kwargs={"first": first},
-                batch_format="numpy",
-                num_cpus=DECODE_CPUS,
-                compute=ray.data.TaskPoolStrategy(size=self._decoders),
-            )
-            decoded.context.execution_options.preserve_order = True
-            for batch in decoded.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2):
-                for refusal in set(filter(None, batch["refused"])):
-                    for line in refusal.splitlines():
-                        self._on_refusal(*line.split("\t", 1))
-                yield batch["image"]
-            first += ROWS_PER_EXECUTION
+        endless = ray.data.from_items([{"row": self._decode.start}]).map_batches(
+            self._decode.batches,
+            batch_format="numpy",
+            num_cpus=STREAM_CPUS,
+        )
+        endless.context.target_max_block_size = ROWS_PER_BLOCK * self._decode.size**2 * 3
+        for batch in endless.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2):
+            for line in filter(None, "\n".join(batch["refused"]).splitlines()):
+                self._on_refusal(*line.split("\t", 1))
+            yield batch["image"]
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Rows of one worker's share into pictures, a batch at a time."""
+    """Rows of one worker's share into pictures, batch after batch.
+
+    Attributes:
+        photos: the set.
+        size: side of the square pictures.
+        seed: of the order.
+        start: the first row.
+        stride: from one row to the next.
+        threads: pictures decoded at once.
+        max_pixels: pixel budget of one photo.
+    """
 
     photos: PhotoSet
     size: int
     seed: int
     start: int
     stride: int
+    threads: int
     max_pixels: int
 
-    def rows(self, batch: dict[str, np.ndarray], first: int) -> dict[str, Any]:
+    def batches(self, first: dict[str, np.ndarray] | None = None) -> Iterator[dict[str, Any]]:
+        """Without end: `image` (16, S, S, 3) and `refused`, for each row what was set aside to fill it.
+
+        Args:
+            first: ignored; Ray Data passes the block that the task was made for.
+        """
         filesystem, _ = open_uri(self.photos.uri)
-        rows = [self.start + (first + int(each)) * self.stride for each in batch["id"]]
-        with ThreadPoolExecutor(4) as pool:
-            decoded = list(pool.map(lambda row: self._picture(filesystem, row), rows))
-        return {"image": np.stack([each[0] for each in decoded]), "refused": [each[1] for each in decoded]}
+        with ThreadPoolExecutor(self.threads) as pool:
+            rows = count(self.start, self.stride)
+            while True:
+                block = islice(rows, ROWS_PER_BLOCK)
+                decoded = list(pool.map(lambda row: self._picture(filesystem, row), block))
+                yield {"image": np.stack([each[0] for each in decoded]), "refused": [each[1] for each in decoded]}
 
     def _picture(self, filesystem: fs.FileSystem, row: int) -> tuple[np.ndarray, str]:
         """The photo of a row; where it is bad, the next good one, and a line `path TAB reason` for each bad one."""

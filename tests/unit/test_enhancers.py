@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_any_size_comes_back_in_range_at_its_own_size(enhancer, size):
     assert torch.isfinite(enhanced).all() and enhanced.min() >= 0 and enhanced.max() <= 1
 
 
-def test_compact_never_darkens_keeps_white_white_and_black_black():
+def test_compact_keeps_white_white_and_black_black():
     torch.manual_seed(0)
     enhancer = CompactEnhancer()
     torch.nn.init.normal_(enhancer.head.weight, 0, 1.0)
@@ -89,19 +90,26 @@ def test_compact_never_darkens_keeps_white_white_and_black_black():
     image[..., :10, :] = 1.0
     image[..., 10:20, :] = 0.0
     enhanced = enhancer(image).image
-    assert (enhanced >= image - 1e-6).all()
     torch.testing.assert_close(enhanced[..., :10, :], image[..., :10, :])
     assert (enhanced[..., 10:20, :] == 0).all()
 
 
+def test_compact_starts_as_a_copy():
+    image = torch.rand(2, 3, 24, 40)
+    torch.testing.assert_close(CompactEnhancer()(image).image, image)
+
+
 def test_compact_keeps_the_ratio_of_the_channels():
     image = torch.rand(1, 3, 16, 16) * 0.3 + 0.05
-    enhanced = CompactEnhancer()(image).image
+    enhancer = CompactEnhancer()
+    torch.nn.init.constant_(enhancer.head.bias, 0.5)
+    enhanced = enhancer(image).image
     torch.testing.assert_close(enhanced / enhanced.sum(1, keepdim=True), image / image.sum(1, keepdim=True))
 
 
-def test_compact_gain_follows_its_formula():
+@pytest.mark.parametrize(("gain", "expected"), [(4.0, 4 / 7), (1.0, 0.25), (0.25, 1 / 13)])
+def test_compact_multiplies_the_odds_of_the_brightest_channel(gain: float, expected: float):
     enhancer = CompactEnhancer()
-    torch.nn.init.constant_(enhancer.head.bias, 0.0)  # tanh(0) = 0, so k = 1 and e = 2 I / (1 + Y)
-    enhanced = enhancer(torch.full((1, 3, 8, 8), 0.25)).image
-    torch.testing.assert_close(enhanced, torch.full((1, 3, 8, 8), 0.4))
+    torch.nn.init.constant_(enhancer.head.bias, math.atanh(math.log(gain) / 4))
+    enhanced = enhancer(torch.full((1, 3, 8, 8), 0.25)).image  # odds 1/3, times the gain
+    torch.testing.assert_close(enhanced, torch.full((1, 3, 8, 8), expected))

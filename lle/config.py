@@ -39,7 +39,10 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
-LayerWeights = tuple[float, float, float, float, float]
+
+
+LayerWeight = Annotated[float, Field(ge=0)]
+LayerWeights = tuple[LayerWeight, LayerWeight, LayerWeight, LayerWeight, LayerWeight]
 
 
 class Settings(BaseModel):
@@ -413,6 +416,9 @@ class TrainSettings(Settings):
                 "objective: guidance, identity and smoothness all have weight 0; give one of them a weight, or the "
                 "enhancer has nothing to learn"
             )
+        for name in ("reconstruction", "rank"):
+            if not getattr(self.objective, name).weight:
+                raise ValueError(f"objective.{name}.weight: at 0 a whole phase learns nothing; give it a weight")
         if self.resume and not self.name:
             raise ValueError("resume: say which run to continue with --name")
         if self.loop.measure in ("psnr", "ssim") and not (self.data.pairs_low or self.data.samples):

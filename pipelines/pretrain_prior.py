@@ -165,7 +165,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, required=True, help="folder for light_prior.safetensors (and evaluation.json)"
     )
     parser.add_argument("--evaluate", type=Path, help="folder with test photos: test_paired, test_unpaired, train")
-    parser.add_argument("--steps", type=int, default=700, help="training steps of 52 images")
+    parser.add_argument("--steps", type=int, default=650, help="training steps of 52 images")
     parser.add_argument("--leaves", type=int, default=120, help="number of dead-leaves scenes")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, crops and exposures")
     parser.add_argument(

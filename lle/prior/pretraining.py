@@ -68,7 +68,7 @@ class Recipe:
     weights.
     """
 
-    steps: int = 400
+    steps: int = 650
     images_per_exposure: int = 4
     well_lit_images: int = 12
     captions_per_exposure: int = 2

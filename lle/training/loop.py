@@ -313,8 +313,7 @@ class _Training:
 
     def _advance(self, values: dict[str, float], copy_psnr: float | None) -> None:
         before = self.schedule
-        loss = values.get("loss", before.recent[-1] if before.recent else 0.0)  # a skipped step repeats the last
-        self.progress.schedule = schedules.advance(self.settings.schedule, before, loss, copy_psnr)
+        self.progress.schedule = schedules.advance(self.settings.schedule, before, values.get("loss"), copy_psnr)
         counts = self.progress.phase_steps
         counts[before.phase.value] = counts.get(before.phase.value, 0) + 1
 

@@ -77,20 +77,21 @@ def first(settings: ScheduleSettings) -> ScheduleState:
 
 
 def advance(
-    settings: ScheduleSettings, state: ScheduleState, loss: float, copy_psnr: float | None = None
+    settings: ScheduleSettings, state: ScheduleState, loss: float | None, copy_psnr: float | None = None
 ) -> ScheduleState:
     """The state after a step.
 
     Args:
         settings: lengths and thresholds.
         state: the state the step was done in.
-        loss: the step's loss, the same on every rank.
+        loss: the step's loss, the same on every rank; None for a skipped step, which leaves the mean alone.
         copy_psnr: in reconstruction, PSNR of the copy to the input in dB; None where it was not measured.
 
     Raises:
         DeadLightMap: reconstruction failed once more than `schedule.reconstruction.max_restarts` allows.
     """
-    state = replace(state, step=state.step + 1, phase_step=state.phase_step + 1, recent=(*state.recent, loss)[-WINDOW:])
+    recent = state.recent if loss is None else (*state.recent, loss)[-WINDOW:]
+    state = replace(state, step=state.step + 1, phase_step=state.phase_step + 1, recent=recent)
     if state.phase is Phase.RECONSTRUCTION and _died(settings, state, copy_psnr):
         return _restarted(settings, state)
     if state.phase_step < state.phase_length:
@@ -129,8 +130,9 @@ def _length(settings: ScheduleSettings, phase: Phase) -> PhaseLength:
 
 
 def _too_high(length: PhaseLength, state: ScheduleState) -> bool:
-    may_extend = length.extend_by > 0 and state.extensions < length.max_extensions
-    return may_extend and sum(state.recent) / len(state.recent) > length.extend_above
+    if not length.extend_by or state.extensions >= length.max_extensions or not state.recent:
+        return False
+    return sum(state.recent) / len(state.recent) > length.extend_above
 
 
 def _died(settings: ScheduleSettings, state: ScheduleState, copy_psnr: float | None) -> bool:

@@ -67,7 +67,7 @@ def test_the_command_line_beats_the_file_beats_the_preset_beats_the_default(conf
     config.write_text("data:\n  image_size: 96\n  prompt_size: 96\n")
     loaded = load_settings(["--config", str(config), "--data.prompt_size", "64"])
     assert loaded.settings.data.max_pixels == DEFAULTS["data.max_pixels"]
-    assert loaded.settings.schedule.rounds == 3
+    assert loaded.settings.schedule.rounds == 2
     assert loaded.settings.data.image_size == 96
     assert loaded.settings.data.prompt_size == 64
     assert loaded.sources["data.max_pixels"] == "default"

@@ -27,6 +27,7 @@ from lle.config import DataSettings, TrainSettings
 from lle.training.order import photo_at
 
 ROWS_PER_BLOCK = 16
+BLOCKS_AHEAD = 8
 # A stream is one task for the whole training, which mostly waits: reserving more could leave another without its task.
 STREAM_CPUS = 0.01
 CHECKED_HEADERS = 2_000
@@ -220,7 +221,10 @@ class RayStream:
             batch_format="numpy",
             num_cpus=STREAM_CPUS,
         )
-        endless.context.target_max_block_size = ROWS_PER_BLOCK * self._decode.size**2 * 3
+        block_bytes = ROWS_PER_BLOCK * self._decode.size**2 * 3
+        options = endless.context.execution_options
+        endless.context.target_max_block_size = block_bytes
+        options.resource_limits = options.resource_limits.copy(object_store_memory=BLOCKS_AHEAD * block_bytes)
         for batch in endless.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2):
             for line in filter(None, "\n".join(batch["refused"]).splitlines()):
                 self._on_refusal(*line.split("\t", 1))

@@ -50,7 +50,6 @@ class TrainingError(RuntimeError):
 
 def run(settings: TrainSettings) -> int:
     """`fit` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
-    signal.signal(signal.SIGTERM, _exit)
     console = Console(soft_wrap=True, highlight=False)
     try:
         fit(settings, console)
@@ -85,6 +84,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
         tell_photos(photos, console)
         console.print("starting Ray and MLflow ...")
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
+            signal.signal(signal.SIGTERM, _exit)  # over the handler that Ray has just installed
             scaling = scaling_config(settings, resources)
             with tracked_run(settings, photos, folder) as run:
                 (folder / "settings.yaml").write_text(to_yaml(settings))

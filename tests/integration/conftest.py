@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 TINY = """
@@ -39,8 +41,17 @@ class Cluster:
 
     address: str
     dashboard: str
-    token: str
     environment: dict[str, str]
+    head: psutil.Process
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Its processes whose command line holds a name."""
+        found = []
+        for each in self.head.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if name in " ".join(each.cmdline()):
+                    found.append(each)
+        return found
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +76,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         wait_for(lambda: answers(dashboard), 120, f"Ray's dashboard; see {folder / 'head.log'}")
-        yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token.read_text(), environment)
+        yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment, psutil.Process(head.pid))
     finally:
         head.terminate()  # with --block, the head ends its own children
         try:

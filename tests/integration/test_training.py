@@ -12,7 +12,6 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-import psutil
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
@@ -89,9 +88,7 @@ def test_the_registered_model_takes_any_size_without_pickle(trainings: Trainings
 def test_a_killed_worker_is_replaced_and_training_goes_on_from_a_checkpoint(trainings: Trainings):
     training = trainings.start("killed", "--schedule.enhancement.steps", "60")
     training.wait_until("round 1 enhancement  step 3")
-    workers = [
-        each for each in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(each.info["cmdline"] or [])
-    ]
+    workers = trainings.cluster.processes("RayTrainWorker")
     assert len(workers) >= 2
     workers[0].send_signal(signal.SIGKILL)
     assert training.wait() == 0, training.output[-4000:]

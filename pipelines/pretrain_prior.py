@@ -80,19 +80,19 @@ def training_pictures(kodak: Path | None, leaves: int) -> list[NDArray[np.uint8]
 
 
 def evaluate(model: CLIP, data: Path) -> dict[str, float | list[float]]:
-    """How well P(well-lit) tells light, on photos the prior never saw; each beside mean brightness as the control.
+    """How well P(well-lit) tells light, on photos the prior never saw; beside mean brightness as the control.
 
     Args:
         model: the prior in eval mode.
         data: folder with test_paired/lol_eval15, train/low, train/well_lit and test_unpaired/backlit_cliplit6.
 
     Returns:
-        AUC per comparison (`lol`, `train`, `backlit`), with `_brightness` its control, and the mean P(well-lit) of
-        LOL references (`p_well_lit_lol`) and of 50 well-lit photos (`p_well_lit_train`) at exposures of -4 to +3 stops
-        (`stops`).
+        AUC per comparison (`lol`, `train`, `backlit`) with P against the captions of too little light; `_wrong_light`
+        the same against those of all wrong light; `_brightness` the control. At `stops` from -4 to +3, mean P(well-lit)
+        against all wrong light of LOL's references (`p_well_lit_lol`) and of 50 well-lit photos (`p_well_lit_train`).
     """
     from lle.exposure.camera import expose
-    from lle.prior.pretraining import zero_shot_well_lit
+    from lle.prior.pretraining import TOO_LITTLE_LIGHT, zero_shot_well_lit
 
     lol = data / "test_paired" / "lol_eval15"
     sets = {
@@ -102,24 +102,22 @@ def evaluate(model: CLIP, data: Path) -> dict[str, float | list[float]]:
         "well_lit": read_small(_evenly(_files(data / "train" / "well_lit"), 150)),
         "backlit": read_small(_files(data / "test_unpaired" / "backlit_cliplit6")),
     }
-    p = {name: zero_shot_well_lit(model, images) for name, images in sets.items()}
-    mean = {name: images.mean(dim=(1, 2, 3)) for name, images in sets.items()}
-    numbers: dict[str, float | list[float]] = {}
-    for name, bad, good in (
-        ("lol", "lol_low", "lol_high"),
-        ("train", "low", "well_lit"),
-        ("backlit", "backlit", "well_lit"),
-    ):
-        numbers[name] = round(auc(p[good], p[bad]), 4)
-        numbers[f"{name}_brightness"] = round(auc(mean[good], mean[bad]), 4)
-    stops = [float(stop) for stop in range(-4, 4)]
-    curve = [zero_shot_well_lit(model, expose(sets["lol_high"], stop)).mean().item() for stop in stops]
-    wide_curve = [zero_shot_well_lit(model, expose(sets["well_lit"][::3], stop)).mean().item() for stop in stops]
-    return numbers | {
-        "stops": stops,
-        "p_well_lit_lol": [round(value, 3) for value in curve],
-        "p_well_lit_train": [round(value, 3) for value in wide_curve],
+    scores = {
+        "": {name: zero_shot_well_lit(model, images, TOO_LITTLE_LIGHT) for name, images in sets.items()},
+        "_wrong_light": {name: zero_shot_well_lit(model, images) for name, images in sets.items()},
+        "_brightness": {name: images.mean(dim=(1, 2, 3)) for name, images in sets.items()},
     }
+    comparisons = {"lol": ("lol_high", "lol_low"), "train": ("well_lit", "low"), "backlit": ("well_lit", "backlit")}
+    numbers: dict[str, float | list[float]] = {
+        name + kind: round(auc(score[good], score[bad]), 4)
+        for name, (good, bad) in comparisons.items()
+        for kind, score in scores.items()
+    }
+    stops = numbers["stops"] = [float(stop) for stop in range(-4, 4)]
+    for name, images in (("lol", sets["lol_high"]), ("train", sets["well_lit"][::3])):
+        curve = [zero_shot_well_lit(model, expose(images, stop)).mean().item() for stop in stops]
+        numbers[f"p_well_lit_{name}"] = [round(p, 3) for p in curve]
+    return numbers
 
 
 def auc(higher: torch.Tensor, lower: torch.Tensor) -> float:
@@ -165,7 +163,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, required=True, help="folder for light_prior.safetensors (and evaluation.json)"
     )
     parser.add_argument("--evaluate", type=Path, help="folder with test photos: test_paired, test_unpaired, train")
-    parser.add_argument("--steps", type=int, default=650, help="training steps of 52 images")
+    parser.add_argument("--steps", type=int, default=420, help="training steps of 52 images")
     parser.add_argument("--leaves", type=int, default=120, help="number of dead-leaves scenes")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, crops and exposures")
     parser.add_argument(

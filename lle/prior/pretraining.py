@@ -58,8 +58,10 @@ CAPTIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What is said of each exposure; the first is the good one."""
 
-FAULTS_BESIDE_LIGHT = ("flat", "cast")
-"""Exposures that say nothing about the amount of light; a well-lit photo may have these faults too."""
+TOO_LITTLE_LIGHT = ("dim", "dark", "noisy", "backlit", "deep")
+"""The exposures that an enhancer is there to mend."""
+WRONG_LIGHT = (*TOO_LITTLE_LIGHT, "bright", "blown", "pale")
+"""All exposures but the good one, and but the faults beside light: a well-lit photo may also be flat or tinted."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Recipe:
     weights.
     """
 
-    steps: int = 650
+    steps: int = 420
     images_per_exposure: int = 4
     well_lit_images: int = 12
     captions_per_exposure: int = 2
@@ -218,24 +220,31 @@ def _against_the_light(images: Tensor, draw: Callable[[float, float], Tensor], g
 
 
 @torch.no_grad()
-def zero_shot_well_lit(model: CLIP, images: Tensor, preprocess: dict[str, Any] | None = None) -> Tensor:
+def zero_shot_well_lit(
+    model: CLIP, images: Tensor, against: Sequence[str] = WRONG_LIGHT, preprocess: dict[str, Any] | None = None
+) -> Tensor:
     """P(well-lit) of each image, from captions alone.
 
-    The captions of each exposure are averaged to one direction (an ensemble of prompts); P is the softmax over the
-    exposures, `FAULTS_BESIDE_LIGHT` left out, read at "well-lit".
+    The captions of each exposure are averaged to one direction (an ensemble of prompts); P is the softmax over
+    "well-lit" and the exposures it is weighed against, read at "well-lit".
 
     Args:
         model: the bundled prior, or any other open_clip model with `encode_image` and `encode_text`.
         images: sRGB in [0, 1], (B, 3, H, W), any size.
+        against: the other answers, names of `CAPTIONS`: `WRONG_LIGHT`, or `TOO_LITTLE_LIGHT` where nothing can be too
+            bright.
         preprocess: size, mean and std of the model's images; the bundled prior's if absent.
 
     Returns:
         Probabilities, (B,).
     """
     preprocess = preprocess or bundled.read_config()["preprocess_cfg"]
-    ensembles = [captions for name, captions in CAPTIONS.items() if name not in FAULTS_BESIDE_LIGHT]
+    ensembles = [CAPTIONS[name] for name in ("well-lit", *against)]
     directions = torch.stack(
-        [F.normalize(model.encode_text(tokenise(captions)), dim=-1).mean(dim=0) for captions in ensembles]
+        [
+            F.normalize(model.encode_text(tokenise(captions).to(images.device)), dim=-1).mean(dim=0)
+            for captions in ensembles
+        ]
     )
     size = preprocess["size"]
     small = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)

@@ -56,9 +56,10 @@ def run(settings: TrainSettings) -> int:
     except (DataError, PriorError, ClusterError, TrackingError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, SystemExit) as stop:
+        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        print(f"stopped; continue with --resume --name {settings.name}", file=sys.stderr)
+        return 128 + number  # Ray gives the exception another code on its way through
     return 0
 
 
@@ -237,9 +238,7 @@ def conclude(
     return summary
 
 
-def registered(
-    settings: TrainSettings, photos: TrainingPhotos, run: TrackedRun, model: Model, console: Console
-) -> str:
+def registered(settings: TrainSettings, photos: TrainingPhotos, run: TrackedRun, model: Model, console: Console) -> str:
     """`register`, without losing a trained model to a server that is gone; empty where it was not taken."""
     try:
         return register(model, run, settings, example_pictures(photos, settings))

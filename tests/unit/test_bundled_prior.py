@@ -9,6 +9,8 @@ from safetensors import safe_open
 from lle.prior import bundled
 from lle.prior.pretraining import (
     CAPTIONS,
+    TOO_LITTLE_LIGHT,
+    WRONG_LIGHT,
     Recipe,
     contrastive_loss,
     expose_as,
@@ -51,7 +53,7 @@ def test_well_lit_falls_on_both_sides_of_a_good_exposure(numbers, photos):
     assert abs(numbers["stops"][best]) <= 1
     assert curve[: best + 1] == sorted(curve[: best + 1])
     assert curve[best:] == sorted(curve[best:], reverse=True)
-    assert max(curve[0], curve[-1]) < 0.1 * curve[best]
+    assert max(curve[0], curve[-1]) < 0.2 * curve[best]
 
 
 def test_held_out_photos_of_the_quickstart_follow_the_exposure_order(model):
@@ -62,7 +64,7 @@ def test_held_out_photos_of_the_quickstart_follow_the_exposure_order(model):
             zero_shot_well_lit(model, expose_as(name, photo, generator)).item()
             for name in ("well-lit", "dark", "blown", "backlit")
         )
-        assert good > 5 * max(dark, blown, backlit)
+        assert good > 2 * max(dark, blown, backlit)
 
 
 def test_held_out_photos_are_not_trained_on():
@@ -145,6 +147,11 @@ def test_captions_fit_the_text_tower():
     tokens = tokenise([caption for captions in CAPTIONS.values() for caption in captions])
     assert tokens.shape == (sum(map(len, CAPTIONS.values())), 77)
     assert (tokens[:, -1] == 0).all()  # none was cut off
+
+
+def test_kinds_of_wrong_light_are_known_exposures_without_the_good_one():
+    assert set(TOO_LITTLE_LIGHT) < set(WRONG_LIGHT) < set(CAPTIONS) - {"well-lit"}
+    assert next(iter(CAPTIONS)) == "well-lit"
 
 
 def test_auc_counts_ties_half():

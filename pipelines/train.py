@@ -10,15 +10,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from lle.prior.weights import PriorError, check_prior
 from pipelines.jobs.settings import load_settings, with_run_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status is 0 for a trained model, 1 for a failure told in one sentence, 2 for a mistake."""
-    loaded = load_settings(argv)  # exits here on --help, --dry-run and mistakes
+    settings = with_run_name(load_settings(argv))  # exits here on --help, --dry-run and mistakes
+    try:
+        check_prior(settings.prior)
+    except PriorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     from pipelines.jobs import training  # torch and ray wait until the settings are known to be good
 
-    return training.run(with_run_name(loaded))
+    return training.run(settings)
 
 
 if __name__ == "__main__":

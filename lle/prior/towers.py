@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.config import PriorSettings
-from lle.prior.weights import PriorError, find_weights
-
-BUNDLED = "bundled"
+from lle.prior.weights import BUNDLED, PriorError, find_weights
 
 
 class Seen(NamedTuple):
@@ -166,23 +164,12 @@ def load_prior(settings: PriorSettings) -> Prior:
     return Prior(guidance, load_tower(*settings.identity))
 
 
-def check_prior(settings: PriorSettings) -> None:
-    """Find the weights without loading them, so that a missing file is told before anything expensive starts.
-
-    Raises:
-        PriorError: within a few seconds.
-    """
-    for model, pretrained in {(settings.model, settings.pretrained), settings.identity}:
-        if model != BUNDLED:
-            _require_weights(model, pretrained)
-
-
 def load_tower(model: str, pretrained: str) -> Tower:
     """One frozen CLIP.
 
     Args:
         model: open_clip's name, or `bundled`.
-        pretrained: see `find_weights`; ignored for `bundled`. The word `random` gives random weights, a control.
+        pretrained: see `find_weights`; ignored for `bundled`.
 
     Raises:
         PriorError: weights that cannot be had or do not fit the model.
@@ -194,7 +181,7 @@ def load_tower(model: str, pretrained: str) -> Tower:
         return Tower(module, BUNDLED, preprocess["mean"], preprocess["std"])
     import open_clip
 
-    weights = _require_weights(model, pretrained)
+    weights = find_weights(model, pretrained)
     logging.getLogger("open_clip").setLevel(logging.ERROR)
     try:
         return Tower(open_clip.create_model(model, pretrained=weights, weights_only=True), model)
@@ -203,11 +190,3 @@ def load_tower(model: str, pretrained: str) -> Tower:
             f"prior.pretrained: {pretrained} does not fit {model} ({str(error).splitlines()[0][:120]}); "
             "name the model these weights were made for in prior.model"
         ) from error
-
-
-def _require_weights(model: str, pretrained: str) -> str | None:
-    if pretrained == "random":
-        return None
-    if not pretrained:
-        raise PriorError(f"prior.pretrained: say which weights {model} should have (a file, a folder, or e.g. openai)")
-    return find_weights(model, pretrained)

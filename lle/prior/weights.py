@@ -6,27 +6,46 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from lle.config import PriorSettings
+
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 PROBE_SECONDS = 3.0
+BUNDLED = "bundled"
 
 
 class PriorError(ValueError):
     """The prior cannot be had; the message says what is missing and the ways out."""
 
 
-def find_weights(model: str, pretrained: str) -> str:
+def check_prior(settings: PriorSettings) -> None:
+    """Find the weights without loading them, so that a missing file is told before anything expensive starts.
+
+    Raises:
+        PriorError: within a few seconds.
+    """
+    for model, pretrained in {(settings.model, settings.pretrained), settings.identity}:
+        if model != BUNDLED:
+            find_weights(model, pretrained)
+
+
+def find_weights(model: str, pretrained: str) -> str | None:
     """What to pass open_clip as `pretrained`.
 
     Args:
         model: open_clip model name.
-        pretrained: a weights file, a folder that holds one, or a name open_clip knows (`openai`, ...).
+        pretrained: a weights file, a folder that holds one, or a name open_clip knows (`openai`, ...). The word
+            `random` gives random weights, a control.
 
     Returns:
-        A path, or the name itself when its weights are in the cache or their host answers.
+        A path, or the name itself when its weights are in the cache or their host answers; None for `random`.
 
     Raises:
         PriorError: within a few seconds, when the weights cannot be had.
     """
+    if pretrained == "random":
+        return None
+    if not pretrained:
+        raise PriorError(f"prior.pretrained: say which weights {model} should have (a file, a folder, or e.g. openai)")
     path = Path(pretrained).expanduser()
     if path.is_file():
         return str(path)

@@ -28,8 +28,6 @@ from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import encode, to_tensor
 from lle.model import Model
-from lle.prior.towers import check_prior
-from lle.prior.weights import PriorError
 from lle.training import state as states
 from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos, load_photo
 from pipelines.jobs.quality import Quality, compare, mean_brightness
@@ -53,7 +51,7 @@ def run(settings: TrainSettings) -> int:
     console = Console(soft_wrap=True, highlight=False)
     try:
         fit(settings, console)
-    except (DataError, PriorError, ClusterError, TrackingError, TrainingError) as error:
+    except (DataError, ClusterError, TrackingError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -74,14 +72,13 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
         What `summary.json` holds.
 
     Raises:
-        DataError, PriorError, ClusterError, TrackingError, TrainingError: one sentence each; before the training
+        DataError, ClusterError, TrackingError, TrainingError: one sentence each; before the training
             starts they leave no folder behind.
     """
     started = time.perf_counter()
     with run_folder(settings) as folder:
         settings = with_sample_photos(settings, folder, console)
         photos = find_photos(settings)
-        check_prior(settings.prior)
         tell_photos(photos, console)
         console.print("starting Ray and MLflow ...")
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:

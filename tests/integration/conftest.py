@@ -75,8 +75,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with (folder / "head.log").open("wb") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        wait_for(lambda: answers(dashboard), 120, f"Ray's dashboard; see {folder / 'head.log'}")
-        yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment, psutil.Process(head.pid))
+        url, log_file = f"http://127.0.0.1:{dashboard}", folder / "head.log"
+        wait_for(lambda: answers(dashboard), 120, f"Ray's dashboard; see {log_file}")
+        first_job = [ray_command(), "job", "submit", "--address", url, "--", "true"]  # the agent for jobs comes later
+        wait_for(lambda: run(first_job, environment, 120).returncode == 0, 180, f"Ray's job agent; see {log_file}")
+        yield Cluster(f"127.0.0.1:{port}", url, environment, psutil.Process(head.pid))
     finally:
         head.terminate()  # with --block, the head ends its own children
         try:

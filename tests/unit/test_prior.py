@@ -4,8 +4,8 @@ import torch
 
 from lle.config import PriorSettings
 from lle.prior.prompts import PromptPair, badly_lit
-from lle.prior.towers import Tower, check_prior, load_tower
-from lle.prior.weights import PriorError, find_weights
+from lle.prior.towers import Tower, load_tower
+from lle.prior.weights import PriorError, check_prior, find_weights
 
 SENTENCES = ["a dark photo", "a well lit photo of a street at noon"]
 

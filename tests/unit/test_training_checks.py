@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from lle.config import DataSettings, PriorSettings, ScalingSettings, TrainSettings
+from lle.config import DataSettings, ScalingSettings, TrainSettings
 from pipelines.jobs import training
+from pipelines.train import main
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +51,12 @@ def test_a_missing_folder_ends_with_one_sentence_and_leaves_nothing(tmp_path: Pa
 
 
 def test_absent_weights_end_with_one_sentence_and_leave_nothing(tmp_path: Path, folders, capsys):
-    prior = PriorSettings(model="ViT-B-32-quickgelu", pretrained=str(tmp_path / "nowhere.pt"))
-    message = run_and_read(settings(tmp_path, folders, prior=prior), capsys)
-    assert "nowhere.pt does not exist" in message and "--prior bundled" in message
-    assert not (tmp_path / "runs" / "run").exists()
+    prior = ["--prior.model", "ViT-B-32-quickgelu", "--prior.pretrained", str(tmp_path / "nowhere.pt")]
+    photos = ["--data.dark", folders["dark"], "--data.well_lit", folders["well_lit"]]
+    assert main([*photos, *prior, "--runs", str(tmp_path / "runs"), "--name", "run"]) == 1
+    message = capsys.readouterr().err
+    assert "nowhere.pt does not exist" in message and "--prior bundled" in message and message.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_that_exists_is_not_overwritten(tmp_path: Path, folders, capsys):

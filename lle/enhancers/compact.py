@@ -51,7 +51,7 @@ class CompactEnhancer(Enhancer):
         small = F.interpolate(image, size=(self.look, self.look), mode="bilinear", antialias=True)
         x = self.see(small - 0.5)
         x = self.decide(x + self.context(x.mean(dim=(2, 3)))[:, :, None, None])
-        return torch.tanh(self.head(x))
+        return F.softsign(self.head(x))  # tanh saturates: its gradient reaches 0 and the network cannot turn back
 
     def forward(self, image: Tensor) -> Enhanced:
         exponent = self.exponent(image).float()

@@ -110,6 +110,15 @@ def test_compact_keeps_the_ratio_of_the_channels():
 @pytest.mark.parametrize(("gain", "expected"), [(4.0, 4 / 7), (1.0, 0.25), (0.25, 1 / 13)])
 def test_compact_multiplies_the_odds_of_the_brightest_channel(gain: float, expected: float):
     enhancer = CompactEnhancer()
-    torch.nn.init.constant_(enhancer.head.bias, math.atanh(math.log(gain) / 4))
+    h = math.log(gain) / 4
+    torch.nn.init.constant_(enhancer.head.bias, h / (1 - abs(h)))  # the inverse of softsign
     enhanced = enhancer(torch.full((1, 3, 8, 8), 0.25)).image  # odds 1/3, times the gain
     torch.testing.assert_close(enhanced, torch.full((1, 3, 8, 8), expected))
+
+
+@pytest.mark.parametrize("overshoot", [-30.0, 30.0])
+def test_compact_turns_back_from_far_beyond_its_range(overshoot: float):
+    enhancer = CompactEnhancer()
+    torch.nn.init.constant_(enhancer.head.bias, overshoot)
+    enhancer(torch.full((1, 3, 16, 16), 0.3)).image.mean().backward()
+    assert abs(float(enhancer.head.bias.grad)) > 1e-5

@@ -42,12 +42,15 @@ from pipelines.jobs.settings_text import (
 
 PRESETS = Path(__file__).parent.parent / "presets"
 
-# `--prior bundled`: one CLIP for guidance and identity, the one in the package.
+# `--prior bundled`: one CLIP for guidance and identity, the one in the package. Its features are about a thousand times
+# larger than RN101's and know only light: with the paper's weights, identity would forbid any brightening.
 BUNDLED_PRIOR = {
     "prior.model": "bundled",
     "prior.pretrained": "",
     "prior.identity_model": "",
     "prior.identity_pretrained": "",
+    "objective.identity.weight": "0.3",
+    "objective.reconstruction.weight": "0.1",
 }
 
 

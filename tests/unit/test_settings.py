@@ -95,9 +95,12 @@ def test_a_preset_may_be_a_file(config: Path) -> None:
 
 
 def test_prior_bundled_replaces_all_towers_of_the_preset() -> None:
-    prior = load_settings(["--preset", "clip_lit", "--prior", "bundled", *FOLDERS]).settings.prior
-    assert (prior.model, prior.pretrained) == ("bundled", "")
-    assert prior.identity == ("bundled", "")
+    settings = load_settings(["--preset", "clip_lit", "--prior", "bundled", *FOLDERS]).settings
+    assert (settings.prior.model, settings.prior.pretrained) == ("bundled", "")
+    assert settings.prior.identity == ("bundled", "")
+    quickstart = load_settings([]).settings.objective
+    assert settings.objective.identity.weight == quickstart.identity.weight, "its features have another scale"
+    assert settings.objective.reconstruction.weight == quickstart.reconstruction.weight
 
 
 # --- spellings --------------------------------------------------------------------------------------------------------

@@ -32,11 +32,6 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     raise StorageError(f"{uri}: unknown scheme {parts.scheme}://; use a folder, file:// or s3://")
 
 
-def is_local(uri: str) -> bool:
-    """Whether a URI names a folder of this machine."""
-    return isinstance(open_uri(uri)[0], fs.LocalFileSystem)
-
-
 def _s3() -> fs.FileSystem:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

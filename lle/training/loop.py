@@ -282,6 +282,8 @@ class _Training:
         return self.streams[photos].take(share)
 
     def _prepare(self, pictures: Tensor, size: int) -> Tensor:
+        if self.device.type == "cuda":
+            pictures = pictures.pin_memory()  # so that the copy runs beside the last step
         image = pictures.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
         if image.shape[-1] != size:
             image = nn.functional.interpolate(image, size=(size, size), mode="bilinear", antialias=True)

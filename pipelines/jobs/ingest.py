@@ -10,7 +10,6 @@ only one start.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -343,8 +342,3 @@ def _refuse_unmatched(low: PhotoSet, high: PhotoSet, data: DataSettings) -> None
                 f"data.pairs_low and data.pairs_high: {os.path.basename(low_path)} differs in size, "
                 f"{sizes[0][1]}x{sizes[0][0]} and {sizes[1][1]}x{sizes[1][0]}; pairs must be aligned"
             )
-
-
-def log_refusal(path: str, reason: str) -> None:
-    """The plainest `on_refusal`."""
-    logging.getLogger(__name__).warning("%s set aside: %s", path, reason)

@@ -233,6 +233,7 @@ class RayStream:
         )
         block_bytes = ROWS_PER_BLOCK * self._decode.size**2 * 3
         options = endless.context.execution_options
+        options.preserve_order = True  # or the threads that prepare batches pass each other
         endless.context.target_max_block_size = block_bytes
         endless.context.custom_execution_callback_classes = [Rest]
         options.resource_limits = options.resource_limits.copy(object_store_memory=BLOCKS_AHEAD * block_bytes)

@@ -38,7 +38,14 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def _not_negative(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] < 0:
+        raise ValueError(f"{bounds} begins below 0; give numbers of at least 0")
+    return bounds
+
+
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
+PositiveRange = Annotated[tuple[float, float], AfterValidator(_rising), AfterValidator(_not_negative)]
 
 
 LayerWeight = Annotated[float, Field(ge=0)]
@@ -160,6 +167,112 @@ class PriorSettings(Settings):
         return (self.identity_model, self.identity_pretrained) if self.identity_model else (self.model, self.pretrained)
 
 
+class CurveFamily(Settings):
+    """One family of curves and how often it is drawn."""
+
+    frequency: float = setting(0.0, "How often it is drawn, relative to the other families.", ge=0)
+
+
+class ToneCurve(CurveFamily):
+    """V to a power, V the value channel of HSV; hue and saturation stay."""
+
+    under: PositiveRange = setting(
+        (6.0, 6.0), "Exponent of under-exposing curves.", source="PIE", needs="curves.adaptive=false"
+    )
+    over: PositiveRange = setting(
+        (0.1, 0.1), "Exponent of over-exposing curves.", source="PIE", needs="curves.adaptive=false"
+    )
+
+
+class GammaCurve(CurveFamily):
+    """RGB to a power."""
+
+    under: PositiveRange = setting(
+        (5.0, 8.0), "Exponent of under-exposing curves.", source="PIE", needs="curves.adaptive=false"
+    )
+    over: PositiveRange = setting(
+        (0.0, 0.2), "Exponent of over-exposing curves.", source="PIE", needs="curves.adaptive=false"
+    )
+
+
+class LogCurve(CurveFamily):
+    """A multiple of ln(1 + V) on the 8-bit scale."""
+
+    under: PositiveRange = setting(
+        (10.0, 10.0), "Factor of under-exposing curves.", source="PIE", needs="curves.adaptive=false"
+    )
+    over: PositiveRange = setting(
+        (40.0, 40.0), "Factor of over-exposing curves.", source="PIE", needs="curves.adaptive=false"
+    )
+
+
+class SCurve(CurveFamily):
+    """A sigmoid on V, as cameras and photographers set contrast."""
+
+    under: PositiveRange = setting(
+        (0.75, 1.0), "Midpoint of under-exposing curves.", source="ours", needs="curves.adaptive=false"
+    )
+    over: PositiveRange = setting(
+        (0.0, 0.15), "Midpoint of over-exposing curves.", source="ours", needs="curves.adaptive=false"
+    )
+    contrast: float = setting(8.0, "Slope of the sigmoid.", source="ours", gt=0, le=100)
+
+
+class ExposureCurve(CurveFamily):
+    """Another exposure in linear light, with sensor noise, rounded to 8 bits."""
+
+    under: PositiveRange = setting(
+        (2.5, 5.0), "Light taken away.", unit="stops", source="ours", needs="curves.adaptive=false"
+    )
+    over: PositiveRange = setting(
+        (1.0, 3.0), "Light added.", unit="stops", source="ours", needs="curves.adaptive=false"
+    )
+    shot: PositiveRange = setting(
+        (2e-4, 1e-3), "Noise that grows with light.", unit="variance per unit of linear light", source="ours"
+    )
+    read: PositiveRange = setting(
+        (3e-4, 1.5e-3), "Noise without light.", unit="standard deviation in linear light", source="ours"
+    )
+    blur: PositiveRange = setting(
+        (0.0, 0.7), "Gaussian that makes noise correlate between neighbours.", unit="px", source="ours"
+    )
+
+
+class CurveSettings(Settings):
+    """The Bag of Curves: wrong exposures of well-lit photos (PIE, method 2.2)."""
+
+    under_share: float = setting(
+        0.5, "Share of under-exposing curves; the others over-expose.", source="PIE", ge=0, le=1
+    )
+    adaptive: bool = setting(
+        False,
+        "Solve each curve's parameter for its photo, instead of drawing it from the family's range.",
+        source="ours",
+    )
+    adaptive_under: PositiveRange = setting(
+        (0.04, 0.18),
+        "Mean V of under-exposed photos, V the largest of RGB.",
+        unit="of white",
+        source="ours",
+        needs="curves.adaptive=true",
+    )
+    adaptive_over: PositiveRange = setting(
+        (0.75, 0.95), "Mean V of over-exposed photos.", unit="of white", source="ours", needs="curves.adaptive=true"
+    )
+    tone: ToneCurve = setting(ToneCurve(frequency=4.0), "Power of V.", source="PIE")
+    gamma: GammaCurve = setting(GammaCurve(frequency=4.0), "Power of RGB.", source="PIE")
+    log: LogCurve = setting(LogCurve(frequency=3.0), "Logarithm of V.", source="PIE")
+    s_curve: SCurve = setting(SCurve(), "Sigmoid of V.", source="ours")
+    exposure: ExposureCurve = setting(ExposureCurve(), "Linear light.", source="ours")
+
+    @model_validator(mode="after")
+    def _something_to_draw(self) -> CurveSettings:
+        families = (self.tone, self.gamma, self.log, self.s_curve, self.exposure)
+        if not any(family.frequency for family in families):
+            raise ValueError("curves: every family has frequency 0; give one of them, such as curves.gamma, more")
+        return self
+
+
 class Term(Settings):
     """A term of the objective; weight 0 switches it off and it is not computed."""
 
@@ -207,6 +320,34 @@ class RankTerm(Term):
     )
 
 
+class RestorationTerm(Term):
+    """Undo a curve of the bag: from a wrong exposure of a well-lit photo back to the photo."""
+
+    structure: float = setting(
+        0.0,
+        "Weight of 1 - SSIM beside the mean absolute difference.",
+        source="ours",
+        ge=0,
+        needs="objective.restoration.weight!=0",
+    )
+    over_share: float = setting(
+        0.2,
+        "Share of over-exposing curves among those to undo.",
+        source="ours",
+        ge=0,
+        le=1,
+        needs="objective.restoration.weight!=0",
+    )
+    clean_share: float = setting(
+        0.25,
+        "Share of well-lit photos left as they are, so that a good photo comes back as it went in.",
+        source="ours",
+        ge=0,
+        le=1,
+        needs="objective.restoration.weight!=0",
+    )
+
+
 class ObjectiveSettings(Settings):
     """What is minimised. Every term is a mean over images, so the balance holds at any batch and world size."""
 
@@ -219,6 +360,9 @@ class ObjectiveSettings(Settings):
         source="paper 3.3",
     )
     smoothness: Term = setting(Term(), "Total variation of the light map; the compact network needs it.", source="ours")
+    restoration: RestorationTerm = setting(
+        RestorationTerm(), "Distance of restored photos to the well-lit originals.", source="ours"
+    )
     reconstruction: IdentityTerm = setting(
         IdentityTerm(weight=25.0), "Distance to the input while learning to copy.", source="published code"
     )
@@ -390,6 +534,7 @@ class TrainSettings(Settings):
     augment: AugmentSettings = setting(AugmentSettings(), "Augmentation.")
     enhancer: EnhancerSettings = setting(EnhancerSettings(), "Network.")
     prior: PriorSettings = setting(PriorSettings(), "CLIP.")
+    curves: CurveSettings = setting(CurveSettings(), "Bag of Curves.")
     objective: ObjectiveSettings = setting(ObjectiveSettings(), "Loss terms.")
     schedule: ScheduleSettings = setting(ScheduleSettings(), "Phases and rounds.")
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "Adam.")

@@ -22,14 +22,23 @@ def psnr(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def ssim(image: Tensor, reference: Tensor) -> Tensor:
-    """Structural similarity of each picture, (B,), <= 1 (Wang et al. 2004).
+    """Structural similarity of each picture rounded to 8 bits, (B,), <= 1; see `structural_similarity`.
+
+    Args:
+        image, reference: RGB in [0, 1], (B, 3, H, W), both sides at least 7.
+    """
+    return structural_similarity(rounded(image).double(), rounded(reference).double()).float()
+
+
+def structural_similarity(image: Tensor, reference: Tensor) -> Tensor:
+    """Mean SSIM of each picture, (B,), <= 1 (Wang et al. 2004), differentiable.
 
     Uniform 7x7 windows inside the picture, sample covariance, K = (0.01, 0.03): scikit-image's default.
 
     Args:
         image, reference: RGB in [0, 1], (B, 3, H, W), both sides at least 7.
     """
-    x, y = rounded(image).double(), rounded(reference).double()
+    x, y = image, reference
     pixels = SSIM_WINDOW**2
     sample = pixels / (pixels - 1)
 
@@ -44,7 +53,7 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
     similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
         (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
     )
-    return similarity.mean(dim=(1, 2, 3)).float()
+    return similarity.mean(dim=(1, 2, 3))
 
 
 def auto_exposure(image: Tensor, target: float) -> Tensor:

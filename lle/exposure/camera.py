@@ -50,6 +50,10 @@ class Noise:
             if torch.as_tensor(value).min() < 0:
                 raise ValueError(f"noise.{name} is negative; give a variance per light and a deviation of 0 or more")
 
+    def deviation(self, light: Tensor) -> Tensor:
+        """Standard deviation at each pixel of linear light >= 0, (B, 3, H, W)."""
+        return (_per_image(self.shot, light) * light + _per_image(self.read, light) ** 2).sqrt()
+
 
 def darken(images: Tensor, generator: torch.Generator, backlit: Tensor | float = 0.5) -> Tensor:
     """Plausible dark versions of well-exposed photos, 8-bit as from a file: under-exposed, or backlit.
@@ -246,8 +250,7 @@ def _expose_map(image: Tensor, stops: Tensor, noise: Noise | None, generator: to
     if generator is None:
         raise ValueError("noise needs a generator; pass torch.Generator().manual_seed(0) or your own")
     light = srgb_to_linear(image) * torch.exp2(stops)
-    deviation = (_per_image(noise.shot, image) * light + _per_image(noise.read, image) ** 2).sqrt()
-    return linear_to_srgb(light + deviation * _normal(image.shape, generator, image))
+    return linear_to_srgb(light + noise.deviation(light) * _normal(image.shape, generator, image))
 
 
 def _smooth_noise(image: Tensor, cells: int, generator: torch.Generator) -> Tensor:

@@ -12,6 +12,7 @@ from lle.losses.guidance import guidance
 from lle.losses.identity import identity
 from lle.losses.objective import Objective
 from lle.losses.rank import margin_loss, rank
+from lle.losses.restoration import restoration
 from lle.losses.smoothness import smoothness
 from lle.prior.prompts import PromptPair
 from lle.prior.towers import Prior
@@ -182,6 +183,30 @@ def test_smoothness_gradient_flattens_a_peak():
     maps.requires_grad_()
     smoothness(maps).backward()
     assert maps.grad[0, 0, 1, 1] > 0 > maps.grad[0, 0, 0, 1]
+
+
+# restoration
+
+
+def test_restoration_is_the_mean_absolute_difference():
+    restored = torch.tensor([0.2, 0.6]).view(2, 1, 1, 1).expand(2, 3, 8, 8)
+    assert float(restoration(restored, torch.full((2, 3, 8, 8), 0.5))) == pytest.approx((0.3 + 0.1) / 2)
+
+
+def test_restoration_of_structure_by_hand():
+    """Constant pictures a and b have SSIM (2ab + c1) / (a^2 + b^2 + c1)."""
+    similarity = (2 * 0.2 * 0.5 + 1e-4) / (0.2**2 + 0.5**2 + 1e-4)
+    loss = restoration(torch.full((1, 3, 9, 9), 0.2), torch.full((1, 3, 9, 9), 0.5), structure=0.5)
+    assert float(loss) == pytest.approx(0.3 + 0.5 * (1 - similarity), abs=1e-5)
+
+
+def test_restoration_is_zero_for_the_photo_itself_and_its_gradient_finite():
+    photo = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    restored = photo.clone().requires_grad_()
+    loss = restoration(restored, photo, structure=1.0)
+    loss.backward()
+    assert float(loss) == pytest.approx(0, abs=1e-5)
+    assert torch.isfinite(restored.grad).all()
 
 
 # every loss

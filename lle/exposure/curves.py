@@ -1,0 +1,203 @@
+"""The Bag of Curves: a well-lit photo, wrongly exposed by a curve drawn at random (PIE, method 2.2).
+
+    tone      V' = V^c                                   V: the value channel of HSV, the largest of RGB
+    gamma     I' = I^g                                   on RGB
+    log       V' = min(a ln(1 + 255 V) / 255, 1)
+    s_curve   V' = (s(V) - s(0)) / (s(1) - s(0)),        s(x) = sigmoid(k (x - m)); ours
+    exposure  linear light times 2^stops, sensor noise, 8 bits; ours
+
+Changing V alone keeps hue and saturation: RGB times V'/V. The first three are published; in adaptive mode (ours) the
+parameter of any of them is solved for each photo, so that its mean V lands where that of a wrongly exposed
+photo does (mean V, unlike mean luma, can reach any value at any saturation).
+
+Shapes: B images, H x W pixels. Randomness comes from one seed per image alone, whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lle.config import CurveSettings
+from lle.exposure import camera
+from lle.exposure.camera import Noise
+
+# Parameter that gives the darkest result, and the brightest: where the adaptive mode searches.
+EXTREMES = {
+    "tone": (64.0, 0.0),
+    "gamma": (64.0, 0.0),
+    "log": (0.0, 400.0),
+    "s_curve": (2.0, -1.0),
+    "exposure": (-12.0, 12.0),
+}
+FAMILIES = tuple(EXTREMES)
+SEARCH_STEPS = 24
+SEARCH_SIDE = 64
+BLUR_RADIUS = 2
+FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, DRAWS = range(7)
+
+
+def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int]) -> Tensor:
+    """A wrongly exposed version of each photo; differentiable but for rounding, whose gradient passes straight through.
+
+    Args:
+        image: well-lit sRGB in [0, 1], (B, 3, H, W).
+        settings: families, ranges, share of under-exposed ones.
+        seeds: one for each image, >= 0; the same seed gives the same curve and noise on any batch.
+
+    Returns:
+        sRGB in [0, 1], (B, 3, H, W).
+
+    Raises:
+        ValueError: not as many seeds as images.
+    """
+    if len(seeds) != len(image):
+        raise ValueError(f"got {len(seeds)} seeds for {len(image)} images; give one for each")
+    if not len(image):
+        return image
+    draws = torch.stack([torch.rand(DRAWS, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    frequencies = torch.tensor([getattr(settings, name).frequency for name in FAMILIES])
+    shares = frequencies.cumsum(0) / frequencies.sum()
+    family = torch.searchsorted(shares, draws[:, FAMILY].contiguous(), right=True)
+    changed, places = [], []
+    for index, name in enumerate(FAMILIES):
+        rows = (family == index).nonzero().flatten()
+        if len(rows):
+            own_seeds = [seeds[row] for row in rows.tolist()]
+            changed.append(_mis_exposed(image[rows.to(image.device)], name, settings, draws[rows], own_seeds))
+            places.append(rows)
+    return torch.cat(changed)[torch.cat(places).argsort().to(image.device)]
+
+
+def tone(image: Tensor, exponent: Tensor | float) -> Tensor:
+    """V^exponent: above 1 darkens, below 1 brightens; exponents >= 0, one number or (B,)."""
+    value = image.amax(dim=1, keepdim=True)
+    return _with_value(image, value, _power(value, _per_image(exponent, image)))
+
+
+def gamma(image: Tensor, exponent: Tensor | float) -> Tensor:
+    """RGB^exponent: above 1 darkens, below 1 brightens; exponents >= 0, one number or (B,)."""
+    return _power(image, _per_image(exponent, image))
+
+
+def log(image: Tensor, factor: Tensor | float) -> Tensor:
+    """factor * ln(1 + V) on the 8-bit scale, clipped: about 10 darkens, 40 brightens; one number or (B,)."""
+    value = image.amax(dim=1, keepdim=True)
+    return _with_value(image, value, (_per_image(factor, image) * torch.log1p(255 * value) / 255).clamp(max=1))
+
+
+def s_curve(image: Tensor, midpoint: Tensor | float, contrast: float) -> Tensor:
+    """A sigmoid on V: below the midpoint darker, above brighter, black and white stay.
+
+    Args:
+        image: sRGB in [0, 1], (B, 3, H, W).
+        midpoint: V of the steepest slope; high darkens, low brightens; one number or (B,).
+        contrast: slope k of the sigmoid, > 0.
+    """
+    value, middle = image.amax(dim=1, keepdim=True), _per_image(midpoint, image)
+    at, black, white = (torch.sigmoid(contrast * (x - middle)) for x in (value, value * 0, value * 0 + 1))
+    return _with_value(image, value, (at - black) / (white - black))
+
+
+def exposure(image: Tensor, stops: Tensor | float, noise: Noise, grain: Tensor) -> Tensor:
+    """The photo taken with another exposure, as an 8-bit file holds it.
+
+    Args:
+        image: sRGB in [0, 1], (B, 3, H, W).
+        stops: change of exposure, negative darkens; one number or (B,).
+        noise: strength of the sensor's noise in linear light.
+        grain: its pattern, of mean 0 and variance 1, (B, 3, H, W).
+    """
+    light = camera.srgb_to_linear(image) * torch.exp2(_per_image(stops, image))
+    shown = camera.linear_to_srgb(light + noise.deviation(light) * grain)
+    return shown + (camera.quantise(shown) - shown).detach()
+
+
+def sensor_grain(shape: Sequence[int], blur: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Normal noise of variance 1, a little correlated between neighbours as after a camera's own processing.
+
+    Args:
+        shape: (B, 3, H, W).
+        blur: standard deviation of the Gaussian it is blurred by, px, at most 1; 0 leaves it white, (B,).
+        seeds: one for each image.
+    """
+    device = blur.device
+    each = [torch.randn(*shape[1:], generator=torch.Generator(device).manual_seed(s), device=device) for s in seeds]
+    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=device)
+    kernel = torch.exp(-0.5 * (offsets / blur.clamp_min(1e-3)[:, None]) ** 2)
+    kernel = F.normalize(kernel, dim=1)  # squares sum to 1, so the variance stays
+    planes = shape[0] * shape[1]
+    weight = kernel.repeat_interleave(shape[1], dim=0)[:, None, :, None]
+    grain = F.pad(torch.stack(each).view(1, planes, *shape[2:]), [BLUR_RADIUS] * 4, mode="circular")
+    grain = F.conv2d(F.conv2d(grain, weight, groups=planes), weight.transpose(2, 3), groups=planes)
+    return grain.view(*shape)
+
+
+def _mis_exposed(image: Tensor, name: str, settings: CurveSettings, draws: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Photos through curves of one family; draws (B, 6) uniform in [0, 1)."""
+    family, under = getattr(settings, name), draws[:, DIRECTION] < settings.under_share
+    if settings.adaptive:
+        target = torch.where(
+            under,
+            _between(settings.adaptive_under, draws[:, PARAMETER]),
+            _between(settings.adaptive_over, draws[:, PARAMETER]),
+        )
+        parameter = _solve(image, name, settings, under.to(image.device), target.to(image))
+    else:
+        low, high = (_between(each, draws[:, PARAMETER]) for each in (family.under, family.over))
+        parameter = torch.where(under, -low if name == "exposure" else low, high).to(image)
+    if name != "exposure":
+        return _noiseless(image, name, parameter, settings)
+    shot, read, blur = (
+        _between(bounds, draws[:, place]).to(image)
+        for bounds, place in ((family.shot, SHOT), (family.read, READ), (family.blur, BLUR))
+    )
+    return exposure(image, parameter, Noise(shot, read), sensor_grain(image.shape, blur.float(), seeds).to(image))
+
+
+def _noiseless(image: Tensor, name: str, parameter: Tensor, settings: CurveSettings) -> Tensor:
+    if name == "s_curve":
+        return s_curve(image, parameter, settings.s_curve.contrast)
+    if name == "exposure":
+        return camera.expose(image, parameter)
+    return {"tone": tone, "gamma": gamma, "log": log}[name](image, parameter)
+
+
+@torch.no_grad()
+def _solve(image: Tensor, name: str, settings: CurveSettings, under: Tensor, target: Tensor) -> Tensor:
+    """The parameter that brings each photo's mean V to its target, (B,), by bisection on a sample of its pixels.
+
+    A photo that is dark or bright itself moves at least half the way to black or white all the same.
+    """
+    height, width = image.shape[-2:]
+    sample = image[..., :: max(1, height // SEARCH_SIDE), :: max(1, width // SEARCH_SIDE)]
+    own = sample.amax(dim=1).mean(dim=(1, 2))
+    target = torch.where(under, torch.minimum(target, own / 2), torch.maximum(target, (1 + own) / 2))
+    darker, brighter = (torch.full_like(own, each) for each in EXTREMES[name])
+    for _ in range(SEARCH_STEPS):
+        middle = (darker + brighter) / 2
+        too_dark = _noiseless(sample, name, middle, settings).amax(dim=1).mean(dim=(1, 2)) < target
+        darker, brighter = torch.where(too_dark, middle, darker), torch.where(too_dark, brighter, middle)
+    return (darker + brighter) / 2
+
+
+def _with_value(image: Tensor, value: Tensor, changed: Tensor) -> Tensor:
+    return image * (changed / value.clamp_min(1e-6))
+
+
+def _power(x: Tensor, exponent: Tensor) -> Tensor:
+    """x^exponent with 0 at x = 0, where the gradient of a power below 1 would be infinite."""
+    lit = x > 0
+    return torch.where(lit, torch.where(lit, x, 1.0) ** exponent, 0.0)
+
+
+def _between(bounds: tuple[float, float], draw: Tensor) -> Tensor:
+    low, high = bounds
+    return low + (high - low) * draw
+
+
+def _per_image(value: Tensor | float, image: Tensor) -> Tensor:
+    return torch.as_tensor(value, device=image.device, dtype=image.dtype).view(-1, 1, 1, 1)

@@ -1,0 +1,170 @@
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from lle.config import CurveSettings, ExposureCurve, GammaCurve, LogCurve, SCurve, ToneCurve
+from lle.exposure import camera, curves
+from lle.exposure.curves import FAMILIES, bag_of_curves, sensor_grain
+
+OFF = {
+    "tone": ToneCurve(),
+    "gamma": GammaCurve(),
+    "log": LogCurve(),
+    "s_curve": SCurve(),
+    "exposure": ExposureCurve(),
+}
+
+
+def only(family: str, **changes) -> CurveSettings:
+    chosen = OFF[family].model_copy(update={"frequency": 1.0})
+    return CurveSettings(**{**OFF, family: chosen, **changes})
+
+
+def every(**changes) -> CurveSettings:
+    return CurveSettings(**{name: each.model_copy(update={"frequency": 1.0}) for name, each in OFF.items()}, **changes)
+
+
+@pytest.fixture
+def photos() -> Tensor:
+    """Well-lit, coloured, with structure."""
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.rand(6, 3, 6, 8, generator=generator)
+    return 0.1 + 0.8 * torch.nn.functional.interpolate(coarse, size=(48, 64), mode="bilinear")
+
+
+def mean_v(image: Tensor) -> Tensor:
+    return image.amax(dim=1).mean(dim=(1, 2))
+
+
+def grey(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64).view(1, 1, 1, -1).expand(1, 3, 1, -1) / 255
+
+
+@pytest.mark.parametrize(
+    ("curve", "parameter", "expected"),
+    [
+        (curves.tone, 6.0, [0, 0, 4, 46]),
+        (curves.tone, 0.1, [193, 222, 238, 247]),
+        (curves.log, 10.0, [28, 41, 48, 52]),
+        (curves.log, 40.0, [113, 166, 194, 210]),
+        (curves.gamma, 0.2, [147, 193, 222, 241]),
+        (curves.gamma, 5.0, [0, 0, 8, 62]),
+    ],
+)
+def test_published_curves_have_their_check_values(curve, parameter: float, expected: list[int]):
+    result = 255 * curve(grey(16, 64, 128, 192), parameter)[0, 0, 0]
+    assert (result - torch.tensor(expected)).abs().max() < 1, "8-bit values, rounded or truncated"
+
+
+@pytest.mark.parametrize(
+    "curve", [lambda x: curves.tone(x, 3.0), lambda x: curves.log(x, 20.0), lambda x: curves.s_curve(x, 0.8, 8.0)]
+)
+def test_curves_on_v_keep_hue_and_saturation(curve, photos: Tensor):
+    changed = curve(photos)
+    torch.testing.assert_close(changed / changed.amax(1, keepdim=True), photos / photos.amax(1, keepdim=True))
+
+
+def test_an_s_curve_keeps_black_and_white_and_is_steepest_at_its_midpoint():
+    ramp = torch.linspace(0, 1, 101, dtype=torch.float64).view(1, 1, 1, -1).expand(1, 3, 1, -1)
+    curve = curves.s_curve(ramp, 0.7, 8.0)[0, 0, 0]
+    assert float(curve[0]) == 0 and float(curve[-1]) == pytest.approx(1)
+    assert int(curve.diff().argmax()) in (69, 70)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_under_exposing_darkens_and_over_exposing_brightens(family: str, adaptive: bool, photos: Tensor):
+    light = photos.mean(dim=(1, 2, 3))
+    for share, sign in ((1.0, -1), (0.0, 1)):
+        changed = bag_of_curves(photos, only(family, under_share=share, adaptive=adaptive), range(6))
+        assert changed.shape == photos.shape and float(changed.min()) >= 0 and float(changed.max()) <= 1 + 1e-6
+        assert (sign * (changed.mean(dim=(1, 2, 3)) - light) > 0.05).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adaptive_curves_land_on_the_light_they_aim_at(family: str, photos: Tensor):
+    under = only(family, adaptive=True, under_share=1.0, adaptive_under=(0.1, 0.1))
+    torch.testing.assert_close(mean_v(bag_of_curves(photos, under, range(6))), torch.full((6,), 0.1), atol=0.01, rtol=0)
+    over = only(family, adaptive=True, under_share=0.0, adaptive_over=(0.9, 0.9))
+    torch.testing.assert_close(mean_v(bag_of_curves(photos, over, range(6))), torch.full((6,), 0.9), atol=0.02, rtol=0)
+
+
+def test_an_adaptive_curve_still_moves_a_photo_that_is_dark_already(photos: Tensor):
+    night = photos * 0.1
+    changed = bag_of_curves(night, only("gamma", adaptive=True, under_share=1.0, adaptive_under=(0.18, 0.18)), range(6))
+    torch.testing.assert_close(mean_v(changed) / mean_v(night), torch.full((6,), 0.5), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_photo_s_curve_follows_from_its_seed_whatever_else_is_in_the_batch(adaptive: bool, photos: Tensor):
+    settings, seeds = every(adaptive=adaptive), [11, 12, 13, 14, 15, 16]
+    together = bag_of_curves(photos, settings, seeds)
+    alone = torch.cat([bag_of_curves(photos[i : i + 1], settings, seeds[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(together, alone)
+    backwards = bag_of_curves(photos.flip(0), settings, seeds[::-1])
+    torch.testing.assert_close(together, backwards.flip(0))
+    assert not torch.equal(together, bag_of_curves(photos, settings, [1, 2, 3, 4, 5, 6]))
+
+
+def test_families_are_drawn_as_often_as_their_frequencies_say():
+    """Each family leaves its own fingerprint on one grey pixel: the published mixture is 4 : 4 : 3."""
+    count = 1100
+    pixel = torch.full((count, 3, 1, 1), 0.5, dtype=torch.float64)
+    settings = CurveSettings(
+        under_share=1.0,
+        tone=ToneCurve(frequency=4, under=(2, 2)),
+        gamma=GammaCurve(frequency=4, under=(3, 3)),
+        log=LogCurve(frequency=3, under=(10, 10)),
+    )
+    values = bag_of_curves(pixel, settings, range(count))[:, 0, 0, 0]
+    for value, share in ((0.25, 4 / 11), (0.125, 4 / 11), (10 * torch.log(torch.tensor(128.5)).item() / 255, 3 / 11)):
+        found = float(torch.isclose(values, torch.tensor(value, dtype=torch.float64), atol=1e-6).double().mean())
+        assert found == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_gradient_reaches_the_photo_and_is_finite_even_at_black(family: str, photos: Tensor):
+    photos = photos.clone()
+    photos[:, :, :4] = 0
+    photos.requires_grad_()
+    bag_of_curves(photos, only(family), range(6)).sum().backward()
+    assert torch.isfinite(photos.grad).all() and float(photos.grad.abs().sum()) > 0
+
+
+def test_exposures_lie_on_the_eight_bit_grid_and_follow_the_camera():
+    flat = torch.full((1, 3, 64, 64), 0.7)
+    quiet = ExposureCurve(frequency=1, under=(2, 2), shot=(0, 0), read=(0, 0))
+    changed = bag_of_curves(flat, only("exposure").model_copy(update={"exposure": quiet, "under_share": 1.0}), [0])
+    torch.testing.assert_close(changed, camera.quantise(camera.expose(flat, -2.0)))
+    noisy = bag_of_curves(flat, only("exposure", under_share=1.0), [0])
+    assert float(noisy.std()) > 1 / 255
+    torch.testing.assert_close(noisy * 255, (noisy * 255).round(), atol=1e-4, rtol=0)
+
+
+def test_grain_has_variance_one_and_correlates_only_where_it_is_blurred():
+    grain = sensor_grain((2, 3, 128, 128), torch.tensor([0.0, 0.7]), [1, 2])
+    torch.testing.assert_close(grain.var(dim=(1, 2, 3)), torch.ones(2), atol=0.05, rtol=0)
+    neighbours = (grain[..., 1:] * grain[..., :-1]).mean(dim=(1, 2, 3))
+    assert abs(float(neighbours[0])) < 0.02 < 0.3 < float(neighbours[1]) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"gamma": {"under": (8.0, 5.0)}},
+            r"\(8.0, 5.0\) runs downwards; write the smaller number first: \[5.0, 8.0\]",
+        ),
+        ({"gamma": {"over": (-0.1, 0.2)}}, "begins below 0; give numbers of at least 0"),
+        ({name: {"frequency": 0} for name in FAMILIES}, "every family has frequency 0"),
+    ],
+)
+def test_impossible_curves_are_refused_in_one_sentence(wrong: dict, sentence: str):
+    with pytest.raises(ValidationError, match=sentence):
+        CurveSettings(**wrong)
+
+
+def test_a_wrong_number_of_seeds_is_told(photos: Tensor):
+    with pytest.raises(ValueError, match="got 2 seeds for 6 images"):
+        bag_of_curves(photos, every(), [1, 2])

@@ -148,6 +148,14 @@ class PriorSettings(Settings):
     identity_pretrained: str = setting(
         "", "Weights of the identity model.", source="paper: openai", needs="prior.identity_model!="
     )
+    features: Literal["tower", "vgg16"] = setting(
+        "tower",
+        "What sees features for preservation and contrast: the identity tower, or VGG16.",
+        source="VGG16 in PIE",
+    )
+    vgg16_weights: str = setting(
+        "", "torchvision's VGG16 weights.", unit="file", source="PIE", needs="prior.features=vgg16"
+    )
     prompt_tokens: int = setting(16, "Learnable tokens of each prompt.", unit="tokens", source="paper 3.2", ge=1, le=75)
     over_exposed_share: float = setting(
         0.0,
@@ -273,6 +281,30 @@ class CurveSettings(Settings):
         return self
 
 
+class RegionSettings(Settings):
+    """Regions without labels, for the regional term (PIE, method 2.3)."""
+
+    method: Literal["felzenszwalb", "slic"] = setting(
+        "felzenszwalb", "felzenszwalb: follows edges; slic: superpixels of about one size.", source="PIE"
+    )
+    brighten: bool = setting(
+        False,
+        "Multiply the photo to a mean of 0.4 before: in a very dark one, everything is one region.",
+        source="ours",
+    )
+    scale: float = setting(
+        100.0, "Larger gives larger regions.", source="PIE", gt=0, needs="regions.method=felzenszwalb"
+    )
+    sigma: float = setting(0.5, "Blur before.", unit="px", source="PIE", ge=0, needs="regions.method=felzenszwalb")
+    min_size: int = setting(
+        300, "Smaller regions join a neighbour.", unit="px", source="PIE", ge=1, needs="regions.method=felzenszwalb"
+    )
+    count: int = setting(200, "Superpixels, about.", unit="regions", source="ours", ge=1, needs="regions.method=slic")
+    compactness: float = setting(
+        10.0, "Larger gives squarer superpixels.", source="scikit-image", gt=0, needs="regions.method=slic"
+    )
+
+
 class Term(Settings):
     """A term of the objective; weight 0 switches it off and it is not computed."""
 
@@ -284,6 +316,14 @@ class IdentityTerm(Term):
 
     layers: LayerWeights = setting(
         (1.0, 1.0, 1.0, 1.0, 1.0), "Weights of the stem and the four stages.", source="paper 3.3"
+    )
+
+
+class PixelContrastTerm(Term):
+    """Brightness nearer to well-lit photos than to wrong exposures of them."""
+
+    margin: float = setting(
+        0.3, "By how much nearer.", source="PIE", ge=0, le=1, needs="objective.pixel_contrast.weight!=0"
     )
 
 
@@ -348,6 +388,19 @@ class RestorationTerm(Term):
     )
 
 
+ENHANCEMENT_TERMS = (
+    "guidance",
+    "identity",
+    "smoothness",
+    "colour",
+    "preservation",
+    "regional",
+    "pixel_contrast",
+    "feature_contrast",
+    "restoration",
+)
+
+
 class ObjectiveSettings(Settings):
     """What is minimised. Every term is a mean over images, so the balance holds at any batch and world size."""
 
@@ -360,6 +413,13 @@ class ObjectiveSettings(Settings):
         source="paper 3.3",
     )
     smoothness: Term = setting(Term(), "Total variation of the light map; the compact network needs it.", source="ours")
+    colour: Term = setting(Term(), "Differences between the channel means.", source="PIE")
+    preservation: Term = setting(Term(), "Distance to the input in deep features.", source="PIE")
+    regional: Term = setting(Term(), "Variance of brightness inside each region of the input.", source="PIE")
+    pixel_contrast: PixelContrastTerm = setting(
+        PixelContrastTerm(), "Brightness towards well-lit photos, away from wrong exposures of them.", source="PIE"
+    )
+    feature_contrast: Term = setting(Term(), "The same in Gram matrices of shallow features.", source="PIE")
     restoration: RestorationTerm = setting(
         RestorationTerm(), "Distance of restored photos to the well-lit originals.", source="ours"
     )
@@ -368,11 +428,21 @@ class ObjectiveSettings(Settings):
     )
     rank: RankTerm = setting(RankTerm(), "Order of the sets while prompts are refined.", source="paper 3.4")
 
+    @property
+    def compares_exposures(self) -> bool:
+        """Whether a term wants wrong exposures of well-lit photos beside the enhanced pictures."""
+        return self.pixel_contrast.weight > 0 or self.feature_contrast.weight > 0
+
+    @property
+    def needs_well_lit(self) -> bool:
+        """Whether the enhancement takes well-lit photos besides dark ones."""
+        return self.compares_exposures or self.restoration.weight > 0
+
 
 class PhaseLength(Settings):
     """Length of a phase, and when it goes on for longer."""
 
-    steps: int = setting(1000, "Steps of the phase.", unit="steps", ge=1)
+    steps: int = setting(1000, "Steps of the phase; 0 leaves it out.", unit="steps", ge=0)
     extend_by: int = setting(
         0, "Steps added each time the loss is still too high; 0: fixed length.", unit="steps", ge=0
     )
@@ -385,7 +455,7 @@ class PhaseLength(Settings):
 class ReconstructionLength(Settings):
     """Length of the copying phase, and the check that the light map lives."""
 
-    steps: int = setting(1000, "Steps of the phase.", unit="steps", source="published code", ge=1)
+    steps: int = setting(1000, "Steps of the phase; 0 leaves it out.", unit="steps", source="published code", ge=0)
     check_at: int = setting(100, "Step at which the light map must live.", unit="steps", source="published code", ge=1)
     restart_below: float = setting(
         8.0, "PSNR to the input under which the network starts anew.", unit="dB", source="published code", ge=0
@@ -535,6 +605,10 @@ class TrainSettings(Settings):
     enhancer: EnhancerSettings = setting(EnhancerSettings(), "Network.")
     prior: PriorSettings = setting(PriorSettings(), "CLIP.")
     curves: CurveSettings = setting(CurveSettings(), "Bag of Curves.")
+    regions: RegionSettings = setting(
+        RegionSettings(),
+        "Regions.",
+    )
     objective: ObjectiveSettings = setting(ObjectiveSettings(), "Loss terms.")
     schedule: ScheduleSettings = setting(ScheduleSettings(), "Phases and rounds.")
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "Adam.")
@@ -555,15 +629,20 @@ class TrainSettings(Settings):
                     f"{self.optimiser.accumulate} micro-batches (scaling.workers, optimiser.accumulate); "
                     f"choose a multiple of {micro}"
                 )
-        terms = (self.objective.guidance, self.objective.identity, self.objective.smoothness)
-        if not any(term.weight for term in terms):
+        if not any(getattr(self.objective, name).weight for name in ENHANCEMENT_TERMS):
             raise ValueError(
-                "objective: guidance, identity and smoothness all have weight 0; give one of them a weight, or the "
-                "enhancer has nothing to learn"
+                f"objective: {', '.join(ENHANCEMENT_TERMS[:-1])} and {ENHANCEMENT_TERMS[-1]} all have weight 0; give "
+                "one of them a weight, or the enhancer has nothing to learn"
             )
-        for name in ("reconstruction", "rank"):
-            if not getattr(self.objective, name).weight:
-                raise ValueError(f"objective.{name}.weight: at 0 a whole phase learns nothing; give it a weight")
+        if not self.schedule.enhancement.steps:
+            raise ValueError("schedule.enhancement.steps: at 0 the enhancer learns nothing; give it steps")
+        refines = self.schedule.rounds > 1 and self.schedule.refinement.steps > 0
+        for name, steps in (("reconstruction", self.schedule.reconstruction.steps), ("rank", refines)):
+            if steps and not getattr(self.objective, name).weight:
+                raise ValueError(
+                    f"objective.{name}.weight: at 0 a whole phase learns nothing; give it a weight, or that phase "
+                    "0 steps"
+                )
         if self.resume and not self.name:
             raise ValueError("resume: say which run to continue with --name")
         if self.loop.measure in ("psnr", "ssim") and not (self.data.pairs_low or self.data.samples):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.config import PriorSettings
+from lle.prior.vgg16 import VGG16, load_vgg16
 from lle.prior.weights import BUNDLED, PriorError, find_weights
 
 
@@ -30,10 +31,21 @@ class Seen(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """The towers of a training; guidance and identity may be the same object."""
+    """The towers of a training; guidance and identity may be the same object.
+
+    Attributes:
+        guidance: judges light.
+        identity: sees content.
+        features: sees what preservation and contrast compare; None: the identity tower does.
+    """
 
     guidance: Tower
     identity: Tower
+    features: VGG16 | None = None
+
+    def to(self, device: torch.device) -> Prior:
+        """The same towers, moved."""
+        return Prior(*(each if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
 
 
 class Tower(nn.Module):
@@ -158,10 +170,10 @@ def load_prior(settings: PriorSettings) -> Prior:
     Raises:
         PriorError: weights that cannot be had or do not fit.
     """
+    features = load_vgg16(settings.vgg16_weights) if settings.features == "vgg16" else None
     guidance = load_tower(settings.model, settings.pretrained)
-    if settings.identity == (settings.model, settings.pretrained):
-        return Prior(guidance, guidance)
-    return Prior(guidance, load_tower(*settings.identity))
+    same = settings.identity == (settings.model, settings.pretrained)
+    return Prior(guidance, guidance if same else load_tower(*settings.identity), features)
 
 
 def load_tower(model: str, pretrained: str) -> Tower:

@@ -26,6 +26,24 @@ def check_prior(settings: PriorSettings) -> None:
     for model, pretrained in {(settings.model, settings.pretrained), settings.identity}:
         if model != BUNDLED:
             find_weights(model, pretrained)
+    if settings.features == "vgg16":
+        find_vgg16(settings.vgg16_weights)
+
+
+def find_vgg16(weights: str) -> Path:
+    """The file of VGG16's weights.
+
+    Raises:
+        PriorError: none named, or not there.
+    """
+    path = Path(weights).expanduser()
+    if weights and path.is_file():
+        return path
+    what = f"{weights} is no file" if weights else "say where torchvision's VGG16 weights are"
+    raise PriorError(
+        f"prior.vgg16_weights: {what}; give a local file with --prior.vgg16_weights FILE, "
+        "or take the tower's features with --prior.features tower"
+    )
 
 
 def find_weights(model: str, pretrained: str) -> str | None:

@@ -42,6 +42,12 @@ class Stream(Protocol):
         """The next pictures, uint8, (count, S, S, 3)."""
         ...
 
+    def take_with_regions(self, count: int) -> tuple[Tensor, Tensor]:
+        """The next pictures and their regions, int32, (count, S, S); asked of `dark` where the regional term has
+        weight.
+        """
+        ...
+
     def close(self) -> None:
         """No more pictures are wanted: what reads ahead may stop."""
         ...
@@ -238,7 +244,7 @@ class _Training:
         optimiser.zero_grad(set_to_none=True)
         waited, collected = 0.0, []
         for index in range(micro_batches):
-            batch, seconds = self._next_batch(trains_prompts)
+            batch, seconds = self._next_batch(schedule.phase)
             waited += seconds
             synchronise = index == micro_batches - 1 or not hasattr(module, "no_sync")
             with nullcontext() if synchronise else module.no_sync():  # type: ignore[operator]
@@ -254,7 +260,8 @@ class _Training:
         copied = values.get("term/copy_error")
         copy_psnr = None if copied is None else float(-10 * torch.log10(torch.tensor(max(copied, 1e-10))))
         self._advance(values, copy_psnr)
-        pictures = self.settings.batch.prompts * 2 if trains_prompts else self.settings.batch.enhancement
+        pictures = self.settings.batch.prompts if trains_prompts else self.settings.batch.enhancement
+        pictures *= 2 if self._takes_well_lit(schedule.phase) else 1
         self.line.count(pictures, time.perf_counter() - started, waited)
         done = self.schedule.step
         if rank() == 0 and (done % self.settings.loop.log_every == 0 or self.schedule.phase is not schedule.phase):
@@ -266,28 +273,46 @@ class _Training:
             )
             self.hooks.log(Step(done, *self.line.tell(schedule, self.schedule, metrics)))
 
-    def _next_batch(self, with_well_lit: bool) -> tuple[Batch, float]:
-        name = "prompts" if with_well_lit else "enhancement"
-        size = self.settings.data.prompt_size if with_well_lit else self.settings.data.image_size
+    def _next_batch(self, phase: Phase) -> tuple[Batch, float]:
+        """Pictures for a step of a phase, and the seconds spent waiting for them."""
+        name = "prompts" if phase.trains_prompts else "enhancement"
+        size = self.settings.data.prompt_size if phase.trains_prompts else self.settings.data.image_size
+        with_regions = phase is Phase.ENHANCEMENT and self.settings.objective.regional.weight > 0
         started = time.perf_counter()
-        dark = self._take("dark", name)
-        well_lit = self._take("well_lit", name) if with_well_lit else None
+        dark, regions = self._take("dark", name, with_regions)
+        well_lit, _ = self._take("well_lit", name) if self._takes_well_lit(phase) else (None, None)
         waited = time.perf_counter() - started
-        return Batch(self._prepare(dark, size), None if well_lit is None else self._prepare(well_lit, size)), waited
+        image, regions = self._prepare(dark, size, regions)
+        return Batch(image, None if well_lit is None else self._prepare(well_lit, size)[0], regions), waited
 
-    def _take(self, photos: str, batch: str) -> Tensor:
+    def _takes_well_lit(self, phase: Phase) -> bool:
+        return phase.trains_prompts or (phase is Phase.ENHANCEMENT and self.settings.objective.needs_well_lit)
+
+    def _take(self, photos: str, batch: str, with_regions: bool = False) -> tuple[Tensor, Tensor | None]:
         share = self._share(batch)
         row = f"{photos}_row"
         setattr(self.progress, row, getattr(self.progress, row) + share * world_size())
-        return self.streams[photos].take(share)
+        stream = self.streams[photos]
+        return stream.take_with_regions(share) if with_regions else (stream.take(share), None)
 
-    def _prepare(self, pictures: Tensor, size: int) -> Tensor:
-        if self.device.type == "cuda":
-            pictures = pictures.pin_memory()  # so that the copy runs beside the last step
-        image = pictures.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
-        if image.shape[-1] != size:
+    def _prepare(self, pictures: Tensor, size: int, regions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Augmented RGB in [0, 1], (B, 3, S, S), on the device, and regions of the same geometry."""
+        image = self._on_device(pictures).permute(0, 3, 1, 2).float() / 255
+        resized = image.shape[-1] != size
+        if resized:
             image = nn.functional.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
-        return self.augment(image)
+        if regions is None:
+            return self.augment(image), None
+        regions = self._on_device(regions)
+        if resized:
+            nearest = nn.functional.interpolate(regions[:, None].float(), size=(size, size), mode="nearest-exact")
+            regions = nearest[:, 0].to(regions.dtype)
+        return self.augment.with_regions(image, regions)
+
+    def _on_device(self, values: Tensor) -> Tensor:
+        if self.device.type == "cuda":
+            values = values.pin_memory()  # so that the copy runs beside the last step
+        return values.to(self.device, non_blocking=True)
 
     def _apply(
         self, optimiser: torch.optim.Optimizer, module: nn.Module, collected: list[dict[str, Tensor]]

@@ -3,8 +3,8 @@
     prompt_init -> reconstruction -> enhancement -> (refinement -> enhancement) x (rounds - 1) -> done
 
 `advance(settings, state, loss, copy_psnr)` gives the next state. Ranks that see the same all-reduced loss decide the
-same. Phases may be extended while their loss, a mean of the last 20 steps, is too high; reconstruction starts anew
-when the light map has died.
+same. A phase of 0 steps is left out. Phases may be extended while their loss, a mean of the last 20 steps, is too high;
+reconstruction starts anew when the light map has died.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class DeadLightMap(RuntimeError):
 
 def first(settings: ScheduleSettings) -> ScheduleState:
     """The state before the first step."""
-    return ScheduleState(Phase.PROMPT_INIT, phase_length=settings.prompt_init.steps)
+    return _skipping_empty(settings, ScheduleState(Phase.PROMPT_INIT, phase_length=settings.prompt_init.steps))
 
 
 def advance(
@@ -121,7 +121,12 @@ def _next_phase(settings: ScheduleSettings, state: ScheduleState) -> ScheduleSta
         phase, round_, length = Phase.REFINEMENT, state.round, settings.refinement.steps
     else:
         phase, round_, length = Phase.DONE, state.round, 0
-    return ScheduleState(phase, round_, state.step, phase_length=length, restarts=state.restarts)
+    following = ScheduleState(phase, round_, state.step, phase_length=length, restarts=state.restarts)
+    return _skipping_empty(settings, following)
+
+
+def _skipping_empty(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:
+    return state if state.phase_length or state.phase is Phase.DONE else _next_phase(settings, state)
 
 
 def _length(settings: ScheduleSettings, phase: Phase) -> PhaseLength:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.config import TrainSettings
-from lle.enhancers import Enhancer
+from lle.enhancers import Enhanced, Enhancer
 from lle.exposure.camera import expose
+from lle.exposure.curves import bag_of_curves
 from lle.losses.classification import classification
-from lle.losses.objective import Objective, Terms
+from lle.losses.objective import Objective, Others, Terms
 from lle.losses.rank import margin_loss, rank
 from lle.prior.prompts import badly_lit
 from lle.training.schedule import Phase
@@ -21,10 +22,17 @@ from lle.training.schedule import Phase
 
 @dataclass(frozen=True)
 class Batch:
-    """Unpaired pictures of one step on one rank, RGB in [0, 1], (B, 3, S, S); the enhancer's phases need only dark."""
+    """Unpaired pictures of one step on one rank, RGB in [0, 1], (B, 3, S, S).
+
+    Attributes:
+        dark: dark pictures.
+        well_lit: well-lit ones, where the phase or a term needs them.
+        regions: regions of the dark ones, where the regional term has weight, integers, (B, S, S).
+    """
 
     dark: Tensor
     well_lit: Tensor | None = None
+    regions: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,30 @@ class Tasks:
         return Terms({**terms.values, "copy_error": copy_error}, {**terms.weights, "copy_error": 0.0})
 
     def _enhancement(self, batch: Batch) -> Terms:
-        return self.objective.enhancement(batch.dark, self.enhancer(batch.dark))
+        chosen = self.settings.objective
+        mis_exposed = self._mis_exposed(batch) if chosen.compares_exposures else None
+        others = Others(batch.well_lit, mis_exposed, batch.regions)
+        if not chosen.restoration.weight:
+            return self.objective.enhancement(batch.dark, self.enhancer(batch.dark), others)
+        assert batch.well_lit is not None
+        count = len(batch.dark)
+        both: Enhanced = self.enhancer(torch.cat([batch.dark, self._to_restore(batch.well_lit)]))
+        enhanced = Enhanced(*(each[:count] for each in both))
+        judged = self.objective.enhancement(batch.dark, enhanced, others)
+        return judged | self.objective.restoration(both.image[count:], batch.well_lit)
+
+    def _mis_exposed(self, batch: Batch) -> Tensor:
+        """A curve of the bag for each well-lit picture."""
+        assert batch.well_lit is not None
+        return bag_of_curves(batch.well_lit, self.settings.curves, _seeds(batch.well_lit))
+
+    def _to_restore(self, well_lit: Tensor) -> Tensor:
+        """Well-lit pictures through curves of their own, a share of them left as they are."""
+        term = self.settings.objective.restoration
+        curves = self.settings.curves.model_copy(update={"under_share": 1 - term.over_share})
+        clean = (torch.rand(len(well_lit)) < term.clean_share).to(well_lit.device)
+        changed = bag_of_curves(well_lit, curves, _seeds(well_lit))
+        return torch.where(clean.view(-1, 1, 1, 1), well_lit, changed)
 
     def _prompt_init(self, batch: Batch) -> Terms:
         assert batch.well_lit is not None
@@ -93,3 +124,8 @@ class Tasks:
         low, high = self.settings.prior.over_exposed_stops
         stops = torch.empty(len(chosen), device=chosen.device).uniform_(low, high)
         return [expose(chosen, stops)]
+
+
+def _seeds(images: Tensor) -> list[int]:
+    """A seed for each image, from torch's global generator."""
+    return torch.randint(2**62, (len(images),)).tolist()

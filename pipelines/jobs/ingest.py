@@ -1,6 +1,6 @@
 """Photos from folders or buckets into a training: two endless streams, one photo a row, any number of workers.
 
-    row -> uri -> bytes -> image (uint8, S x S x 3)
+    row -> uri -> bytes -> image (uint8, S x S x 3) -> regions (int32, S x S), where a term asks for them
 
 Row r of a stream is a photo that follows from (seed, r), see `lle.training.order`; so a position is one number, each
 worker computes which rows are its own, and nobody waits for anybody. Each stream is one endless Ray Data task that
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from pyarrow import fs
 
 from cluster.storage import open_uri
 from lle import images
-from lle.config import DataSettings, TrainSettings
+from lle.config import DataSettings, RegionSettings, TrainSettings
+from lle.regions import find_regions
 from lle.training.order import photo_at
 
 ROWS_PER_BLOCK = 16
@@ -177,6 +179,7 @@ class RayStream:
         decoders: pictures decoded at once.
         max_pixels: pixel budget of one photo.
         on_refusal: told path and reason when a photo turns out bad; the next good one takes its row.
+        regions: how to find the regions of each photo; None: nobody asks for them.
     """
 
     def __init__(
@@ -191,30 +194,41 @@ class RayStream:
         decoders: int,
         max_pixels: int,
         on_refusal: Callable[[str, str], None],
+        regions: RegionSettings | None = None,
     ) -> None:
-        self._decode = Decode(photos, size, seed, row + worker, workers, decoders, max_pixels)
+        self._decode = Decode(photos, size, seed, row + worker, workers, decoders, max_pixels, regions)
         self._on_refusal = on_refusal
         self._blocks = self._run()
-        self._pending: np.ndarray = np.empty((0, size, size, 3), np.uint8)
+        self._pending: dict[str, np.ndarray] = {}
 
     def take(self, count: int) -> Any:
         """The next pictures, uint8 tensor, (count, S, S, 3)."""
         import torch
 
-        taken = []
+        return torch.from_numpy(self._take(count)["image"])
+
+    def take_with_regions(self, count: int) -> tuple[Any, Any]:
+        """The next pictures and the regions of each, int32 tensor, (count, S, S); only where `regions` was given."""
+        import torch
+
+        taken = self._take(count)
+        return torch.from_numpy(taken["image"]), torch.from_numpy(taken["regions"])
+
+    def _take(self, count: int) -> dict[str, np.ndarray]:
+        parts: list[dict[str, np.ndarray]] = []
         while count:
-            if not len(self._pending):
+            if not self._pending or not len(self._pending["image"]):
                 self._pending = next(self._blocks)
-            taken.append(self._pending[:count])
-            self._pending = self._pending[count:]
-            count -= len(taken[-1])
-        return torch.from_numpy(np.concatenate(taken))
+            parts.append({name: values[:count] for name, values in self._pending.items()})
+            self._pending = {name: values[count:] for name, values in self._pending.items()}
+            count -= len(parts[-1]["image"])
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def close(self) -> None:
         """Stop the tasks that read ahead; without this they outlive the training."""
         self._blocks.close()
 
-    def _run(self) -> Generator[np.ndarray]:
+    def _run(self) -> Generator[dict[str, np.ndarray]]:
         import ray.data
         from ray.data._internal.execution.execution_callback import ExecutionCallback
 
@@ -231,7 +245,7 @@ class RayStream:
             batch_format="numpy",
             num_cpus=STREAM_CPUS,
         )
-        block_bytes = ROWS_PER_BLOCK * self._decode.size**2 * 3
+        block_bytes = ROWS_PER_BLOCK * self._decode.size**2 * (3 + (4 if self._decode.regions else 0))
         options = endless.context.execution_options
         options.preserve_order = True  # or the threads that prepare batches pass each other
         endless.context.target_max_block_size = block_bytes
@@ -240,7 +254,7 @@ class RayStream:
         for batch in endless.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2):
             for line in filter(None, "\n".join(batch["refused"]).splitlines()):
                 self._on_refusal(*line.split("\t", 1))
-            yield batch["image"]
+            yield {name: values for name, values in batch.items() if name != "refused"}
 
 
 @dataclass(frozen=True)
@@ -255,6 +269,7 @@ class Decode:
         stride: from one row to the next.
         threads: pictures decoded at once.
         max_pixels: pixel budget of one photo.
+        regions: how to find the regions of each photo; None: not at all.
     """
 
     photos: PhotoSet
@@ -264,23 +279,30 @@ class Decode:
     stride: int
     threads: int
     max_pixels: int
+    regions: RegionSettings | None = None
 
     def batches(self, first: dict[str, np.ndarray] | None = None) -> Iterator[dict[str, Any]]:
-        """Without end: `image` (16, S, S, 3) and `refused`, for each row what was set aside to fill it.
+        """Without end: `image` (16, S, S, 3) and `refused`, for each row what was set aside to fill it; `regions`
+        (16, S, S) where they are wanted.
 
         Args:
             first: ignored; Ray Data passes the block that the task was made for.
         """
         filesystem, _ = open_uri(self.photos.uri)
+        known = KnownRegions(self.regions) if self.regions else None
         with ThreadPoolExecutor(self.threads) as pool:
             rows = count(self.start, self.stride)
             while True:
                 block = islice(rows, ROWS_PER_BLOCK)
                 decoded = list(pool.map(lambda row: self._picture(filesystem, row), block))
-                yield {"image": np.stack([each[0] for each in decoded]), "refused": [each[1] for each in decoded]}
+                pictures, paths, refused = zip(*decoded, strict=True)
+                batch = {"image": np.stack(pictures), "refused": list(refused)}
+                yield batch | ({"regions": np.stack(list(pool.map(known.of, paths, pictures)))} if known else {})
 
-    def _picture(self, filesystem: fs.FileSystem, row: int) -> tuple[np.ndarray, str]:
-        """The photo of a row; where it is bad, the next good one, and a line `path TAB reason` for each bad one."""
+    def _picture(self, filesystem: fs.FileSystem, row: int) -> tuple[np.ndarray, str, str]:
+        """The photo of a row and its path; where it is bad, the next good one, and a line `path TAB reason` for each
+        bad one.
+        """
         paths, refused = self.photos.paths, list[str]()
         place = photo_at(row, len(paths), self.seed)
         for offset in range(len(paths)):
@@ -288,12 +310,26 @@ class Decode:
             try:
                 data = _read(filesystem, path)
                 picture = images.decode(data, path, max_pixels=self.max_pixels, short_side=self.size)
-                return images.resize(picture, (self.size, self.size)), "\n".join(refused)
+                return images.resize(picture, (self.size, self.size)), path, "\n".join(refused)
             except images.ImageError as error:
                 refused.append(f"{path}\t{error.reason}")
             except OSError as error:
                 refused.append(f"{path}\t{str(error).splitlines()[0]}")
         raise DataError(f"{self.photos.uri}: none of its {len(paths)} pictures can be decoded; {refused[0]}")
+
+
+class KnownRegions:
+    """Regions found once for each photo and kept, compressed to a few KB; for pictures of one size."""
+
+    def __init__(self, settings: RegionSettings) -> None:
+        self._settings = settings
+        self._found: dict[str, bytes] = {}
+
+    def of(self, path: str, picture: np.ndarray) -> np.ndarray:
+        """Regions (S, S), int32, of a photo, uint8, (S, S, 3)."""
+        if path not in self._found:
+            self._found[path] = zlib.compress(find_regions(picture, self._settings).tobytes(), level=1)
+        return np.frombuffer(zlib.decompress(self._found[path]), np.int32).reshape(picture.shape[:2])
 
 
 def _read(filesystem: fs.FileSystem, path: str) -> bytes:

@@ -16,7 +16,7 @@ from ray.util.queue import Queue
 
 from lle.config import TrainSettings
 from lle.images import ImageError
-from lle.prior.towers import Prior, load_prior
+from lle.prior.towers import load_prior
 from lle.training import state as states
 from lle.training.loop import Hooks, Report, Step, train
 from lle.training.validation import ValidationSet, Validator
@@ -45,8 +45,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     speaks = worker == 0
     torch.set_num_threads(settings.scaling.threads_per_worker or max(1, (os.cpu_count() or 1) // workers))
     device = ray.train.torch.get_device()
-    guidance, identity = load_prior(settings.prior)
-    prior = Prior(guidance.to(device), identity.to(device))
+    prior = load_prior(settings.prior).to(device)
     recorder = Recorder(config["tracking"]) if speaks else None
     told: set[str] = set()
 
@@ -68,6 +67,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             decoders=settings.data.decoders,
             max_pixels=settings.data.max_pixels,
             on_refusal=on_refusal,
+            regions=settings.regions if name == "dark" and settings.objective.regional.weight else None,
         )
 
     def log(step: Step) -> None:

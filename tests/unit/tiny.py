@@ -80,6 +80,11 @@ def photo(photos: str, row: int, side: int = SIDE) -> Tensor:
     return (low + picture * (high - low)).clamp(0, 255).to(torch.uint8)
 
 
+def regions(picture: Tensor) -> Tensor:
+    """Regions of a picture (S, S, 3): four levels of its green channel, int32, (S, S)."""
+    return picture[..., 1].div(64, rounding_mode="floor").int()
+
+
 @dataclass
 class PhotoStream:
     """Rows shared out among the ranks: rank r of n starts at row p + r and goes on by n."""
@@ -92,6 +97,10 @@ class PhotoStream:
         rows = [self.row + rank() + world_size() * index for index in range(count)]
         self.row += world_size() * count
         return torch.stack([self.draw(self.photos, row) for row in rows])
+
+    def take_with_regions(self, count: int) -> tuple[Tensor, Tensor]:
+        pictures = self.take(count)
+        return pictures, torch.stack([regions(picture) for picture in pictures])
 
     def close(self) -> None:
         """Nothing reads ahead here."""

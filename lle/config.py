@@ -289,7 +289,7 @@ class RegionSettings(Settings):
     )
     brighten: bool = setting(
         False,
-        "Multiply the photo to a mean of 0.4 before: in a very dark one, everything is one region.",
+        "Multiply the photo to a mean of 0.4 before: in a very dark one, regions melt into one another.",
         source="ours",
     )
     scale: float = setting(
@@ -605,10 +605,7 @@ class TrainSettings(Settings):
     enhancer: EnhancerSettings = setting(EnhancerSettings(), "Network.")
     prior: PriorSettings = setting(PriorSettings(), "CLIP.")
     curves: CurveSettings = setting(CurveSettings(), "Bag of Curves.")
-    regions: RegionSettings = setting(
-        RegionSettings(),
-        "Regions.",
-    )
+    regions: RegionSettings = setting(RegionSettings(), "Regions.")
     objective: ObjectiveSettings = setting(ObjectiveSettings(), "Loss terms.")
     schedule: ScheduleSettings = setting(ScheduleSettings(), "Phases and rounds.")
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "Adam.")

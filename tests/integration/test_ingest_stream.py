@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cluster.connect import connect
-from lle.config import DataSettings
+from lle.config import DataSettings, RegionSettings
 from lle.training.order import photo_at
 from pipelines.jobs.ingest import PhotoSet, RayStream, list_photos
 
@@ -57,3 +57,18 @@ def test_a_file_that_breaks_on_the_way_is_told_and_never_fatal(joined, photos: P
     assert pictures.shape == (14, 8, 8, 3)
     assert set(told) == {photos.paths[1]}
     assert 10 not in pictures[:, 0, 0, 0].tolist()
+
+
+def test_a_stream_gives_regions_with_its_pictures_where_they_are_wanted(joined, photos: PhotoSet):
+    with closing(
+        RayStream(
+            photos, size=8, seed=5, row=3, worker=0, workers=1, decoders=2, max_pixels=10**6,
+            on_refusal=lambda path, reason: None, regions=RegionSettings(method="slic", count=4),
+        )
+    ) as wanted:  # fmt: skip
+        pictures, regions = wanted.take_with_regions(20)
+        more = wanted.take(3)
+    assert [int(picture[0, 0, 0]) for picture in (*pictures, *more)] == [
+        photo_at(row, 7, 5) * 10 for row in range(3, 26)
+    ]
+    assert tuple(regions.shape) == (20, 8, 8) and not regions.is_floating_point()

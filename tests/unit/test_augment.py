@@ -75,3 +75,27 @@ def test_rotation_stays_within_its_degrees():
     small = augmentation(AugmentSettings(**{**OFF, "rotation": 1.0, "rotation_degrees": 5.0}))(bar)
     assert not torch.equal(small, bar)
     assert float(small[:, :, :10].sum() + small[:, :, 23:].sum()) == 0, "5 degrees lift the ends by 1.4 px"
+
+
+@pytest.mark.parametrize(
+    "change", [{"flip": 0.5}, {"transpose": 0.5}, {"zoom": 1.0}, {"rotation": 1.0}, {"flip": 0.5, "rotation": 1.0}]
+)
+def test_regions_move_with_their_picture_and_are_never_mixed(change: dict[str, object]):
+    blocks = torch.arange(16).view(4, 4).repeat_interleave(16, 0).repeat_interleave(16, 1) * 9
+    regions = blocks.expand(8, 64, 64).int()
+    images = (regions[:, None] / 255.0).expand(8, 3, 64, 64)
+    torch.manual_seed(4)
+    moved, labels = augmentation(AugmentSettings(**{**OFF, **change})).with_regions(images, regions)
+    assert not torch.equal(moved, images)
+    assert set(labels.unique().tolist()) <= set(regions.unique().tolist())
+    assert labels.dtype == regions.dtype
+    alike = ((moved[:, 0] * 255 - labels).abs() < 0.5).float().mean()
+    assert float(alike) > 0.85, "all but the blurred borders"
+
+
+def test_the_picture_is_the_same_with_and_without_regions(images: Tensor):
+    augment = augmentation(AugmentSettings())
+    torch.manual_seed(2)
+    alone = augment(images)
+    torch.manual_seed(2)
+    assert torch.equal(augment.with_regions(images, torch.zeros(6, 32, 32, dtype=torch.int32))[0], alone)

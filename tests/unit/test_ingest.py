@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lle.config import DataSettings, TrainSettings
+from lle.config import DataSettings, RegionSettings, TrainSettings
+from lle.regions import find_regions
 from pipelines.jobs.ingest import DataError, Decode, PhotoSet, find_photos, list_photos
 
 
@@ -114,6 +115,46 @@ def test_pictures_come_out_square_uint8_and_the_same_for_the_same_seed(folders):
     first, second = decode(photos, 8), decode(photos, 8)
     assert first["image"].shape == (8, 16, 16, 3) and first["image"].dtype == np.uint8
     np.testing.assert_array_equal(first["image"], second["image"])
+
+
+def halves(folder: Path) -> PhotoSet:
+    """Photos whose left half is dark and whose right half is bright, of several sizes."""
+    folder.mkdir()
+    for index in range(3):
+        picture = np.full((40 + 8 * index, 60, 3), 20, np.uint8)
+        picture[:, 30:] = 200 + index
+        Image.fromarray(picture).save(folder / f"{index}.png")
+    return list_photos(str(folder), "data.dark", DataSettings())
+
+
+@pytest.mark.parametrize(
+    "settings", [RegionSettings(min_size=20), RegionSettings(method="slic", count=8)], ids=lambda each: each.method
+)
+def test_each_picture_comes_with_its_regions(tmp_path: Path, settings: RegionSettings):
+    stage = Decode(
+        halves(tmp_path / "halves"), 32, seed=3, start=0, stride=1, threads=2, max_pixels=10**6, regions=settings
+    )
+    batch = next(stage.batches())
+    assert batch["regions"].shape == (16, 32, 32) and batch["regions"].dtype == np.int32
+    for picture, labels in zip(batch["image"], batch["regions"], strict=True):
+        left, right = labels[:, :12], labels[:, 20:]
+        assert picture[0, 0, 0] == 20 and not set(left.flat) & set(right.flat)
+
+
+def test_no_regions_are_found_where_nobody_asks(tmp_path: Path):
+    assert decode(halves(tmp_path / "halves"), 4).keys() == {"image", "refused"}
+
+
+def test_regions_are_found_once_for_each_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = []
+    monkeypatch.setattr("pipelines.jobs.ingest.find_regions", lambda *given: found.append(1) or find_regions(*given))
+    photos = halves(tmp_path / "halves")
+    batches = Decode(photos, 32, 3, 0, 1, threads=1, max_pixels=10**6, regions=RegionSettings()).batches()
+    first, second = next(batches), next(batches)
+    assert len(found) == 3
+    shown = {bytes(picture): labels for picture, labels in zip(first["image"], first["regions"], strict=True)}
+    for picture, labels in zip(second["image"], second["regions"], strict=True):
+        np.testing.assert_array_equal(labels, shown[bytes(picture)])
 
 
 def test_grey_palette_and_cmyk_files_become_rgb(tmp_path: Path):

@@ -198,3 +198,22 @@ def test_every_schedule_ends_where_it_planned_to_or_later(settings: ScheduleSett
     )
     assert states[-1].step == planned_steps(settings) + extended
     assert states[-1].round == settings.rounds
+
+
+@pytest.mark.parametrize(
+    ("empty", "phases"),
+    [
+        (
+            {"prompt_init"},
+            ["reconstruction", "enhancement", "refinement", "enhancement", "refinement", "enhancement"],
+        ),
+        ({"prompt_init", "reconstruction", "refinement"}, ["enhancement"] * 3),
+        ({"reconstruction"}, ["prompt_init", "enhancement", "refinement", "enhancement", "refinement", "enhancement"]),
+    ],
+    ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else "",
+)
+def test_a_phase_of_no_steps_is_left_out(empty: set[str], phases: list[str]):
+    changes = {name: getattr(SHORT, name).model_copy(update={"steps": 0}) for name in empty}
+    settings = SHORT.model_copy(update=changes)
+    assert [phase for phase, _, _ in lengths(walk(settings))] == phases
+    assert planned_steps(settings) == len(walk(settings)) - 1

@@ -1,0 +1,161 @@
+"""Whole trainings with the terms of PIE and of the hybrid, as their presets have them, on tiny photos."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import CountingTower, PhotoStream, Told, newest, tiny_prior, tiny_settings, tiny_train, tiny_validator
+from torch import Tensor
+
+from lle.config import ENHANCEMENT_TERMS, TrainSettings
+from lle.exposure import curves
+from lle.prior.towers import Prior
+from lle.training.loop import train
+from lle.training.schedule import Phase
+from pipelines.jobs.settings import load_settings
+
+PRESETS = ["pie", "hybrid"]
+
+
+def tiny_preset(name: str, **objective: Any) -> TrainSettings:
+    """The preset's terms, curves and augmentation, with the sizes and lengths of `tiny_settings`."""
+    preset = load_settings(["--preset", name, "--data.samples", "--enhancer.kind", "compact"]).settings.model_dump()
+    tiny = tiny_settings().model_dump()
+    chosen = {branch: preset[branch] for branch in ("objective", "curves", "regions", "augment")}
+    for term, weight in objective.items():
+        chosen["objective"][term]["weight"] = weight
+    schedule = {**tiny["schedule"], "rounds": min(preset["schedule"]["rounds"], 3)}
+    for phase in ("prompt_init", "reconstruction"):
+        schedule[phase] = {**schedule[phase], "steps": min(preset["schedule"][phase]["steps"], 3)}
+    return TrainSettings(**{**tiny, **chosen, "schedule": schedule})
+
+
+def terms_of(told: Told, phase: str) -> set[str]:
+    """Names of the terms in the log of a phase."""
+    lines = [step for step in told.steps if f" {phase} " in f" {step.line}"]
+    return {name.removeprefix("term/") for step in lines for name in step.metrics if name.startswith("term/")}
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def trained(request: pytest.FixtureRequest) -> tuple[str, Any, Told]:
+    told = Told()
+    return request.param, tiny_train(tiny_preset(request.param), told=told), told
+
+
+def test_every_term_of_the_preset_is_in_the_log_and_finite(trained):
+    name, _, told = trained
+    published = {"smoothness", "colour", "preservation", "regional", "pixel_contrast", "feature_contrast"}
+    hybrid = published - {"colour"} | {"guidance", "identity"}
+    assert terms_of(told, "enhancement") == {"pie": published, "hybrid": hybrid}[name]
+    assert all(term in told.steps[-1].line for term in terms_of(told, "enhancement"))
+    assert torch.isfinite(torch.tensor(told.losses())).all() and told.steps[-1].metrics["skipped_steps"] == 0
+
+
+def test_the_preset_trains_in_its_phases(trained):
+    name, outcome, _ = trained
+    steps = {
+        "pie": {"enhancement": 3},
+        "hybrid": {"prompt_init": 3, "reconstruction": 3, "enhancement": 9, "refinement": 6},
+    }
+    assert outcome.finished and outcome.progress.phase_steps == steps[name]
+
+
+def test_well_lit_photos_are_taken_where_a_term_needs_them(trained):
+    name, outcome, _ = trained
+    assert outcome.progress.well_lit_row == {"pie": 4 * 3, "hybrid": 4 * (3 + 9 + 6)}[name]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_a_resumed_training_equals_an_uninterrupted_one(name: str, stop_at: int, tmp_path: Path):
+    settings = tiny_preset(name, restoration=5.0)
+    if name == "hybrid":
+        stop_at += 6  # within its first enhancement
+    whole, before, after = Told(), Told(tmp_path, stop_at), Told()
+    expected = tiny_train(settings, told=whole)
+    tiny_train(settings, told=before)
+    outcome = tiny_train(settings, told=after, resume=newest(tmp_path))
+    assert before.losses() + after.losses() == pytest.approx(whole.losses(), rel=1e-6, abs=1e-6)
+    assert outcome.progress == expected.progress
+    for weight, wanted in zip(outcome.enhancer.parameters(), expected.enhancer.parameters(), strict=True):
+        torch.testing.assert_close(weight, wanted, rtol=0, atol=1e-6)
+
+
+class Drawn(list):
+    """What was asked of the streams."""
+
+    def open(self, name: str, row: int) -> PhotoStream:
+        drawn = self
+
+        class Listening(PhotoStream):
+            def take_with_regions(self, count: int) -> tuple[Tensor, Tensor]:
+                drawn.append("regions")
+                return super().take_with_regions(count)
+
+            def take(self, count: int) -> Tensor:
+                drawn.append(self.photos)
+                return super().take(count)
+
+        return Listening(name, row)
+
+
+@pytest.mark.parametrize(
+    ("off", "asked"),
+    [
+        ([], {"dark", "regions", "well_lit"}),
+        (["regional"], {"dark", "well_lit"}),
+        (["pixel_contrast", "feature_contrast"], {"dark", "regions"}),
+        (["pixel_contrast", "feature_contrast", "regional"], {"dark"}),
+    ],
+    ids=lambda value: "+".join(sorted(value)) or "none",
+)
+def test_a_term_of_weight_zero_asks_for_no_pictures_regions_or_curves(
+    off: list[str], asked: set[str], monkeypatch: pytest.MonkeyPatch
+):
+    drawn, made = Drawn(), []
+    bag = curves.bag_of_curves
+    monkeypatch.setattr("lle.training.tasks.bag_of_curves", lambda *given: made.append(1) or bag(*given))
+    prior = tiny_prior()
+    train(tiny_preset("pie", **dict.fromkeys(off, 0.0)), prior, drawn.open, tiny_validator(prior))
+    assert set(drawn) == asked
+    assert len(made) == (3 if "well_lit" in asked else 0)
+
+
+def test_without_features_no_tower_looks_while_training():
+    tower = CountingTower()
+    settings = tiny_preset("pie", preservation=0.0, feature_contrast=0.0)
+    validator = tiny_validator(tiny_prior())
+    train(settings, Prior(tower, tower), PhotoStream, validator)
+    assert tower.looks == 0
+
+
+def only_restoration(**term: Any) -> TrainSettings:
+    off = {name: {"weight": 0.0} for name in ENHANCEMENT_TERMS}
+    empty = {"steps": 0}
+    return tiny_settings(
+        objective={**off, "restoration": {"weight": 1.0, **term}},
+        curves={"adaptive": True, "exposure": {"frequency": 10.0}},
+        schedule={"prompt_init": empty, "reconstruction": empty, "enhancement": {"steps": 60}, "rounds": 1},
+        optimiser={"enhancer_lr": 1e-2, "ema_decay": 0.0},
+        loop={"validate_every": 100},
+    )
+
+
+def test_an_enhancer_learns_to_undo_curves():
+    told = Told()
+    tiny_train(only_restoration(over_share=0.0, clean_share=0.0, structure=0.2), told=told)
+    losses = told.losses()
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+
+
+def test_photos_left_as_they_are_cost_a_copy_nothing():
+    told = Told()
+    tiny_train(only_restoration(clean_share=1.0), told=told)
+    assert told.losses()[0] == pytest.approx(0, abs=1e-6), "the compact network starts as a copy"
+
+
+def test_a_training_without_prompts_or_copying_starts_with_the_enhancement():
+    told = Told(stop_at=0)
+    outcome = tiny_train(tiny_preset("pie"), told=told)
+    assert outcome.progress.schedule.phase is Phase.ENHANCEMENT and outcome.progress.schedule.round == 1

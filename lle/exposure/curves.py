@@ -132,7 +132,8 @@ def sensor_grain(shape: Sequence[int], blur: Tensor, seeds: Sequence[int]) -> Te
     planes = shape[0] * shape[1]
     weight = kernel.repeat_interleave(shape[1], dim=0)[:, None, :, None]
     grain = F.pad(torch.stack(each).view(1, planes, *shape[2:]), [BLUR_RADIUS] * 4, mode="circular")
-    grain = F.conv2d(F.conv2d(grain, weight, groups=planes), weight.transpose(2, 3), groups=planes)
+    with torch.autocast(device.type, enabled=False):
+        grain = F.conv2d(F.conv2d(grain, weight, groups=planes), weight.transpose(2, 3), groups=planes)
     return grain.view(*shape)
 
 

@@ -49,8 +49,9 @@ def feature_contrast(enhanced: Sequence[Tensor], positives: Sequence[Tensor], ne
 def gram(features: Tensor) -> Tensor:
     """F F^T / (C h w): which channels respond together, wherever they do; (B, C, h, w) to (B, C, C)."""
     batch, channels, height, width = features.shape
-    flat = features.float().reshape(batch, channels, height * width)
-    return flat @ flat.transpose(1, 2) / (channels * height * width)
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.float().reshape(batch, channels, height * width)
+        return flat @ flat.transpose(1, 2) / (channels * height * width)
 
 
 def _gram_distances(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:

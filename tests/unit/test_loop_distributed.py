@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny import CountingTower, Told, newest, tiny_prior, tiny_settings, tiny_train
 from torch import Tensor
 
-from lle.config import TrainSettings
+from lle.config import ENHANCEMENT_TERMS, TrainSettings
 from lle.prior.towers import Prior
 from lle.training.distributed import seed_step
 from lle.training.loop import Outcome
@@ -23,6 +23,9 @@ from lle.training.state import read
 RANKS = 2
 PLAIN = tiny_settings(batch={"enhancement": 4, "prompts": 8})
 ACCUMULATING = tiny_settings(batch={"enhancement": 4, "prompts": 8}, optimiser={"accumulate": 2, "clip_norm": 1.0})
+TERMS = tiny_settings(
+    objective={name: {"weight": 1.0} for name in ENHANCEMENT_TERMS}, curves={"exposure": {"frequency": 5.0}}
+)
 RANDOM = tiny_settings(augment={"flip": 0.5, "rotation": 0.5}, prior={"over_exposed_share": 0.5})
 
 
@@ -53,7 +56,7 @@ def record(folder: Path, name: str, outcome: Outcome, told: Told) -> None:
 
 def scenarios(rank: int, folder: Path) -> None:
     """Every training of this file, one after another, in one group of processes."""
-    for name, settings in {"plain": PLAIN, "accumulating": ACCUMULATING, "random": RANDOM}.items():
+    for name, settings in {"plain": PLAIN, "accumulating": ACCUMULATING, "random": RANDOM, "terms": TERMS}.items():
         told = Told(folder / "checkpoints" if rank == 0 and name == "plain" else None)
         record(folder, f"{name}-{rank}", tiny_train(settings, told=told), told)
 
@@ -105,14 +108,14 @@ def alone(settings: TrainSettings) -> tuple[Outcome, Told]:
     return tiny_train(settings, tiny_prior(), told), told
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulating", "random", "nan", "resumed"])
+@pytest.mark.parametrize("name", ["plain", "accumulating", "random", "terms", "nan", "resumed"])
 def test_ranks_end_with_the_same_enhancer_and_prompts_to_the_bit(name: str, folder: Path):
     first, second = told_by(folder, name)
     assert first["hash"] == second["hash"]
     assert first["finished"] and second["finished"]
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulating", "random", "nan", "halted", "resumed"])
+@pytest.mark.parametrize("name", ["plain", "accumulating", "random", "terms", "nan", "halted", "resumed"])
 def test_ranks_take_the_same_decisions(name: str, folder: Path):
     first, second = told_by(folder, name)
     for key in ("progress", "best", "measures", "checkpoints"):

@@ -87,6 +87,13 @@ def test_gram_by_hand():
     torch.testing.assert_close(gram(features), torch.tensor([[[5.0, 6.0], [6.0, 9.0]]]) / 4)
 
 
+def test_gram_is_computed_in_full_precision():
+    features = noise(1, 4, 5, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = gram(features)
+    assert torch.equal(inside, gram(features))
+
+
 def test_gram_forgets_where_things_are():
     features = noise(2, 4, 5, 6)
     torch.testing.assert_close(gram(features), gram(features.flip(2, 3)))

@@ -25,10 +25,11 @@ from lle.config import CurveSettings
 from lle.exposure import camera
 from lle.exposure.camera import Noise
 
-# Parameter that gives the darkest result, and the brightest: where the adaptive mode searches.
+# Parameter of the darkest result and of the brightest, between which the adaptive mode searches; powers stop early, for
+# white stays white under any, and would end up alone on black.
 EXTREMES = {
-    "tone": (64.0, 0.0),
-    "gamma": (64.0, 0.0),
+    "tone": (12.0, 0.02),
+    "gamma": (12.0, 0.02),
     "log": (0.0, 400.0),
     "s_curve": (2.0, -1.0),
     "exposure": (-12.0, 12.0),

@@ -241,6 +241,13 @@ class ExposureCurve(CurveFamily):
     read: PositiveRange = setting(
         (3e-4, 1.5e-3), "Noise without light.", unit="standard deviation in linear light", source="ours"
     )
+    power_law: float = setting(
+        0.0,
+        "Share of cameras that show light by a pure power of 1 / 2.2; sRGB's straight foot saturates dark colours.",
+        source="ours",
+        ge=0,
+        le=1,
+    )
     blur: PositiveRange = setting(
         (0.0, 0.7), "Gaussian that makes noise correlate between neighbours.", unit="px", source="ours"
     )

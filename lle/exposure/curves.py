@@ -38,7 +38,8 @@ FAMILIES = tuple(EXTREMES)
 SEARCH_STEPS = 24
 SEARCH_SIDE = 64
 BLUR_RADIUS = 2
-FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, DRAWS = range(7)
+POWER = 2.2
+FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, DRAWS = range(8)
 
 
 def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int]) -> Tensor:
@@ -103,7 +104,7 @@ def s_curve(image: Tensor, midpoint: Tensor | float, contrast: float) -> Tensor:
     return _with_value(image, value, (at - black) / (white - black))
 
 
-def exposure(image: Tensor, stops: Tensor | float, noise: Noise, grain: Tensor) -> Tensor:
+def exposure(image: Tensor, stops: Tensor | float, noise: Noise, grain: Tensor, power_law: Tensor) -> Tensor:
     """The photo taken with another exposure, as an 8-bit file holds it.
 
     Args:
@@ -111,9 +112,13 @@ def exposure(image: Tensor, stops: Tensor | float, noise: Noise, grain: Tensor) 
         stops: change of exposure, negative darkens; one number or (B,).
         noise: strength of the sensor's noise in linear light.
         grain: its pattern, of mean 0 and variance 1, (B, 3, H, W).
+        power_law: whether the camera shows light by a pure power of 1 / 2.2, which keeps the ratios of dark colours,
+            instead of sRGB's curve, whose straight foot makes them more saturated; bool (B,).
     """
-    light = camera.srgb_to_linear(image) * torch.exp2(_per_image(stops, image))
-    shown = camera.linear_to_srgb(light + noise.deviation(light) * grain)
+    pure = power_law.view(-1, 1, 1, 1)
+    light = torch.where(pure, _power(image, POWER), camera.srgb_to_linear(image)) * torch.exp2(_per_image(stops, image))
+    light = light + noise.deviation(light) * grain
+    shown = torch.where(pure, _power(light.clamp(0, 1), 1 / POWER), camera.linear_to_srgb(light))
     return shown + (camera.quantise(shown) - shown).detach()
 
 
@@ -139,7 +144,7 @@ def sensor_grain(shape: Sequence[int], blur: Tensor, seeds: Sequence[int]) -> Te
 
 
 def _mis_exposed(image: Tensor, name: str, settings: CurveSettings, draws: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Photos through curves of one family; draws (B, 6) uniform in [0, 1)."""
+    """Photos through curves of one family; draws (B, 7) uniform in [0, 1)."""
     family, under = getattr(settings, name), draws[:, DIRECTION] < settings.under_share
     if settings.adaptive:
         target = torch.where(
@@ -157,7 +162,9 @@ def _mis_exposed(image: Tensor, name: str, settings: CurveSettings, draws: Tenso
         _between(bounds, draws[:, place]).to(image)
         for bounds, place in ((family.shot, SHOT), (family.read, READ), (family.blur, BLUR))
     )
-    return exposure(image, parameter, Noise(shot, read), sensor_grain(image.shape, blur.float(), seeds).to(image))
+    grain = sensor_grain(image.shape, blur.float(), seeds).to(image)
+    power_law = (draws[:, TOE] < family.power_law).to(image.device)
+    return exposure(image, parameter, Noise(shot, read), grain, power_law)
 
 
 def _noiseless(image: Tensor, name: str, parameter: Tensor, settings: CurveSettings) -> Tensor:
@@ -190,7 +197,7 @@ def _with_value(image: Tensor, value: Tensor, changed: Tensor) -> Tensor:
     return image * (changed / value.clamp_min(1e-6))
 
 
-def _power(x: Tensor, exponent: Tensor) -> Tensor:
+def _power(x: Tensor, exponent: Tensor | float) -> Tensor:
     """x^exponent with 0 at x = 0, where the gradient of a power below 1 would be infinite."""
     lit = x > 0
     return torch.where(lit, torch.where(lit, x, 1.0) ** exponent, 0.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lle.config import ObjectiveSettings
@@ -16,7 +15,8 @@ from lle.enhancers import Enhanced
 from lle.losses.guidance import guidance
 from lle.losses.identity import identity
 from lle.losses.smoothness import smoothness
-from lle.prior.prompts import PromptPair
+from lle.prior.crops import WHOLE_ONLY, Crops
+from lle.prior.guides import Guide
 from lle.prior.towers import Prior
 
 
@@ -46,12 +46,14 @@ class Objective:
     Args:
         settings: weights and layer weights.
         prior: the frozen towers.
-        prompts: the prompt pair that judges; its gradients are not used here.
+        guide: judges the light; gets no gradients here.
+        crops: what guidance looks at beside the whole pictures.
     """
 
     settings: ObjectiveSettings
     prior: Prior
-    prompts: PromptPair
+    guide: Guide
+    crops: Crops = WHOLE_ONLY
 
     def reconstruction(self, image: Tensor, enhanced: Enhanced) -> Terms:
         """Terms of the copying phase; image RGB in [0, 1], (B, 3, H, W)."""
@@ -67,12 +69,14 @@ class Objective:
         values: dict[str, Tensor] = {}
         seen = None
         if chosen.guidance.weight:
-            seen = self.prior.guidance(enhanced.image, stages=shared and chosen.identity.weight > 0)
-            with torch.no_grad():  # the prompts rest while the enhancer learns
-                text_features = self.prompts.text_features()
-            values["guidance"] = guidance(self.prompts.compare(seen.features, text_features))
+            views = self.crops.views(enhanced.image, self.prior.guidance.image_size)
+            seen = self.prior.guidance(views, stages=shared and chosen.identity.weight > 0)
+            values["guidance"] = guidance(seen.features, self.guide)
         if chosen.identity.weight:
-            ours = seen.stages if seen and seen.stages else self.prior.identity(enhanced.image, stages=True).stages
+            if seen and seen.stages:
+                ours = [stage[: len(image)] for stage in seen.stages]  # of the whole pictures, which come first
+            else:
+                ours = self.prior.identity(enhanced.image, stages=True).stages
             theirs = self.prior.identity(image, stages=True).stages
             values["identity"] = identity(ours, theirs, chosen.identity.layers)
         if chosen.smoothness.weight:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.config import PriorSettings
+from lle.prior.crops import resize
 from lle.prior.weights import BUNDLED, PriorError, find_weights
 
 
@@ -75,6 +76,12 @@ class Tower(nn.Module):
         """Inverse temperature of the softmax over prompts, at most 100 (method 1.2)."""
         return min(float(self.model.logit_scale.exp()), 100.0)
 
+    @property
+    def width(self) -> int:
+        """D, found by looking at a black picture."""
+        with torch.no_grad():
+            return self(self.mean.new_zeros(1, 3, *self.image_size)).features.shape[1]
+
     def forward(self, image: Tensor, stages: bool = False) -> Seen:
         """Look at whole pictures.
 
@@ -82,10 +89,7 @@ class Tower(nn.Module):
             image: RGB in [0, 1], (B, 3, H, W), any size; resized whole to the tower's own.
             stages: also return the stem and four stages, for the identity loss.
         """
-        size = self.image_size
-        if image.shape[-2:] != size:
-            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
-        normal = (image - self.mean) / self.std
+        normal = (resize(image, self.image_size) - self.mean) / self.std
         if not stages:
             return Seen(F.normalize(self.model.visual(normal).float(), dim=-1), [])
         return self._with_stages(normal)

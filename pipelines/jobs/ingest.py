@@ -197,6 +197,11 @@ class RayStream:
         self._blocks = self._run()
         self._pending: np.ndarray = np.empty((0, size, size, 3), np.uint8)
 
+    @property
+    def photos(self) -> int:
+        """Pictures in the set."""
+        return len(self._decode.photos.paths)
+
     def take(self, count: int) -> Any:
         """The next pictures, uint8 tensor, (count, S, S, 3)."""
         import torch

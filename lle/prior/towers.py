@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lle.config import PriorSettings
 from lle.prior.crops import resize
@@ -62,6 +64,7 @@ class Tower(nn.Module):
         self.model: Any = model.eval().requires_grad_(False)  # open_clip's classes share no typed interface
         self.name = name
         visual: Any = self.model.visual
+        _fold_batch_norms(visual)
         size = visual.image_size
         self.image_size: tuple[int, int] = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
         self.register_buffer("mean", torch.tensor(mean or visual.image_mean).view(3, 1, 1), persistent=False)
@@ -154,6 +157,22 @@ class Tower(nn.Module):
         if projection is not None:
             pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         return F.normalize(pooled, dim=-1)
+
+
+def _fold_batch_norms(visual: nn.Module) -> None:
+    """Make the batch norms of an open_clip ResNet part of the convolutions before them, which a frozen one allows: the
+    same features up to rounding, a tenth less work forwards and backwards.
+    """
+    from open_clip.modified_resnet import ModifiedResNet
+
+    if not isinstance(visual, ModifiedResNet):
+        return
+    for module in visual.modules():
+        children = list(module.named_children())
+        for (name, layer), (next_name, following) in pairwise(children):
+            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                module.add_module(name, fuse_conv_bn_eval(layer, following))
+                module.add_module(next_name, nn.Identity())
 
 
 def load_prior(settings: PriorSettings) -> Prior:

@@ -36,6 +36,7 @@ from lle.training.tasks import Batch, Tasks
 from lle.training.validation import Validator
 
 ENHANCED_SETS = 2
+PIXELS = torch.channels_last  # convolutions are faster so, by a tenth on CPUs and more in bf16
 
 
 class Stream(Protocol):
@@ -184,7 +185,7 @@ class _Training:
         self.earlier: list[Enhancer] = []
 
         torch.manual_seed(settings.seed)
-        self.enhancer = build_enhancer(settings.enhancer).to(self.device)
+        self.enhancer = build_enhancer(settings.enhancer).to(self.device).to(memory_format=PIXELS)
         self.guide = build_guide(settings.prior, prior.guidance).to(self.device)
         chosen = settings.optimiser
         decay = chosen.weight_decay
@@ -300,7 +301,7 @@ class _Training:
         image = pictures.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
         if image.shape[-1] != size:
             image = nn.functional.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
-        return self.augment(image)
+        return self.augment(image).contiguous(memory_format=PIXELS)
 
     def _apply(
         self, optimiser: torch.optim.Optimizer, module: nn.Module, collected: list[dict[str, Tensor]]

@@ -41,9 +41,9 @@ class Tasks:
 
     Args:
         settings: the whole training's.
-        objective: the enhancer's, judged by the bare prompts.
+        objective: the enhancer's, judged by the bare guide.
         enhancer: the network that learns, under DDP where there are several ranks.
-        prompts: the prompt pair that learns, under DDP where there are several ranks.
+        prompts: the pair that learns, under DDP where there are several ranks; not asked where guidance is a residual.
         earlier: frozen enhancers of earlier rounds, oldest first, at most two; changed by the loop between rounds.
     """
 

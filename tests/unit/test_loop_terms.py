@@ -26,8 +26,7 @@ def tiny_preset(name: str, **objective: Any) -> TrainSettings:
     for term, weight in objective.items():
         chosen["objective"][term]["weight"] = weight
     schedule = {**tiny["schedule"], "rounds": min(preset["schedule"]["rounds"], 3)}
-    for phase in ("prompt_init", "reconstruction"):
-        schedule[phase] = {**schedule[phase], "steps": min(preset["schedule"][phase]["steps"], 3)}
+    schedule["reconstruction"]["steps"] = min(preset["schedule"]["reconstruction"]["steps"], 3)
     return TrainSettings(**{**tiny, **chosen, "schedule": schedule})
 
 
@@ -94,7 +93,7 @@ class Drawn(list):
                 return super().take_with_regions(count)
 
             def take(self, count: int) -> Tensor:
-                drawn.append(self.photos)
+                drawn.append(self.name)
                 return super().take(count)
 
         return Listening(name, row)
@@ -132,11 +131,10 @@ def test_without_features_no_tower_looks_while_training():
 
 def only_restoration(**term: Any) -> TrainSettings:
     off = {name: {"weight": 0.0} for name in ENHANCEMENT_TERMS}
-    empty = {"steps": 0}
     return tiny_settings(
         objective={**off, "restoration": {"weight": 1.0, **term}},
         curves={"adaptive": True, "exposure": {"frequency": 10.0}},
-        schedule={"prompt_init": empty, "reconstruction": empty, "enhancement": {"steps": 60}, "rounds": 1},
+        schedule={"reconstruction": {"steps": 0}, "enhancement": {"steps": 60}, "rounds": 1},
         optimiser={"enhancer_lr": 1e-2, "ema_decay": 0.0},
         loop={"validate_every": 100},
     )

@@ -455,6 +455,11 @@ class ObjectiveSettings(Settings):
     rank: RankTerm = setting(RankTerm(), "Order of the sets while prompts are refined.", source="paper 3.4")
 
     @property
+    def judges_dark(self) -> bool:
+        """Whether a term looks at enhanced dark pictures; restoration does not."""
+        return any(getattr(self, name).weight > 0 for name in ENHANCEMENT_TERMS if name != "restoration")
+
+    @property
     def compares_exposures(self) -> bool:
         """Whether a term wants wrong exposures of well-lit photos beside the enhanced pictures."""
         return self.pixel_contrast.weight > 0 or self.feature_contrast.weight > 0
@@ -530,6 +535,11 @@ class OptimiserSettings(Settings):
     weight_decay: float = setting(1e-3, "L2 penalty inside Adam.", source="published code", ge=0, le=1)
     clip_norm: float = setting(0.0, "Largest gradient norm; 0: no clipping.", source="paper: none", ge=0)
     accumulate: int = setting(1, "Micro-batches summed into one step.", unit="micro-batches", ge=1, le=1024)
+    decay: Literal["none", "cosine"] = setting(
+        "none",
+        "cosine: the enhancer's learning rate falls along half a cosine to 0 over all steps of enhancement.",
+        source="ours; none in the paper",
+    )
     ema_decay: float = setting(
         0.0, "Decay of the averaged weights that are validated and saved; 0: none.", source="paper: none", ge=0, lt=1
     )

@@ -6,6 +6,7 @@ Rank 0 speaks through `Hooks`; every rank takes the same decisions, because they
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -254,6 +255,7 @@ class _Training:
         optimiser = self.prompt_adam if trains_prompts else self.enhancer_adam
         module = self.tasks.prompts if trains_prompts else self.tasks.enhancer
         micro_batches = self.settings.optimiser.accumulate
+        self.enhancer_adam.param_groups[0]["lr"] = self._enhancer_lr
 
         optimiser.zero_grad(set_to_none=True)
         waited, collected = 0.0, []
@@ -286,6 +288,14 @@ class _Training:
                 | {name: adam.param_groups[0]["lr"] for name, adam in rates.items()}
             )
             self.hooks.log(Step(done, *self.line.tell(schedule, self.schedule, metrics)))
+
+    @property
+    def _enhancer_lr(self) -> float:
+        chosen = self.settings.optimiser
+        if chosen.decay == "none":
+            return chosen.enhancer_lr
+        done = schedules.enhancement_done(self.phases, self.schedule)
+        return chosen.enhancer_lr * (1 + math.cos(math.pi * done)) / 2
 
     def _next_batch(self, phase: Phase) -> tuple[Batch, float]:
         """Pictures for a step of a phase, and the seconds spent waiting for them."""

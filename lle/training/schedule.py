@@ -117,6 +117,14 @@ def planned_steps(settings: ScheduleSettings, state: ScheduleState | None = None
     return total
 
 
+def enhancement_done(settings: ScheduleSettings, state: ScheduleState) -> float:
+    """Share of the enhancement that is done, in [0, 1]: whole rounds, and steps of the present one by its length."""
+    if not state.round:
+        return 0.0
+    present = state.phase_step / state.phase_length if state.phase is Phase.ENHANCEMENT else 1.0
+    return (state.round - 1 + present) / settings.rounds
+
+
 def _next_phase(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:
     if state.phase is Phase.PROMPT_INIT:
         phase, round_ = Phase.RECONSTRUCTION, 0

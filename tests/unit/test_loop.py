@@ -140,6 +140,20 @@ def test_prompts_learn_to_tell_dark_from_well_lit_and_the_enhancer_follows_them(
     assert float(outcome.enhancer(dark).image.mean()) > 2 * float(dark.mean())
 
 
+def test_the_enhancer_s_learning_rate_falls_along_half_a_cosine_over_all_its_rounds(tmp_path: Path):
+    settings = tiny_settings(optimiser={"decay": "cosine"})
+    whole, before, after = Told(), Told(tmp_path, stop_at=14), Told()
+    tiny_train(settings, told=whole)
+    tiny_train(settings, told=before)
+    tiny_train(settings, told=after, resume=newest(tmp_path))
+    rates = [step.metrics["lr/enhancer"] for step in whole.steps]
+    enhancing = [rate for rate, step in zip(rates, whole.steps, strict=True) if " enhancement " in step.line]
+    assert enhancing == pytest.approx([1e-3 * (1 + math.cos(math.pi * step / 9)) / 2 for step in range(9)])
+    assert rates[:6] == [1e-3] * 6, "prompts and copying come before it falls"
+    assert {step.metrics["lr/prompts"] for step in whole.steps} == {1e-3}
+    assert [step.metrics["lr/enhancer"] for step in before.steps + after.steps] == rates
+
+
 def test_over_exposed_photos_are_negatives_in_both_prompt_phases():
     losses = []
     for share in (0.0, 0.5):

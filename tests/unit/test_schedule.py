@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lle.config import EnhancementLength, PhaseLength, ReconstructionLength, ScheduleSettings
-from lle.training.schedule import DeadLightMap, Phase, ScheduleState, advance, first, planned_steps
+from lle.training.schedule import DeadLightMap, Phase, ScheduleState, advance, enhancement_done, first, planned_steps
 
 SHORT = ScheduleSettings(
     prompt_init=PhaseLength(steps=3),
@@ -215,3 +215,17 @@ def test_every_schedule_ends_where_it_planned_to_or_later(settings: ScheduleSett
     )
     assert states[-1].step == planned_steps(settings) + extended
     assert states[-1].round == settings.rounds
+
+
+def test_the_enhancement_is_done_by_equal_parts_and_stands_still_between_rounds():
+    steady = SHORT.model_copy(update={"enhancement": EnhancementLength(steps=5, extend_by=0)})
+    states = walk(steady)
+    done = [enhancement_done(steady, state) for state in states]
+    assert done == sorted(done) and (done[0], done[-1]) == (0.0, 1.0)
+    enhancing = [share for share, state in zip(done, states, strict=True) if state.phase is Phase.ENHANCEMENT]
+    assert enhancing == pytest.approx([step / 15 for step in range(15)])
+
+
+def test_an_extended_round_is_done_with_its_last_added_step():
+    state = ScheduleState(Phase.ENHANCEMENT, round=3, phase_step=5, phase_length=10)
+    assert enhancement_done(SHORT, state) == pytest.approx(2.5 / 3)

@@ -156,10 +156,36 @@ class PriorSettings(Settings):
     vgg16_weights: str = setting(
         "", "torchvision's VGG16 weights.", unit="file", source="PIE", needs="prior.features=vgg16"
     )
-    prompt_tokens: int = setting(16, "Learnable tokens of each prompt.", unit="tokens", source="paper 3.2", ge=1, le=75)
+    guidance: Literal["prompts", "latent", "residual"] = setting(
+        "prompts",
+        "What judges the light: prompts learned in the text tower's input; latent: learned in CLIP's joint space; "
+        "residual: the direction from the mean dark to the mean well-lit photo, found and not learned.",
+        source="prompts in the paper; latent, residual: RAVE, ECCV 2024",
+    )
+    prompt_tokens: int = setting(
+        16,
+        "Learnable tokens of each prompt.",
+        unit="tokens",
+        source="paper 3.2",
+        ge=1,
+        le=75,
+        needs="prior.guidance=prompts",
+    )
+    renew_residual: bool = setting(
+        False,
+        "Find the residual anew after each round, with the enhanced photos of earlier rounds beside the dark ones.",
+        source="ours; RAVE finds it once",
+        needs="prior.guidance=residual",
+    )
+    crops: int = setting(
+        0, "Random crops of each enhanced picture that guidance judges beside the whole.", source="ours", ge=0, le=64
+    )
+    crop_share: float = setting(
+        0.5, "Side of a crop.", unit="share of the picture's side", source="ours", gt=0, le=1, needs="prior.crops!=0"
+    )
     over_exposed_share: float = setting(
         0.0,
-        "Share of well-lit photos shown to the prompts over-exposed, as negatives, so that they know `too bright`.",
+        "Share of well-lit photos that count as badly lit once over-exposed, so that guidance knows `too bright`.",
         source="ours; 0 in the paper",
         ge=0,
         le=1,
@@ -436,6 +462,11 @@ class ObjectiveSettings(Settings):
     rank: RankTerm = setting(RankTerm(), "Order of the sets while prompts are refined.", source="paper 3.4")
 
     @property
+    def judges_dark(self) -> bool:
+        """Whether a term looks at enhanced dark pictures; restoration does not."""
+        return any(getattr(self, name).weight > 0 for name in ENHANCEMENT_TERMS if name != "restoration")
+
+    @property
     def compares_exposures(self) -> bool:
         """Whether a term wants wrong exposures of well-lit photos beside the enhanced pictures."""
         return self.pixel_contrast.weight > 0 or self.feature_contrast.weight > 0
@@ -449,7 +480,7 @@ class ObjectiveSettings(Settings):
 class PhaseLength(Settings):
     """Length of a phase, and when it goes on for longer."""
 
-    steps: int = setting(1000, "Steps of the phase; 0 leaves it out.", unit="steps", ge=0)
+    steps: int = setting(1000, "Steps of the phase; 0: skipped.", unit="steps", ge=0)
     extend_by: int = setting(
         0, "Steps added each time the loss is still too high; 0: fixed length.", unit="steps", ge=0
     )
@@ -459,10 +490,16 @@ class PhaseLength(Settings):
     )
 
 
+class EnhancementLength(PhaseLength):
+    """Length of the phase that no training can do without."""
+
+    steps: int = setting(2100, "Steps of the phase.", unit="steps", source="published code", ge=1)
+
+
 class ReconstructionLength(Settings):
     """Length of the copying phase, and the check that the light map lives."""
 
-    steps: int = setting(1000, "Steps of the phase; 0 leaves it out.", unit="steps", source="published code", ge=0)
+    steps: int = setting(1000, "Steps of the phase; 0: skipped.", unit="steps", source="published code", ge=0)
     check_at: int = setting(100, "Step at which the light map must live.", unit="steps", source="published code", ge=1)
     restart_below: float = setting(
         8.0, "PSNR to the input under which the network starts anew.", unit="dB", source="published code", ge=0
@@ -477,8 +514,8 @@ class ScheduleSettings(Settings):
         PhaseLength(steps=8000), "Prompts learn dark from well-lit.", source="published code"
     )
     reconstruction: ReconstructionLength = setting(ReconstructionLength(), "The enhancer learns to copy.")
-    enhancement: PhaseLength = setting(
-        PhaseLength(steps=2100, extend_by=60, extend_above=90.0),
+    enhancement: EnhancementLength = setting(
+        EnhancementLength(extend_by=60, extend_above=90.0),
         "The enhancer follows the prompts.",
         source="published code",
     )
@@ -505,6 +542,11 @@ class OptimiserSettings(Settings):
     weight_decay: float = setting(1e-3, "L2 penalty inside Adam.", source="published code", ge=0, le=1)
     clip_norm: float = setting(0.0, "Largest gradient norm; 0: no clipping.", source="paper: none", ge=0)
     accumulate: int = setting(1, "Micro-batches summed into one step.", unit="micro-batches", ge=1, le=1024)
+    decay: Literal["none", "cosine"] = setting(
+        "none",
+        "cosine: the enhancer's learning rate falls along half a cosine to 0 over all steps of enhancement.",
+        source="ours; none in the paper",
+    )
     ema_decay: float = setting(
         0.0, "Decay of the averaged weights that are validated and saved; 0: none.", source="paper: none", ge=0, lt=1
     )
@@ -622,6 +664,20 @@ class TrainSettings(Settings):
     tracking: TrackingSettings = setting(TrackingSettings(), "MLflow.")
     cluster: ClusterSettings = setting(ClusterSettings(), "Ray.")
 
+    @property
+    def learns_prompts(self) -> bool:
+        """Whether guidance asks a prompt pair or a latent pair, which must be taught."""
+        return self.objective.guidance.weight > 0 and self.prior.guidance != "residual"
+
+    @property
+    def phases(self) -> ScheduleSettings:
+        """The schedule as it is walked: phases that nothing needs have 0 steps, whatever was asked of them."""
+        idle = [] if self.learns_prompts else ["prompt_init", "refinement"]
+        if self.schedule.rounds == 1:
+            idle.append("refinement")
+        skipped = {name: getattr(self.schedule, name).model_copy(update={"steps": 0}) for name in idle}
+        return self.schedule.model_copy(update=skipped)
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
         check_folders(self.data)
@@ -638,15 +694,7 @@ class TrainSettings(Settings):
                 f"objective: {', '.join(ENHANCEMENT_TERMS[:-1])} and {ENHANCEMENT_TERMS[-1]} all have weight 0; give "
                 "one of them a weight, or the enhancer has nothing to learn"
             )
-        if not self.schedule.enhancement.steps:
-            raise ValueError("schedule.enhancement.steps: at 0 the enhancer learns nothing; give it steps")
-        refines = self.schedule.rounds > 1 and self.schedule.refinement.steps > 0
-        for name, steps in (("reconstruction", self.schedule.reconstruction.steps), ("rank", refines)):
-            if steps and not getattr(self.objective, name).weight:
-                raise ValueError(
-                    f"objective.{name}.weight: at 0 a whole phase learns nothing; give it a weight, or that phase "
-                    "0 steps"
-                )
+        check_phases(self)
         if self.resume and not self.name:
             raise ValueError("resume: say which run to continue with --name")
         if self.loop.measure in ("psnr", "ssim") and not (self.data.pairs_low or self.data.samples):
@@ -655,6 +703,23 @@ class TrainSettings(Settings):
                 "or choose feature_gap"
             )
         return self
+
+
+def check_phases(settings: TrainSettings) -> None:
+    """Refuse phases that learn nothing, and prompts that are asked untaught; raises ValueError with their names."""
+    phases = settings.phases
+    for term, phase in (("reconstruction", "reconstruction"), ("rank", "refinement")):
+        if getattr(phases, phase).steps and not getattr(settings.objective, term).weight:
+            raise ValueError(
+                f"objective.{term}.weight: at 0 a whole phase learns nothing; give it a weight, "
+                f"or skip the phase with schedule.{phase}.steps 0"
+            )
+    if settings.learns_prompts and not phases.prompt_init.steps:
+        raise ValueError(
+            f"schedule.prompt_init.steps: at 0 nothing teaches the {settings.prior.guidance} what is badly lit before "
+            f"the first round asks, and objective.guidance.weight is {settings.objective.guidance.weight:g}; give it "
+            "steps, or take prior.guidance residual, or weight 0"
+        )
 
 
 def check_folders(data: DataSettings) -> None:

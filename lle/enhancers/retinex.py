@@ -44,7 +44,7 @@ class RetinexEnhancer(Enhancer):
 
     def light_map(self, image: Tensor) -> Tensor:
         """L >= 0, (B, 1, H, W)."""
-        x = F.leaky_relu(self.stem(image), 0.2)
+        x = F.leaky_relu(self.stem(image), 0.2, inplace=True)
         x = self.context(self.body_in(x))
         x = self.body_wide(self.widen(x))
         x = self.body_out(self.narrow(x))
@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.second(F.leaky_relu(self.first(x), 0.2)), 0.2)
+        return F.leaky_relu(x + self.second(F.leaky_relu(self.first(x), 0.2, inplace=True)), 0.2, inplace=True)
 
 
 class PyramidPooling(nn.Module):

@@ -22,7 +22,8 @@ from lle.losses.preservation import preservation
 from lle.losses.regional import regional_consistency
 from lle.losses.restoration import restoration
 from lle.losses.smoothness import smoothness
-from lle.prior.prompts import PromptPair
+from lle.prior.crops import WHOLE_ONLY, Crops
+from lle.prior.guides import Guide
 from lle.prior.towers import Prior
 
 DEEP = 3  # of the stages: the fourth is compared by preservation, those before it by contrast
@@ -73,12 +74,14 @@ class Objective:
     Args:
         settings: weights and layer weights.
         prior: the frozen towers.
-        prompts: the prompt pair that judges; its gradients are not used here.
+        guide: judges the light; gets no gradients here.
+        crops: what guidance looks at beside the whole pictures.
     """
 
     settings: ObjectiveSettings
     prior: Prior
-    prompts: PromptPair
+    guide: Guide
+    crops: Crops = WHOLE_ONLY
 
     def reconstruction(self, image: Tensor, enhanced: Enhanced) -> Terms:
         """Terms of the copying phase; image RGB in [0, 1], (B, 3, H, W)."""
@@ -100,11 +103,10 @@ class Objective:
         values: dict[str, Tensor] = {}
         ours: list[Tensor] = []
         if chosen.guidance.weight:
-            seen = self.prior.guidance(enhanced.image, stages=shared and self._wants_stages)
-            ours = seen.stages
-            with torch.no_grad():  # the prompts rest while the enhancer learns
-                text_features = self.prompts.text_features()
-            values["guidance"] = guidance(self.prompts.compare(seen.features, text_features))
+            views = self.crops.views(enhanced.image, self.prior.guidance.image_size)
+            seen = self.prior.guidance(views, stages=shared and self._wants_stages)
+            values["guidance"] = guidance(seen.features, self.guide)
+            ours = [stage[: len(image)] for stage in seen.stages]  # of the whole pictures, which come first
         if self._wants_stages and not ours:
             ours = self._tower_stages(enhanced.image)
         seen_by_tower = _in_one_pass(self._tower_stages, self._compared(image, others, by_tower=True))

@@ -1,8 +1,9 @@
-"""The prompt pair: two learnable sentences, badly lit and well lit (CLIP-LIT 3.2, method 1.2).
+"""What judges the light by two learned sentences, badly lit and well lit (CLIP-LIT 3.2, RAVE; method 1.2 and 1.6).
 
-    t = text tower(embeddings)    logits = s * f . t/|t|    P(badly lit) = softmax(logits)[negative]
+    logits = s * f . t/|t|    P(badly lit) = softmax(logits)[negative]
 
-s is the tower's logit scale (100 for OpenAI's), f a unit-norm image feature.
+s is the tower's logit scale (100 for OpenAI's), f a unit-norm image feature. A prompt pair learns the input of the text
+tower, t = text tower(embeddings); a latent pair learns t itself.
 """
 
 from __future__ import annotations
@@ -15,11 +16,41 @@ from lle.prior.towers import Tower
 NEGATIVE, POSITIVE = 0, 1
 
 
-class PromptPair(nn.Module):
+class LearnedPair(nn.Module):
+    """Base of both pairs: compares image features with the two text features.
+
+    Args:
+        tower: the frozen CLIP; held, not owned, so it is not part of the state.
+    """
+
+    def __init__(self, tower: Tower) -> None:
+        super().__init__()
+        self._tower = (tower,)  # in a tuple: not registered as a submodule
+
+    def text_features(self) -> Tensor:
+        """Unit-norm features of both sentences, (2, D), negative first."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of unit-norm image features (B, D) against both sentences, (B, 2), negative first."""
+        return self.compare(features, self.text_features())
+
+    def compare(self, features: Tensor, text_features: Tensor) -> Tensor:
+        """The same against given unit-norm text features, (2, D)."""
+        return self._tower[0].logit_scale * features @ text_features.T
+
+    def penalty(self, features: Tensor) -> Tensor:
+        """P(badly lit) of unit-norm image features (B, D), in [0, 1], (B,); the pair itself gets no gradient."""
+        with torch.no_grad():
+            text_features = self.text_features()
+        return badly_lit(self.compare(features, text_features).float())
+
+
+class PromptPair(LearnedPair):
     """Token embeddings of "X X ... X", twice, as the only parameter: (2, T, E).
 
     Args:
-        tower: the frozen CLIP whose text tower reads the prompts; held, not owned, so it is not part of the state.
+        tower: the frozen CLIP whose text tower reads the prompts.
         tokens: learnable tokens between start and end.
 
     Both rows start identical. Attention is causal in most text towers, so only the positions up to the end token
@@ -27,8 +58,7 @@ class PromptPair(nn.Module):
     """
 
     def __init__(self, tower: Tower, tokens: int = 16) -> None:
-        super().__init__()
-        self._tower = (tower,)  # in a tuple: not registered as a submodule
+        super().__init__(tower)
         ids = tower.token_ids(" ".join(["X"] * tokens))
         self.end = tower.end_position(ids)
         length = self.end + 1 if tower.text.attn_mask is not None else len(ids)
@@ -38,16 +68,22 @@ class PromptPair(nn.Module):
         self.embeddings = nn.Parameter(sentence.expand(2, -1, -1).clone())
 
     def text_features(self) -> Tensor:
-        """Unit-norm features of both prompts, (2, D), negative first."""
         return self._tower[0].encode_embeddings(self.embeddings, self.end)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits of unit-norm image features (B, D) against both prompts, (B, 2), negative first."""
-        return self.compare(features, self.text_features())
 
-    def compare(self, features: Tensor, text_features: Tensor) -> Tensor:
-        """The same against given unit-norm text features, (2, D)."""
-        return self._tower[0].logit_scale * features @ text_features.T
+class LatentPair(LearnedPair):
+    """Two vectors of CLIP's joint space as the only parameter, (2, D), from a random start of about unit norm.
+
+    Args:
+        tower: the frozen CLIP; needs no text tower. Seed torch before for a reproducible start.
+    """
+
+    def __init__(self, tower: Tower) -> None:
+        super().__init__(tower)
+        self.latents = nn.Parameter(torch.randn(2, tower.width) * tower.width**-0.5)
+
+    def text_features(self) -> Tensor:
+        return nn.functional.normalize(self.latents, dim=-1)
 
 
 def badly_lit(logits: Tensor) -> Tensor:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lle.config import PriorSettings
+from lle.prior.crops import resize
 from lle.prior.vgg16 import VGG16, load_vgg16
 from lle.prior.weights import BUNDLED, PriorError, find_weights
 
@@ -73,6 +76,7 @@ class Tower(nn.Module):
         self.model: Any = model.eval().requires_grad_(False)  # open_clip's classes share no typed interface
         self.name = name
         visual: Any = self.model.visual
+        _fold_batch_norms(visual)
         size = visual.image_size
         self.image_size: tuple[int, int] = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
         self.register_buffer("mean", torch.tensor(mean or visual.image_mean).view(3, 1, 1), persistent=False)
@@ -87,6 +91,12 @@ class Tower(nn.Module):
         """Inverse temperature of the softmax over prompts, at most 100 (method 1.2)."""
         return min(float(self.model.logit_scale.exp()), 100.0)
 
+    @property
+    def width(self) -> int:
+        """D, found by looking at a black picture."""
+        with torch.no_grad():
+            return self(self.mean.new_zeros(1, 3, *self.image_size)).features.shape[1]
+
     def forward(self, image: Tensor, stages: bool = False) -> Seen:
         """Look at whole pictures.
 
@@ -94,10 +104,7 @@ class Tower(nn.Module):
             image: RGB in [0, 1], (B, 3, H, W), any size; resized whole to the tower's own.
             stages: also return the stem and four stages, for the identity loss.
         """
-        size = self.image_size
-        if image.shape[-2:] != size:
-            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
-        normal = (image - self.mean) / self.std
+        normal = (resize(image, self.image_size) - self.mean) / self.std
         if not stages:
             return Seen(F.normalize(self.model.visual(normal).float(), dim=-1), [])
         return self._with_stages(normal)
@@ -162,6 +169,22 @@ class Tower(nn.Module):
         if projection is not None:
             pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         return F.normalize(pooled, dim=-1)
+
+
+def _fold_batch_norms(visual: nn.Module) -> None:
+    """Make the batch norms of an open_clip ResNet part of the convolutions before them, which a frozen one allows: the
+    same features up to rounding, a tenth less work forwards and backwards.
+    """
+    from open_clip.modified_resnet import ModifiedResNet
+
+    if not isinstance(visual, ModifiedResNet):
+        return
+    for module in visual.modules():
+        children = list(module.named_children())
+        for (name, layer), (next_name, following) in pairwise(children):
+            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                module.add_module(name, fuse_conv_bn_eval(layer, following))
+                module.add_module(next_name, nn.Identity())
 
 
 def load_prior(settings: PriorSettings) -> Prior:

@@ -37,8 +37,8 @@ def same_on_every_rank(digest: str) -> bool:
 
 
 def parallel(module: nn.Module) -> nn.Module:
-    """The module under DistributedDataParallel where there is a process group."""
-    if not dist.is_initialized():
+    """The module under DistributedDataParallel where there is a process group and it has something to learn."""
+    if not dist.is_initialized() or not any(parameter.requires_grad for parameter in module.parameters()):
         return module
     device = next(module.parameters()).device
     ids = [device.index or 0] if device.type == "cuda" else None

@@ -6,6 +6,7 @@ Rank 0 speaks through `Hooks`; every rank takes the same decisions, because they
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -20,12 +21,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lle.config import TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import Objective, Terms
-from lle.prior.prompts import PromptPair
+from lle.prior.crops import Crops
+from lle.prior.guides import build_guide
+from lle.prior.residual import ResidualVector
 from lle.prior.towers import Prior
 from lle.training import schedule as schedules
 from lle.training import state as states
 from lle.training.augment import augmentation
 from lle.training.distributed import parallel, rank, same_on_every_rank, seed_step, summed, world_size
+from lle.training.residual import mean_features
 from lle.training.schedule import Phase, ScheduleState
 from lle.training.state import Best, Progress, Snapshot
 from lle.training.stepline import StepLine
@@ -33,10 +37,18 @@ from lle.training.tasks import Batch, Tasks
 from lle.training.validation import Validator
 
 ENHANCED_SETS = 2
+PIXELS = torch.channels_last  # convolutions are faster so, by a tenth on CPUs and more in bf16
 
 
 class Stream(Protocol):
-    """An endless stream of pictures for one rank."""
+    """An endless stream of pictures for one rank.
+
+    Attributes:
+        photos: pictures in the set; rows 0 to photos - 1 of all ranks together hold each of them once.
+    """
+
+    @property
+    def photos(self) -> int: ...
 
     def take(self, count: int) -> Tensor:
         """The next pictures, uint8, (count, S, S, 3)."""
@@ -110,7 +122,7 @@ class Outcome:
 
     Attributes:
         enhancer: the best enhancer by the validation measure, in evaluation mode.
-        prompts: token embeddings of the prompt pair, (2, T, E).
+        guide: state of what judged the light, by name: prompt embeddings, latents, or direction and threshold.
         progress: where the training ended.
         best: value and step of the best.
         finished: False when `should_stop` ended it.
@@ -119,7 +131,7 @@ class Outcome:
     """
 
     enhancer: Enhancer
-    prompts: Tensor
+    guide: dict[str, Tensor]
     progress: Progress
     best: tuple[float, int]
     finished: bool
@@ -172,28 +184,31 @@ class _Training:
         resume: Snapshot | None,
     ) -> None:
         self.settings, self.hooks, self.validator, self.prior = settings, hooks, validator, prior
+        self.phases, self.open_stream = settings.phases, open_stream
         self.device = validator.device
-        self.progress = resume.progress if resume else Progress(schedules.first(settings.schedule))
+        self.progress = resume.progress if resume else Progress(schedules.first(self.phases))
         self.best: Best | None = None
         self.round_best: Best | None = None
         self.earlier: list[Enhancer] = []
 
         torch.manual_seed(settings.seed)
-        self.enhancer = build_enhancer(settings.enhancer).to(self.device)
-        self.prompts = PromptPair(prior.guidance, settings.prior.prompt_tokens).to(self.device)
+        self.enhancer = build_enhancer(settings.enhancer).to(self.device).to(memory_format=PIXELS)
+        self.guide = build_guide(settings.prior, prior.guidance).to(self.device)
         chosen = settings.optimiser
         decay = chosen.weight_decay
         self.enhancer_adam = torch.optim.Adam(self.enhancer.parameters(), chosen.enhancer_lr, weight_decay=decay)
-        self.prompt_adam = torch.optim.Adam(self.prompts.parameters(), chosen.prompt_lr, weight_decay=decay)
+        self.prompt_adam = torch.optim.Adam(self.guide.parameters(), chosen.prompt_lr, weight_decay=decay)
         self.average = self._new_average()
         if resume:
             self._restore(resume)
+        else:
+            self._find_residual()
 
         self.tasks = Tasks(
             settings,
-            Objective(settings.objective, prior, self.prompts),
+            Objective(settings.objective, prior, self.guide, Crops(settings.prior.crops, settings.prior.crop_share)),
             parallel(self.enhancer),
-            parallel(self.prompts),
+            parallel(self.guide),
             self.earlier,
         )
         self.augment = augmentation(settings.augment)
@@ -223,7 +238,7 @@ class _Training:
             after = self.schedule
             if after.restarts > before.restarts:
                 self._start_anew()
-            ended = after.phase is not before.phase
+            ended = not after.in_phase_of(before)
             measures = self._validate(ended, before)
             due = after.step - reported >= self.settings.loop.checkpoint_every or after.phase is Phase.DONE
             if measures or due:
@@ -240,6 +255,7 @@ class _Training:
         optimiser = self.prompt_adam if trains_prompts else self.enhancer_adam
         module = self.tasks.prompts if trains_prompts else self.tasks.enhancer
         micro_batches = self.settings.optimiser.accumulate
+        self.enhancer_adam.param_groups[0]["lr"] = self._enhancer_lr
 
         optimiser.zero_grad(set_to_none=True)
         waited, collected = 0.0, []
@@ -264,7 +280,7 @@ class _Training:
         pictures *= 2 if self._takes_well_lit(schedule.phase) else 1
         self.line.count(pictures, time.perf_counter() - started, waited)
         done = self.schedule.step
-        if rank() == 0 and (done % self.settings.loop.log_every == 0 or self.schedule.phase is not schedule.phase):
+        if rank() == 0 and (done % self.settings.loop.log_every == 0 or not self.schedule.in_phase_of(schedule)):
             rates = {"lr/enhancer": self.enhancer_adam, "lr/prompts": self.prompt_adam}
             metrics = (
                 values
@@ -272,6 +288,14 @@ class _Training:
                 | {name: adam.param_groups[0]["lr"] for name, adam in rates.items()}
             )
             self.hooks.log(Step(done, *self.line.tell(schedule, self.schedule, metrics)))
+
+    @property
+    def _enhancer_lr(self) -> float:
+        chosen = self.settings.optimiser
+        if chosen.decay == "none":
+            return chosen.enhancer_lr
+        done = schedules.enhancement_done(self.phases, self.schedule)
+        return chosen.enhancer_lr * (1 + math.cos(math.pi * done)) / 2
 
     def _next_batch(self, phase: Phase) -> tuple[Batch, float]:
         """Pictures for a step of a phase, and the seconds spent waiting for them."""
@@ -302,12 +326,13 @@ class _Training:
         if resized:
             image = nn.functional.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
         if regions is None:
-            return self.augment(image), None
+            return self.augment(image).contiguous(memory_format=PIXELS), None
         regions = self._on_device(regions)
         if resized:
             nearest = nn.functional.interpolate(regions[:, None].float(), size=(size, size), mode="nearest-exact")
             regions = nearest[:, 0].to(regions.dtype)
-        return self.augment.with_regions(image, regions)
+        image, regions = self.augment.with_regions(image, regions)
+        return image.contiguous(memory_format=PIXELS), regions
 
     def _on_device(self, values: Tensor) -> Tensor:
         if self.device.type == "cuda":
@@ -340,7 +365,7 @@ class _Training:
 
     def _advance(self, values: dict[str, float], copy_psnr: float | None) -> None:
         before = self.schedule
-        self.progress.schedule = schedules.advance(self.settings.schedule, before, values.get("loss"), copy_psnr)
+        self.progress.schedule = schedules.advance(self.phases, before, values.get("loss"), copy_psnr)
         counts = self.progress.phase_steps
         counts[before.phase.value] = counts.get(before.phase.value, 0) + 1
 
@@ -370,6 +395,12 @@ class _Training:
             frozen.load_state_dict(self.round_best.weights)
         self.earlier[:] = [*self.earlier, frozen][-ENHANCED_SETS:]
         self.round_best = None
+        if self.settings.prior.renew_residual and self.schedule.phase is not Phase.DONE:
+            self._find_residual()
+
+    def _find_residual(self) -> None:
+        if isinstance(self.guide, ResidualVector) and self.settings.objective.guidance.weight:
+            self.guide.find(*mean_features(self.settings, self.prior.guidance, self.open_stream, self.earlier))
 
     def _start_anew(self) -> None:
         torch.manual_seed(self.settings.seed + 7919 * self.schedule.restarts)
@@ -379,7 +410,7 @@ class _Training:
 
     def _report(self, measures: dict[str, float], checkpoint: bool) -> None:
         if checkpoint:
-            weights = self.enhancer.state_dict() | self.prompts.state_dict()
+            weights = self.enhancer.state_dict() | self.guide.state_dict()
             assert same_on_every_rank(states.weights_hash(weights)), "the ranks' weights have drifted apart"
         write = (lambda folder: states.write(self._snapshot(), folder)) if checkpoint else None
         state = self.schedule
@@ -397,9 +428,9 @@ class _Training:
         enhancer = copy.deepcopy(self.enhancer)
         enhancer.load_state_dict(best.weights)
         enhancer.requires_grad_(False).eval()
-        prompts = self.prompts.embeddings.detach().cpu()
+        guide = {name: each.detach().cpu() for name, each in self.guide.state_dict().items()}
         speed, wait = self.line.images_per_second, self.line.data_wait_share
-        return Outcome(enhancer, prompts, self.progress, (best.value, best.step), finished, speed, wait)
+        return Outcome(enhancer, guide, self.progress, (best.value, best.step), finished, speed, wait)
 
     # state
 
@@ -426,7 +457,7 @@ class _Training:
     def _snapshot(self) -> Snapshot:
         parts: dict[str, dict[str, Tensor]] = {
             "enhancer": self.enhancer.state_dict(),
-            "prompts": self.prompts.state_dict(),
+            "guide": self.guide.state_dict(),
             "enhancer_adam": states.optimiser_tensors(self.enhancer_adam),
             "prompt_adam": states.optimiser_tensors(self.prompt_adam),
             "average": self.average.state_dict() if self.average is not None else {},
@@ -445,7 +476,7 @@ class _Training:
     def _restore(self, snapshot: Snapshot) -> None:
         try:
             self.enhancer.load_state_dict(snapshot.part("enhancer"))
-            self.prompts.load_state_dict(snapshot.part("prompts"))
+            self.guide.load_state_dict(snapshot.part("guide"))
             if self.average is not None:
                 self.average.load_state_dict(snapshot.part("average"))
         except RuntimeError as error:

@@ -2,8 +2,9 @@
 
     prompt_init -> reconstruction -> enhancement -> (refinement -> enhancement) x (rounds - 1) -> done
 
+A phase of 0 steps is skipped.
 `advance(settings, state, loss, copy_psnr)` gives the next state. Ranks that see the same all-reduced loss decide the
-same. A phase of 0 steps is left out. Phases may be extended while their loss, a mean of the last 20 steps, is too high;
+same. Phases may be extended while their loss, a mean of the last 20 steps, is too high;
 reconstruction starts anew when the light map has died.
 """
 
@@ -57,6 +58,10 @@ class ScheduleState:
     restarts: int = 0
     recent: tuple[float, ...] = ()
 
+    def in_phase_of(self, other: ScheduleState) -> bool:
+        """Whether both stand in the same phase of the same round."""
+        return (self.phase, self.round) == (other.phase, other.round)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `from_json`."""
         return asdict(self)
@@ -73,7 +78,7 @@ class DeadLightMap(RuntimeError):
 
 def first(settings: ScheduleSettings) -> ScheduleState:
     """The state before the first step."""
-    return _skipping_empty(settings, ScheduleState(Phase.PROMPT_INIT, phase_length=settings.prompt_init.steps))
+    return _entered(settings, ScheduleState(Phase.PROMPT_INIT))
 
 
 def advance(
@@ -112,21 +117,32 @@ def planned_steps(settings: ScheduleSettings, state: ScheduleState | None = None
     return total
 
 
+def enhancement_done(settings: ScheduleSettings, state: ScheduleState) -> float:
+    """Share of the enhancement that is done, in [0, 1]: whole rounds, and steps of the present one by its length."""
+    if not state.round:
+        return 0.0
+    present = state.phase_step / state.phase_length if state.phase is Phase.ENHANCEMENT else 1.0
+    return (state.round - 1 + present) / settings.rounds
+
+
 def _next_phase(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:
     if state.phase is Phase.PROMPT_INIT:
-        phase, round_, length = Phase.RECONSTRUCTION, 0, settings.reconstruction.steps
+        phase, round_ = Phase.RECONSTRUCTION, 0
     elif state.phase in (Phase.RECONSTRUCTION, Phase.REFINEMENT):
-        phase, round_, length = Phase.ENHANCEMENT, state.round + 1, settings.enhancement.steps
+        phase, round_ = Phase.ENHANCEMENT, state.round + 1
     elif state.round < settings.rounds:
-        phase, round_, length = Phase.REFINEMENT, state.round, settings.refinement.steps
+        phase, round_ = Phase.REFINEMENT, state.round
     else:
-        phase, round_, length = Phase.DONE, state.round, 0
-    following = ScheduleState(phase, round_, state.step, phase_length=length, restarts=state.restarts)
-    return _skipping_empty(settings, following)
+        phase, round_ = Phase.DONE, state.round
+    return _entered(settings, ScheduleState(phase, round_, state.step, restarts=state.restarts))
 
 
-def _skipping_empty(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:
-    return state if state.phase_length or state.phase is Phase.DONE else _next_phase(settings, state)
+def _entered(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:
+    """The state with the length of its phase; where that is 0, the state of the next phase that has steps."""
+    if state.phase is Phase.DONE:
+        return state
+    length = getattr(settings, state.phase.value).steps
+    return replace(state, phase_length=length) if length else _next_phase(settings, state)
 
 
 def _length(settings: ScheduleSettings, phase: Phase) -> PhaseLength:

@@ -1,7 +1,7 @@
 """All that a resume needs, in one folder of safetensors and JSON (no pickle).
 
 `state.json` says where the training stands (schedule, stream positions, best value, settings) and the hash of
-`tensors.safetensors`, which holds weights, averaged weights, prompts, earlier enhancers, best copies and optimisers.
+`tensors.safetensors`, which holds weights, averaged weights, guide, earlier enhancers, best copies and optimisers.
 Random states are not needed: the randomness of a step follows from (seed, step, rank).
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, optim
 
 from lle.training.schedule import ScheduleState
 
-STATE, TENSORS, FORMAT = "state.json", "tensors.safetensors", 1
+STATE, TENSORS, FORMAT = "state.json", "tensors.safetensors", 2
 
 
 class StateError(ValueError):
@@ -57,7 +57,7 @@ class Progress:
 
 @dataclass
 class Snapshot:
-    """A checkpoint in memory: progress, settings, and named tensors (`enhancer/...`, `prompts/...`, ...)."""
+    """A checkpoint in memory: progress, settings, and named tensors (`enhancer/...`, `guide/...`, ...)."""
 
     progress: Progress
     settings: dict[str, Any]

@@ -50,7 +50,7 @@ class StepLine:
         """
         seconds = max(self._seconds, 1e-9)
         speed, wait = self._pictures / seconds, self._waited / seconds
-        remaining = planned_steps(self._settings.schedule, now) - now.step
+        remaining = planned_steps(self._settings.phases, now) - now.step
         total = now.step + remaining
         eta = remaining * self._all_seconds / max(self._steps, 1)
         self._pictures = self._seconds = self._waited = 0.0

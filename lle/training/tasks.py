@@ -41,9 +41,9 @@ class Tasks:
 
     Args:
         settings: the whole training's.
-        objective: the enhancer's, judged by the bare prompts.
+        objective: the enhancer's, judged by the bare guide.
         enhancer: the network that learns, under DDP where there are several ranks.
-        prompts: the prompt pair that learns, under DDP where there are several ranks.
+        prompts: the pair that learns, under DDP where there are several ranks; not asked where guidance is a residual.
         earlier: frozen enhancers of earlier rounds, oldest first, at most two; changed by the loop between rounds.
     """
 
@@ -65,16 +65,22 @@ class Tasks:
 
     def _enhancement(self, batch: Batch) -> Terms:
         chosen = self.settings.objective
-        mis_exposed = self._mis_exposed(batch) if chosen.compares_exposures else None
-        others = Others(batch.well_lit, mis_exposed, batch.regions)
         if not chosen.restoration.weight:
-            return self.objective.enhancement(batch.dark, self.enhancer(batch.dark), others)
+            return self._judged(batch, self.enhancer(batch.dark))
         assert batch.well_lit is not None
+        to_restore = self._to_restore(batch.well_lit)
+        if not chosen.judges_dark:
+            return self.objective.restoration(self.enhancer(to_restore).image, batch.well_lit)
+        both: Enhanced = self.enhancer(torch.cat([batch.dark, to_restore]))
         count = len(batch.dark)
-        both: Enhanced = self.enhancer(torch.cat([batch.dark, self._to_restore(batch.well_lit)]))
-        enhanced = Enhanced(*(each[:count] for each in both))
-        judged = self.objective.enhancement(batch.dark, enhanced, others)
+        judged = self._judged(batch, Enhanced(*(each[:count] for each in both)))
         return judged | self.objective.restoration(both.image[count:], batch.well_lit)
+
+    def _judged(self, batch: Batch, enhanced: Enhanced) -> Terms:
+        """Terms of the enhanced dark pictures."""
+        mis_exposed = self._mis_exposed(batch) if self.settings.objective.compares_exposures else None
+        others = Others(batch.well_lit, mis_exposed, batch.regions)
+        return self.objective.enhancement(batch.dark, enhanced, others)
 
     def _mis_exposed(self, batch: Batch) -> Tensor:
         """A curve of the bag for each well-lit picture."""

@@ -201,6 +201,11 @@ class RayStream:
         self._blocks = self._run()
         self._pending: dict[str, np.ndarray] = {}
 
+    @property
+    def photos(self) -> int:
+        """Pictures in the set."""
+        return len(self._decode.photos.paths)
+
     def take(self, count: int) -> Any:
         """The next pictures, uint8 tensor, (count, S, S, 3)."""
         import torch

@@ -108,7 +108,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         "measure": validator.chosen,
         "skipped_steps": outcome.progress.skipped,
         "restarts": outcome.progress.schedule.restarts,
-        "hash": states.weights_hash({**outcome.enhancer.state_dict(), "prompts": outcome.prompts}),
+        "hash": states.weights_hash(outcome.enhancer.state_dict() | outcome.guide),
         "images_per_second": outcome.images_per_second,
         "data_wait_share": outcome.data_wait_share,
     }

@@ -140,6 +140,20 @@ def test_prompts_learn_to_tell_dark_from_well_lit_and_the_enhancer_follows_them(
     assert float(outcome.enhancer(dark).image.mean()) > 2 * float(dark.mean())
 
 
+def test_the_enhancer_s_learning_rate_falls_along_half_a_cosine_over_all_its_rounds(tmp_path: Path):
+    settings = tiny_settings(optimiser={"decay": "cosine"})
+    whole, before, after = Told(), Told(tmp_path, stop_at=14), Told()
+    tiny_train(settings, told=whole)
+    tiny_train(settings, told=before)
+    tiny_train(settings, told=after, resume=newest(tmp_path))
+    rates = [step.metrics["lr/enhancer"] for step in whole.steps]
+    enhancing = [rate for rate, step in zip(rates, whole.steps, strict=True) if " enhancement " in step.line]
+    assert enhancing == pytest.approx([1e-3 * (1 + math.cos(math.pi * step / 9)) / 2 for step in range(9)])
+    assert rates[:6] == [1e-3] * 6, "prompts and copying come before it falls"
+    assert {step.metrics["lr/prompts"] for step in whole.steps} == {1e-3}
+    assert [step.metrics["lr/enhancer"] for step in before.steps + after.steps] == rates
+
+
 def test_over_exposed_photos_are_negatives_in_both_prompt_phases():
     losses = []
     for share in (0.0, 0.5):
@@ -154,7 +168,7 @@ def test_each_phase_trains_its_own_half_only(whole):
     told = whole[1]
     checkpoints = [read(each) for each in sorted(told.folder.iterdir())]
     for before, after in pairwise(checkpoints):
-        prompts_moved = not torch.equal(before.tensors["prompts/embeddings"], after.tensors["prompts/embeddings"])
+        prompts_moved = not torch.equal(before.tensors["guide/embeddings"], after.tensors["guide/embeddings"])
         moved = after.part("enhancer")
         enhancer_moved = any(not torch.equal(each, moved[name]) for name, each in before.part("enhancer").items())
         trains_prompts = before.progress.schedule.phase.trains_prompts
@@ -257,7 +271,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(stop_at: int, complete, 
     assert outcome.finished
     assert outcome.progress == expected.progress
     assert outcome.best == pytest.approx(expected.best, abs=1e-6)
-    torch.testing.assert_close(outcome.prompts, expected.prompts, rtol=0, atol=1e-6)
+    torch.testing.assert_close(outcome.guide["embeddings"], expected.guide["embeddings"], rtol=0, atol=1e-6)
     for name, weight in expected.enhancer.state_dict().items():
         torch.testing.assert_close(outcome.enhancer.state_dict()[name], weight, rtol=0, atol=1e-6)
 
@@ -291,7 +305,7 @@ def test_accumulating_micro_batches_equals_one_large_batch():
         losses.append(told.losses())
     for ours, other in zip(losses[1:], outcomes[1:], strict=True):
         assert ours == pytest.approx(losses[0], rel=1e-5)
-        torch.testing.assert_close(other.prompts, outcomes[0].prompts, rtol=0, atol=1e-5)
+        torch.testing.assert_close(other.guide["embeddings"], outcomes[0].guide["embeddings"], rtol=0, atol=1e-5)
         assert other.progress == outcomes[0].progress
 
 
@@ -388,7 +402,7 @@ def test_a_dead_light_map_gets_new_weights(tmp_path: Path):
         assert not torch.equal(weights[2], weights[0]) and not torch.equal(weights[2], weights[1])
         assert float(weights[2].std()) == pytest.approx(float(fresh[name].std()), rel=0.5)
     assert torch.equal(new.tensors["average/n_averaged"], torch.tensor(0))
-    assert torch.equal(new.tensors["prompts/embeddings"], old.tensors["prompts/embeddings"])
+    assert torch.equal(new.tensors["guide/embeddings"], old.tensors["guide/embeddings"])
 
 
 def test_each_new_start_is_another_one_and_the_last_failure_ends_the_training(tmp_path: Path):
@@ -408,5 +422,5 @@ def test_a_training_resumed_after_a_new_start_goes_on_the_same(tmp_path: Path):
 
 
 def test_the_prompts_of_the_outcome_are_those_of_the_last_checkpoint(whole):
-    assert torch.equal(whole[0].prompts, newest(whole[1].folder).tensors["prompts/embeddings"])
-    assert whole[0].prompts.shape == PromptPair(tiny_prior().guidance).embeddings.shape
+    assert torch.equal(whole[0].guide["embeddings"], newest(whole[1].folder).tensors["guide/embeddings"])
+    assert whole[0].guide["embeddings"].shape == PromptPair(tiny_prior().guidance).embeddings.shape

@@ -23,6 +23,9 @@ from lle.training.state import read
 RANKS = 2
 PLAIN = tiny_settings(batch={"enhancement": 4, "prompts": 8})
 ACCUMULATING = tiny_settings(batch={"enhancement": 4, "prompts": 8}, optimiser={"accumulate": 2, "clip_norm": 1.0})
+RESIDUAL = tiny_settings(
+    prior={"guidance": "residual", "over_exposed_share": 0.5, "renew_residual": True}, batch={"prompts": 2}
+)
 TERMS = tiny_settings(
     objective={name: {"weight": 1.0} for name in ENHANCEMENT_TERMS}, curves={"exposure": {"frequency": 5.0}}
 )
@@ -33,7 +36,7 @@ def weights_of(outcome: Outcome, told: Told) -> dict[str, Tensor]:
     """Best weights, last weights and prompts."""
     best = {f"best/{name}": each for name, each in outcome.enhancer.state_dict().items()}
     last = {f"last/{name}": each for name, each in told.weights[-1].items()}
-    return {**best, **last, "prompts": outcome.prompts}
+    return {**best, **last, **outcome.guide}
 
 
 def record(folder: Path, name: str, outcome: Outcome, told: Told) -> None:
@@ -56,7 +59,14 @@ def record(folder: Path, name: str, outcome: Outcome, told: Told) -> None:
 
 def scenarios(rank: int, folder: Path) -> None:
     """Every training of this file, one after another, in one group of processes."""
-    for name, settings in {"plain": PLAIN, "accumulating": ACCUMULATING, "random": RANDOM, "terms": TERMS}.items():
+    several = {
+        "plain": PLAIN,
+        "accumulating": ACCUMULATING,
+        "residual": RESIDUAL,
+        "random": RANDOM,
+        "terms": TERMS,
+    }
+    for name, settings in several.items():
         told = Told(folder / "checkpoints" if rank == 0 and name == "plain" else None)
         record(folder, f"{name}-{rank}", tiny_train(settings, told=told), told)
 
@@ -108,14 +118,14 @@ def alone(settings: TrainSettings) -> tuple[Outcome, Told]:
     return tiny_train(settings, tiny_prior(), told), told
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulating", "random", "terms", "nan", "resumed"])
+@pytest.mark.parametrize("name", ["plain", "accumulating", "residual", "random", "terms", "nan", "resumed"])
 def test_ranks_end_with_the_same_enhancer_and_prompts_to_the_bit(name: str, folder: Path):
     first, second = told_by(folder, name)
     assert first["hash"] == second["hash"]
     assert first["finished"] and second["finished"]
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulating", "random", "terms", "nan", "halted", "resumed"])
+@pytest.mark.parametrize("name", ["plain", "accumulating", "residual", "random", "terms", "nan", "halted", "resumed"])
 def test_ranks_take_the_same_decisions(name: str, folder: Path):
     first, second = told_by(folder, name)
     for key in ("progress", "best", "measures", "checkpoints"):
@@ -126,7 +136,9 @@ def test_only_the_first_rank_tells_of_steps(folder: Path):
     assert [each["lines"] for each in told_by(folder, "plain")] == [21, 0]
 
 
-@pytest.mark.parametrize(("name", "settings"), [("plain", PLAIN), ("accumulating", ACCUMULATING)])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("plain", PLAIN), ("accumulating", ACCUMULATING), ("residual", RESIDUAL)]
+)
 def test_two_ranks_equal_one_process_with_the_same_batch(name: str, settings: TrainSettings, folder: Path):
     outcome, told = alone(settings)
     shared = told_by(folder, name)[0]

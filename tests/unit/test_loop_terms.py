@@ -9,6 +9,7 @@ from tiny import CountingTower, PhotoStream, Told, newest, tiny_prior, tiny_sett
 from torch import Tensor
 
 from lle.config import ENHANCEMENT_TERMS, TrainSettings
+from lle.enhancers import Enhancer
 from lle.exposure import curves
 from lle.prior.towers import Prior
 from lle.training.loop import train
@@ -26,8 +27,7 @@ def tiny_preset(name: str, **objective: Any) -> TrainSettings:
     for term, weight in objective.items():
         chosen["objective"][term]["weight"] = weight
     schedule = {**tiny["schedule"], "rounds": min(preset["schedule"]["rounds"], 3)}
-    for phase in ("prompt_init", "reconstruction"):
-        schedule[phase] = {**schedule[phase], "steps": min(preset["schedule"][phase]["steps"], 3)}
+    schedule["reconstruction"]["steps"] = min(preset["schedule"]["reconstruction"]["steps"], 3)
     return TrainSettings(**{**tiny, **chosen, "schedule": schedule})
 
 
@@ -94,7 +94,7 @@ class Drawn(list):
                 return super().take_with_regions(count)
 
             def take(self, count: int) -> Tensor:
-                drawn.append(self.photos)
+                drawn.append(self.name)
                 return super().take(count)
 
         return Listening(name, row)
@@ -130,13 +130,12 @@ def test_without_features_no_tower_looks_while_training():
     assert tower.looks == 0
 
 
-def only_restoration(**term: Any) -> TrainSettings:
+def only_restoration(smoothness: float = 0.0, **term: Any) -> TrainSettings:
     off = {name: {"weight": 0.0} for name in ENHANCEMENT_TERMS}
-    empty = {"steps": 0}
     return tiny_settings(
-        objective={**off, "restoration": {"weight": 1.0, **term}},
+        objective={**off, "smoothness": {"weight": smoothness}, "restoration": {"weight": 1.0, **term}},
         curves={"adaptive": True, "exposure": {"frequency": 10.0}},
-        schedule={"prompt_init": empty, "reconstruction": empty, "enhancement": {"steps": 60}, "rounds": 1},
+        schedule={"reconstruction": {"steps": 0}, "enhancement": {"steps": 60}, "rounds": 1},
         optimiser={"enhancer_lr": 1e-2, "ema_decay": 0.0},
         loop={"validate_every": 100},
     )
@@ -147,6 +146,27 @@ def test_an_enhancer_learns_to_undo_curves():
     tiny_train(only_restoration(over_share=0.0, clean_share=0.0, structure=0.2), told=told)
     losses = told.losses()
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+
+
+class Enhancing(list):
+    """How many pictures the enhancer took at each pass while it learned."""
+
+    def __call__(self, module: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
+        if isinstance(module, Enhancer) and torch.is_grad_enabled():
+            self.append(len(given[0]))
+
+
+@pytest.mark.parametrize(("smoothness", "pictures"), [(0.0, 4), (1.0, 8)])
+def test_dark_photos_are_enhanced_beside_those_to_restore_only_where_a_term_judges_them(
+    smoothness: float, pictures: int
+):
+    taken = Enhancing()
+    listening = torch.nn.modules.module.register_module_forward_pre_hook(taken)
+    try:
+        tiny_train(only_restoration(smoothness))
+    finally:
+        listening.remove()
+    assert set(taken) == {pictures}
 
 
 def test_photos_left_as_they_are_cost_a_copy_nothing():

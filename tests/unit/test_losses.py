@@ -14,7 +14,8 @@ from lle.losses.objective import Objective
 from lle.losses.rank import margin_loss, rank
 from lle.losses.restoration import restoration
 from lle.losses.smoothness import smoothness
-from lle.prior.prompts import PromptPair
+from lle.prior.prompts import LatentPair, PromptPair
+from lle.prior.residual import ResidualVector
 from lle.prior.towers import Prior
 
 MARGINS = RankTerm()
@@ -32,22 +33,53 @@ def sets(*probabilities: float) -> list[Tensor]:
 # guidance
 
 
+def latents_along_axes() -> tuple[LatentPair, float]:
+    """Badly lit along the first axis, well lit along the second; and the scale of the logits."""
+    latents = LatentPair(tiny_tower())
+    with torch.no_grad():
+        latents.latents.zero_()[[0, 1], [0, 1]] = 3.0
+    return latents, tiny_tower().logit_scale
+
+
 def test_guidance_is_the_mean_probability_of_badly_lit():
-    assert float(guidance(torch.cat([logits_of(0.9), logits_of(0.2)]))) == pytest.approx(0.55, abs=1e-6)
+    latents, scale = latents_along_axes()
+    features = torch.zeros(2, latents.latents.shape[1])
+    features[:, 0] = torch.tensor([0.9, 0.2]).logit() / scale
+    assert float(guidance(features, latents)) == pytest.approx(0.55, abs=1e-6)
 
 
-def test_guidance_of_undecided_prompts_is_one_half():
-    assert float(guidance(torch.zeros(3, 2))) == pytest.approx(0.5)
+def test_guidance_of_a_pair_that_cannot_decide_is_one_half():
+    latents, _ = latents_along_axes()
+    assert float(guidance(torch.zeros(3, latents.latents.shape[1]), latents)) == pytest.approx(0.5)
 
 
-def test_guidance_gradient_lowers_the_badly_lit_logit_and_raises_the_other():
-    logits = torch.zeros(1, 2, requires_grad=True)
-    guidance(logits).backward()
-    torch.testing.assert_close(logits.grad, torch.tensor([[0.25, -0.25]]))
+def test_guidance_pulls_features_from_badly_lit_to_well_lit_and_leaves_the_pair_alone():
+    latents, scale = latents_along_axes()
+    features = torch.zeros(1, latents.latents.shape[1], requires_grad=True)
+    guidance(features, latents).backward()
+    assert features.grad is not None
+    torch.testing.assert_close(features.grad[0, :3], torch.tensor([0.25 * scale, -0.25 * scale, 0.0]))
+    assert latents.latents.grad is None
 
 
-def test_guidance_is_computed_in_full_precision():
-    assert guidance(torch.zeros(2, 2, dtype=torch.bfloat16)).dtype == torch.float32
+def test_guidance_of_a_residual_is_the_squared_distance_from_its_threshold():
+    residual = ResidualVector(2)
+    residual.find(well_lit=torch.tensor([0.5, 0.8]), badly_lit=torch.tensor([0.5, 0.2]))
+    torch.testing.assert_close(residual.direction, torch.tensor([0.0, 1.0]))
+    features = torch.tensor([[0.6, 0.8], [1.0, 0.0]])
+    assert float(guidance(features, residual)) == pytest.approx((0 + 0.8**2) / 2)
+
+
+def test_a_residual_between_equal_sets_is_refused():
+    with pytest.raises(ValueError, match=r"data\.dark and data\.well_lit: the prior sees no difference"):
+        ResidualVector(2).find(torch.ones(2), torch.ones(2))
+
+
+@pytest.mark.parametrize("kind", ["pair", "residual"])
+def test_guidance_is_computed_in_full_precision(kind: str):
+    guide = latents_along_axes()[0] if kind == "pair" else ResidualVector(16)
+    features = torch.zeros(2, 16, dtype=torch.bfloat16)
+    assert guidance(features, guide).dtype == torch.float32
 
 
 # classification
@@ -215,7 +247,7 @@ def test_restoration_is_zero_for_the_photo_itself_and_its_gradient_finite():
 @pytest.mark.parametrize(
     "loss",
     [
-        guidance,
+        lambda x: guidance(x.repeat(1, 8), latents_along_axes()[0]),
         lambda x: smoothness(x[:, None, :, None].expand(-1, 1, 2, 3) * torch.arange(3.0)),
         lambda x: classification(x, -x),
         lambda x: rank(x[:, 0], [x[:, 1]], x[:, 0] * x[:, 1], MARGINS),

@@ -60,6 +60,25 @@ def test_image_features_are_unit_norm_at_any_input_size_and_equal_encode_image(k
     torch.testing.assert_close(odd.norm(dim=-1), torch.ones(1))
 
 
+def test_batch_norms_of_a_frozen_resnet_become_part_of_its_convolutions():
+    torch.manual_seed(0)
+    model = open_clip.create_model("RN50", pretrained=None).eval()
+    for norm in model.visual.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):  # as after some training
+            norm.running_mean.uniform_(-0.3, 0.3)
+            norm.running_var.uniform_(0.5, 2)
+            norm.weight.data.uniform_(0.5, 1.5)
+            norm.bias.data.uniform_(-0.3, 0.3)
+    image = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = model.visual.forward_intermediates(image)
+        tower = Tower(model, "RN50", mean=[0.0] * 3, std=[1.0] * 3)
+        seen = tower(image, stages=True)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in tower.modules())
+    for ours, theirs in zip(seen.stages, expected["image_intermediates"], strict=True):
+        assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.abs().max())
+
+
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_stages_are_the_stem_and_four_depths_and_leave_the_features_alone(kind: str, request):
     tower: Tower = request.getfixturevalue(kind)

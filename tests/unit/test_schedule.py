@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lle.config import PhaseLength, ReconstructionLength, ScheduleSettings
-from lle.training.schedule import DeadLightMap, Phase, ScheduleState, advance, first, planned_steps
+from lle.config import EnhancementLength, PhaseLength, ReconstructionLength, ScheduleSettings
+from lle.training.schedule import DeadLightMap, Phase, ScheduleState, advance, enhancement_done, first, planned_steps
 
 SHORT = ScheduleSettings(
     prompt_init=PhaseLength(steps=3),
     reconstruction=ReconstructionLength(steps=4, check_at=2, restart_below=8.0, max_restarts=2),
-    enhancement=PhaseLength(steps=5, extend_by=2, extend_above=1.0, max_extensions=3),
+    enhancement=EnhancementLength(steps=5, extend_by=2, extend_above=1.0, max_extensions=3),
     refinement=PhaseLength(steps=2, extend_by=3, extend_above=2.0, max_extensions=1),
     rounds=3,
 )
@@ -63,6 +63,24 @@ def test_one_round_refines_nothing():
         ("reconstruction", 0, 4),
         ("enhancement", 1, 5),
     ]
+
+
+@pytest.mark.parametrize(
+    ("skipped", "expected"),
+    [
+        (["prompt_init"], "c4 e5 r2 e5 r2 e5"),
+        (["reconstruction"], "p3 e5 r2 e5 r2 e5"),
+        (["refinement"], "p3 c4 e5 e5 e5"),
+        (["prompt_init", "reconstruction", "refinement"], "e5 e5 e5"),
+    ],
+)
+def test_a_phase_of_no_steps_is_skipped(skipped: list[str], expected: str):
+    none = {name: getattr(SHORT, name).model_copy(update={"steps": 0}) for name in skipped}
+    settings = SHORT.model_copy(update=none)
+    short = {"prompt_init": "p", "reconstruction": "c", "enhancement": "e", "refinement": "r"}
+    assert " ".join(f"{short[phase]}{steps}" for phase, _, steps in lengths(walk(settings))) == expected
+    assert [round_ for phase, round_, _ in lengths(walk(settings)) if phase == "enhancement"] == [1, 2, 3]
+    assert planned_steps(settings) == walk(settings)[-1].step
 
 
 def test_enhancement_goes_on_by_sixty_while_the_loss_is_above_ninety():
@@ -147,18 +165,17 @@ def test_states_cannot_be_changed():
 
 
 step_results = st.lists(st.tuples(st.floats(0, 4), st.floats(8, 40)), min_size=1, max_size=80)
-lengths_of_a_phase = st.builds(
-    PhaseLength,
-    steps=st.integers(1, 6),
-    extend_by=st.integers(0, 3),
-    extend_above=st.floats(0, 4),
-    max_extensions=st.integers(0, 3),
-)
+extensions = {
+    "extend_by": st.integers(0, 3),
+    "extend_above": st.floats(0, 4),
+    "max_extensions": st.integers(0, 3),
+}
+lengths_of_a_phase = st.builds(PhaseLength, steps=st.integers(0, 6), **extensions)
 schedules = st.builds(
     ScheduleSettings,
     prompt_init=lengths_of_a_phase,
-    reconstruction=st.builds(ReconstructionLength, steps=st.integers(1, 6), check_at=st.integers(1, 6)),
-    enhancement=lengths_of_a_phase,
+    reconstruction=st.builds(ReconstructionLength, steps=st.integers(0, 6), check_at=st.integers(1, 6)),
+    enhancement=st.builds(EnhancementLength, steps=st.integers(1, 6), **extensions),
     refinement=lengths_of_a_phase,
     rounds=st.integers(1, 4),
 )
@@ -181,7 +198,7 @@ def test_a_random_walk_is_pure_survives_json_and_keeps_its_promises(settings: Sc
         assert twin == after, "the same losses, other decisions"
         assert after.step == state.step + 1
         assert after.phase_step < after.phase_length or after.phase is Phase.DONE
-        if after.extensions == state.extensions or after.phase is not state.phase:
+        if after.extensions == state.extensions or not after.in_phase_of(state):
             assert planned_steps(settings, after) == planned_steps(settings, state)
         else:
             assert planned_steps(settings, after) > planned_steps(settings, state)
@@ -200,20 +217,15 @@ def test_every_schedule_ends_where_it_planned_to_or_later(settings: ScheduleSett
     assert states[-1].round == settings.rounds
 
 
-@pytest.mark.parametrize(
-    ("empty", "phases"),
-    [
-        (
-            {"prompt_init"},
-            ["reconstruction", "enhancement", "refinement", "enhancement", "refinement", "enhancement"],
-        ),
-        ({"prompt_init", "reconstruction", "refinement"}, ["enhancement"] * 3),
-        ({"reconstruction"}, ["prompt_init", "enhancement", "refinement", "enhancement", "refinement", "enhancement"]),
-    ],
-    ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else "",
-)
-def test_a_phase_of_no_steps_is_left_out(empty: set[str], phases: list[str]):
-    changes = {name: getattr(SHORT, name).model_copy(update={"steps": 0}) for name in empty}
-    settings = SHORT.model_copy(update=changes)
-    assert [phase for phase, _, _ in lengths(walk(settings))] == phases
-    assert planned_steps(settings) == len(walk(settings)) - 1
+def test_the_enhancement_is_done_by_equal_parts_and_stands_still_between_rounds():
+    steady = SHORT.model_copy(update={"enhancement": EnhancementLength(steps=5, extend_by=0)})
+    states = walk(steady)
+    done = [enhancement_done(steady, state) for state in states]
+    assert done == sorted(done) and (done[0], done[-1]) == (0.0, 1.0)
+    enhancing = [share for share, state in zip(done, states, strict=True) if state.phase is Phase.ENHANCEMENT]
+    assert enhancing == pytest.approx([step / 15 for step in range(15)])
+
+
+def test_an_extended_round_is_done_with_its_last_added_step():
+    state = ScheduleState(Phase.ENHANCEMENT, round=3, phase_step=5, phase_length=10)
+    assert enhancement_done(SHORT, state) == pytest.approx(2.5 / 3)

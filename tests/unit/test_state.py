@@ -8,6 +8,7 @@ from torch import nn
 
 from lle.training.schedule import Phase, ScheduleState
 from lle.training.state import (
+    FORMAT,
     STATE,
     TENSORS,
     Progress,
@@ -31,7 +32,7 @@ def snapshot() -> Snapshot:
             "enhancer_adam/0/step": torch.tensor(7.0),
             "earlier/0/head.weight": torch.randn(2, 3).to(torch.bfloat16),
             "average/n_averaged": torch.tensor(5),
-            "prompts/embeddings": torch.randn(2, 4, 3).transpose(1, 2),
+            "guide/embeddings": torch.randn(2, 4, 3).transpose(1, 2),
         },
         best=(21.25, 30),
     )
@@ -108,10 +109,10 @@ def other_phase(folder: Path) -> None:
         (lambda folder: (folder / TENSORS).unlink(), "tensors.safetensors is missing"),
         (lambda folder: (folder / STATE).unlink(), "state.json is missing"),
         (shutil.rmtree, "state.json is missing"),
-        (change(format=99), "format 99, this version reads 1"),
+        (change(format=99), f"format 99, this version reads {FORMAT}"),
         (forget_progress, "KeyError: 'progress'"),
         (other_phase, "lunch"),
-        (lambda folder: (folder / STATE).write_text('{"format": 1, '), "not a readable checkpoint"),
+        (lambda folder: (folder / STATE).write_text('{"format": 2, '), "not a readable checkpoint"),
         (lambda folder: (folder / STATE).write_text("[]"), "not a readable checkpoint"),
         (lambda folder: (folder / STATE).write_bytes(b"\xff\xfe\x00"), "not a readable checkpoint"),
     ],

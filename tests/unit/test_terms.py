@@ -16,6 +16,7 @@ from lle.losses.contrast import feature_contrast, gram, pixel_contrast
 from lle.losses.objective import Objective, Others
 from lle.losses.preservation import preservation
 from lle.losses.regional import regional_consistency
+from lle.prior.crops import Crops
 from lle.prior.prompts import PromptPair
 from lle.prior.towers import Prior
 
@@ -260,6 +261,18 @@ def test_the_tower_sees_each_picture_once_and_only_those_that_a_term_needs(names
     objective = Objective(on(**dict.fromkeys(names, 1.0)), Prior(tower, tower), PromptPair(tower))
     assert objective.enhancement(*pictures).values.keys() == set(names)
     assert tower.pictures == seen
+
+
+def test_crops_join_the_same_pass_and_leave_the_other_terms_alone(pictures):
+    names = ["guidance", "identity", "preservation", "feature_contrast"]
+    values = []
+    for crops in (Crops(), Crops(3)):
+        tower = Watching()
+        objective = Objective(on(**dict.fromkeys(names, 1.0)), Prior(tower, tower), PromptPair(tower), crops)
+        values.append(objective.enhancement(*pictures).values)
+        assert tower.pictures == [2 * (1 + crops.count), 6]
+    for name in names[1:]:
+        torch.testing.assert_close(values[1][name], values[0][name])
 
 
 def test_terms_that_compare_with_nothing_need_nothing(pictures):

@@ -89,14 +89,15 @@ def regions(picture: Tensor) -> Tensor:
 class PhotoStream:
     """Rows shared out among the ranks: rank r of n starts at row p + r and goes on by n."""
 
-    photos: str
+    name: str
     row: int
     draw: Callable[[str, int], Tensor] = photo
+    photos: int = 7
 
     def take(self, count: int) -> Tensor:
         rows = [self.row + rank() + world_size() * index for index in range(count)]
         self.row += world_size() * count
-        return torch.stack([self.draw(self.photos, row) for row in rows])
+        return torch.stack([self.draw(self.name, row) for row in rows])
 
     def take_with_regions(self, count: int) -> tuple[Tensor, Tensor]:
         pictures = self.take(count)

@@ -1,0 +1,1 @@
+"""Paired measurements; their results as JSON under results/, as tables in docs/benchmarks.md."""

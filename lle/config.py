@@ -103,8 +103,10 @@ class AugmentSettings(Settings):
 class EnhancerSettings(Settings):
     """The network that brightens."""
 
-    kind: Literal["retinex", "compact"] = setting(
-        "retinex", "retinex: the paper's network at full resolution; compact: looks at a small copy, for CPUs."
+    kind: Literal["retinex", "curves", "compact"] = setting(
+        "retinex",
+        "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; "
+        "compact: looks at a small copy, for CPUs.",
     )
     padding: Literal["zeros", "reflect"] = setting(
         "zeros",

@@ -1,8 +1,5 @@
-import json
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +7,6 @@ from hypothesis import strategies as st
 
 from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer, apply_curves
-from lle.enhancers.published import load_published_retinex
 from lle.enhancers.retinex import RetinexEnhancer, average_pool
 
 
@@ -28,45 +24,6 @@ def test_curves_have_the_published_number_of_parameters():
 
 def test_compact_stays_under_a_hundred_thousand_parameters():
     assert parameters(CompactEnhancer()) < 100_000
-
-
-@pytest.mark.parametrize("padding", ["reflect", "zeros"])
-def test_published_weights_give_the_published_light_maps(shared: Path, padding: str):
-    outputs = np.load(shared / "reference" / "peer_outputs.npz")
-    crops = json.loads((shared / "reference" / "peer_outputs.json").read_text())["crops"]
-    enhancer = load_published_retinex(shared / "data/weights/peers/cliplit/enhancement_model.pth", padding)
-    assert len(crops) == 3
-    for index in range(len(crops)):
-        image = torch.from_numpy(outputs[f"input_{index}"]).permute(2, 0, 1)[None].float() / 255
-        with torch.no_grad():
-            light = enhancer.light_map(image)[0, 0]
-        reference = torch.from_numpy(outputs[f"cliplit_{padding}_lightmap_{index}"])
-        torch.testing.assert_close(light, reference, atol=1e-5, rtol=0)
-
-
-def test_rave_weights_load_into_the_same_network(shared: Path):
-    enhancer = load_published_retinex(shared / "data/weights/peers/rave/rave_unpaired.pth")
-    dark = torch.full((1, 3, 48, 64), 0.1)
-    with torch.no_grad():
-        assert enhancer(dark).image.mean() > 0.12
-
-
-def test_a_checkpoint_of_another_network_is_refused_by_name(shared: Path):
-    with pytest.raises(ValueError, match=r"PiLLE\.pth: holds another network"):
-        load_published_retinex(shared / "data/weights/peers/pie/PiLLE.pth")
-
-
-def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path: Path):
-    canary = tmp_path / "ran"
-
-    class Attack:
-        def __reduce__(self):
-            return (Path.touch, (canary,))
-
-    torch.save({"cond1.weight": Attack()}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match="safely"):
-        load_published_retinex(tmp_path / "evil.pth")
-    assert not canary.exists()
 
 
 @settings(max_examples=25, deadline=None)

@@ -68,7 +68,11 @@ def load_published(name: str, path: str | Path, *, padding: Padding = "reflect",
     enhancer = _network(name, padding, scale)
     published = _read(name, path)
     renamed = _RENAMED[type(enhancer)]
-    state = {_rename(key, renamed): weight for key, weight in published.items() if not key.startswith(_TRAINING_ONLY)}
+    state = {
+        _rename(key, renamed): _without_subnormals(weight)
+        for key, weight in published.items()
+        if not key.startswith(_TRAINING_ONLY)
+    }
     try:
         enhancer.load_state_dict(state)
     except RuntimeError as error:
@@ -107,3 +111,12 @@ def _rename(key: str, renamed: dict[str, str]) -> str:
     for theirs, ours in renamed.items():
         key = key.replace(theirs, ours)
     return key
+
+
+def _without_subnormals(weight: Tensor) -> Tensor:
+    """Weight decay left a quarter to a half of the curve networks' weights below 1e-38, where CPUs take forty times
+    longer; the pictures are the same to the last bit with 0 in their place.
+    """
+    if not weight.is_floating_point():
+        return weight
+    return torch.where(weight.abs() < torch.finfo(weight.dtype).tiny, 0, weight)

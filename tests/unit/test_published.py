@@ -78,6 +78,12 @@ def test_every_published_network_brightens_a_dark_picture(peers: Path, name: str
     assert enhanced.mean() > 1.2 * dark.mean()
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_no_weight_is_too_small_for_a_cpu_to_be_fast(peers: Path, name: str):
+    weights = torch.cat([weight.flatten().abs() for weight in load_published(name, peers / FILES[name]).parameters()])
+    assert not ((weights > 0) & (weights < torch.finfo(torch.float32).tiny)).any()
+
+
 @pytest.mark.parametrize("size", [(24, 36), (25, 37), (5, 7), (11, 23)])
 def test_zero_dce_plus_plus_pads_sides_that_its_scale_does_not_divide(size: tuple[int, int]):
     torch.manual_seed(0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lle.metrics.full_reference import colour_error, psnr, psnr_gt_mean, rounded, ssim
+from lle.metrics.full_reference import SSIM_WINDOW, colour_error, psnr, psnr_gt_mean, rounded, ssim
 from lle.metrics.no_reference import colour_cast, lightness_order_error, over_exposed
 
 __all__ = [
     "HIGHER_IS_BETTER",
     "METRICS",
+    "SSIM_WINDOW",
     "Metric",
     "colour_cast",
     "colour_error",

@@ -136,11 +136,11 @@ def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
     from pipelines.jobs.measuring import GOOD, Photo, find_evaluated_photos
 
     def folder(low: str = "", high: str = "", good: str = "") -> list[Any]:
-        given = [str(data / each) if each else "" for each in (low, high, good)]
-        if not all(Path(each).is_dir() for each in given if each):
-            print(f"{low or good} is left out: it is not in {data}")
+        low, high, good = (str(data / each) if each else "" for each in (low, high, good))
+        if not all(Path(each).is_dir() for each in (low, high, good) if each):
+            print(f"{low or good} is left out: there is no such folder")
             return []
-        return find_evaluated_photos(*given, pictures=0, max_pixels=MAX_PIXELS)[0]
+        return find_evaluated_photos(low, high, good, 0, MAX_PIXELS)[0]
 
     lol = folder("test_paired/lol_eval15/low", "test_paired/lol_eval15/high")
     others = {

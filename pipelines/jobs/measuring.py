@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from pipelines.jobs.ingest import DataError, PhotoSet, list_photos, read_photo, 
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.models import NamedModel
 from pipelines.jobs.report import side_by_side
-
-if TYPE_CHECKING:
-    import ray
 
 LOW, GOOD = "low", "good"
 PICTURE_HEIGHT = 400
@@ -142,17 +139,15 @@ def measure_photos(
     Raises:
         DataError: a pair differs in size.
     """
-    import ray
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     workers = max(1, min(gpus or cpus - 1, len(photos)))
-    job = ray.put((model, measures, max_pixels))
     rows = ray.data.from_items([asdict(photo) for photo in photos])
     done = rows.repartition(target_num_rows_per_block=PHOTOS_PER_BLOCK).map(
         _Worker,  # type: ignore[arg-type]  # its instances are what is called
-        fn_constructor_args=([job],),
+        fn_constructor_args=(model, measures, max_pixels),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
         num_gpus=1 if gpus else 0,
@@ -166,18 +161,12 @@ def measure_photos(
 
 
 class _Worker:
-    """Keeps the model on its device from photo to photo.
+    """Keeps the model on its device from photo to photo."""
 
-    Args:
-        job: a reference to model, measures and pixel budget, in a list so that Ray passes it on as it is.
-    """
-
-    def __init__(self, job: list[ray.ObjectRef]) -> None:
-        import ray
-
-        self._model, self._measures, self._max_pixels = ray.get(job[0])
+    def __init__(self, model: NamedModel, measures: Measures, max_pixels: int) -> None:
+        self._model, self._measures, self._max_pixels = model, measures, max_pixels
         if torch.cuda.is_available():
-            self._model.network.cuda()
+            model.network.cuda()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         measured = measure_photo(self._model, self._measures, Photo(**row), self._max_pixels)

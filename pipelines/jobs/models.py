@@ -68,10 +68,10 @@ def find_model(uri: str, tracking: str) -> NamedModel:
     """
     kind, colon, rest = uri.partition(":")
     if kind in ("models", "runs") and rest.startswith("/"):
-        from pipelines.jobs.tracking import load_logged
+        from pipelines.jobs.tracking import LoggedModel
 
         logged = f"{uri}/model" if kind == "runs" and "/" not in rest.removeprefix("/") else uri
-        return NamedModel(uri, uri, load_logged(logged, tracking))
+        return NamedModel(uri, uri, LoggedModel(logged, tracking))
     if kind == "published":
         return _published(uri, rest)
     if kind == "control":

@@ -160,8 +160,10 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, example: to
     return f"models:/{name}/{version}"
 
 
-def load_logged(model: str, uri: str) -> torch.nn.Module:
+class LoggedModel(torch.nn.Module):
     """A model that `register` has logged, on the CPU.
+
+    MLflow keeps it as an exported program, which cannot be pickled: sent to a worker, it is loaded there anew.
 
     Args:
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/ID` or `runs:/ID/model`.
@@ -170,13 +172,22 @@ def load_logged(model: str, uri: str) -> torch.nn.Module:
     Raises:
         TrackingError: it is not there, or nobody answers.
     """
-    quieten()
-    mlflow.set_tracking_uri(uri)
-    try:
-        loaded: torch.nn.Module = mlflow.pytorch.load_model(model, map_location="cpu")
-        return loaded
-    except Exception as error:
-        raise TrackingError(f"model: {model} cannot be loaded from {uri} ({_first_line(error)})") from error
+
+    def __init__(self, model: str, uri: str) -> None:
+        super().__init__()
+        quieten()
+        mlflow.set_tracking_uri(uri)
+        self._address = model, uri
+        try:
+            self.network: torch.nn.Module = mlflow.pytorch.load_model(model, map_location="cpu")
+        except Exception as error:
+            raise TrackingError(f"model: {model} cannot be loaded from {uri} ({_first_line(error)})") from error
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(image)
+
+    def __reduce__(self) -> tuple[type[LoggedModel], tuple[str, str]]:
+        return LoggedModel, self._address
 
 
 def record_evaluation(

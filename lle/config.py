@@ -1,8 +1,8 @@
 """Every setting of a training, typed, bounded and documented where it is defined.
 
 A tree of frozen models: `TrainSettings` is the root, a dotted path such as `objective.guidance.weight` names a leaf.
-Presets, files and the command line fill the same tree (see docs/settings.md). This module imports no torch: it must
-load in a few tenths of a second.
+Presets, files and the command line fill the same tree (see docs/settings.md). `EvaluationSettings` stands beside it.
+This module imports no torch: it must load in a few tenths of a second.
 
 "Paper" in a description is CLIP-LIT (ICCV 2023) unless another is named; its values are the defaults.
 """

@@ -163,7 +163,8 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, example: to
 class LoggedModel(torch.nn.Module):
     """A model that `register` has logged, on the CPU.
 
-    MLflow keeps it as an exported program, which cannot be pickled: sent to a worker, it is loaded there anew.
+    MLflow keeps it as an exported program. That cannot be pickled: sent to a worker, it is loaded there anew. Nor can
+    it move to another device, for it holds constants of the one it was exported on.
 
     Args:
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/ID` or `runs:/ID/model`.
@@ -185,6 +186,10 @@ class LoggedModel(torch.nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.network(image)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> LoggedModel:
+        """What `to` and `cuda` call."""
+        return self
 
     def __reduce__(self) -> tuple[type[LoggedModel], tuple[str, str]]:
         return LoggedModel, self._address

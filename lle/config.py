@@ -76,6 +76,21 @@ class DataSettings(Settings):
     prompt_size: int = setting(
         256, "Side of the square pictures the prompts learn from.", unit="px", source="paper 4.1", ge=32, le=4096
     )
+    crop_share: float = setting(
+        0.0,
+        "Share of training pictures that are a random square of the photo, not the whole photo squeezed to a square; "
+        "they keep its grain, which a denoiser must see.",
+        source="ours",
+        ge=0,
+        le=1,
+    )
+    crop_side: Range = setting(
+        (0.4, 1.0),
+        "Side of those squares, drawn uniformly.",
+        unit="of the photo's shorter side",
+        source="ours",
+        needs="data.crop_share!=0",
+    )
     max_pixels: int = setting(80_000_000, "Larger pictures are refused from their header.", unit="px", ge=1024)
     validation_images: int = setting(
         16,
@@ -110,10 +125,10 @@ class AugmentSettings(Settings):
 class EnhancerSettings(Settings):
     """The network that brightens."""
 
-    kind: Literal["retinex", "curves", "compact"] = setting(
+    kind: Literal["retinex", "curves", "compact", "bilateral"] = setting(
         "retinex",
-        "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; "
-        "compact: looks at a small copy, for CPUs.",
+        "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; compact: looks at a small "
+        "copy, for CPUs; bilateral: looks at a small copy, follows edges, takes noise out.",
     )
     padding: Literal["zeros", "reflect"] = setting(
         "zeros",
@@ -122,10 +137,29 @@ class EnhancerSettings(Settings):
         needs="enhancer.kind=retinex",
     )
     look: int = setting(
-        112, "Side of the copy the compact network looks at.", unit="px", ge=32, le=512, needs="enhancer.kind=compact"
+        112,
+        "Side of the copy that the compact and the bilateral network look at.",
+        unit="px",
+        ge=32,
+        le=512,
+        needs="enhancer.kind=compact|bilateral",
     )
     width: int = setting(
-        32, "Channels of the compact network.", unit="channels", ge=4, le=256, needs="enhancer.kind=compact"
+        32,
+        "Channels of the compact and the bilateral network.",
+        unit="channels",
+        ge=4,
+        le=256,
+        needs="enhancer.kind=compact|bilateral",
+    )
+    denoise: int = setting(
+        32,
+        "Channels of the bilateral network's denoiser; 0: none.",
+        unit="channels",
+        ge=0,
+        le=256,
+        multiple_of=4,
+        needs="enhancer.kind=bilateral",
     )
 
 
@@ -254,6 +288,14 @@ class SCurve(CurveFamily):
     contrast: float = setting(8.0, "Slope of the sigmoid.", source="ours", gt=0, le=100)
 
 
+class BacklitCurve(CurveFamily):
+    """A foreground in the shade of what is behind it, with the noise of `curves.exposure`; always under-exposing."""
+
+    foreground: PositiveRange = setting((1.5, 4.0), "Light taken from the foreground.", unit="stops", source="ours")
+    background: PositiveRange = setting((0.0, 0.4), "Light added behind it.", unit="stops", source="ours")
+    cover: PositiveRange = setting((0.4, 0.85), "Part of the picture that the foreground covers.", source="ours")
+
+
 class ExposureCurve(CurveFamily):
     """Another exposure in linear light, with sensor noise, rounded to 8 bits."""
 
@@ -264,10 +306,25 @@ class ExposureCurve(CurveFamily):
         (1.0, 3.0), "Light added.", unit="stops", source="ours", needs="curves.adaptive=false"
     )
     shot: PositiveRange = setting(
-        (2e-4, 1e-3), "Noise that grows with light.", unit="variance per unit of linear light", source="ours"
+        (2e-4, 1e-3),
+        "Noise that grows with light, drawn evenly in ratios.",
+        unit="variance per unit of linear light",
+        source="ours",
     )
     read: PositiveRange = setting(
-        (3e-4, 1.5e-3), "Noise without light.", unit="standard deviation in linear light", source="ours"
+        (3e-4, 1.5e-3),
+        "Noise without light, drawn evenly in ratios.",
+        unit="standard deviation in linear light",
+        source="ours",
+    )
+    blur: PositiveRange = setting(
+        (0.0, 0.7), "Gaussian that makes noise correlate between neighbours.", unit="px", source="ours"
+    )
+    grey: PositiveRange = setting(
+        (0.0, 0.0),
+        "Part of the noise that red, green and blue share, as after demosaicing; the rest is blurred half as much again.",
+        unit="of its variance",
+        source="ours; 0.5 in the dark photos of LOL",
     )
     power_law: float = setting(
         0.0,
@@ -307,10 +364,11 @@ class CurveSettings(Settings):
     log: LogCurve = setting(LogCurve(frequency=3.0), "Logarithm of V.", source="PIE")
     s_curve: SCurve = setting(SCurve(), "Sigmoid of V.", source="ours")
     exposure: ExposureCurve = setting(ExposureCurve(), "Linear light.", source="ours")
+    backlit: BacklitCurve = setting(BacklitCurve(), "Light from behind.", source="ours")
 
     @model_validator(mode="after")
     def _something_to_draw(self) -> CurveSettings:
-        families = (self.tone, self.gamma, self.log, self.s_curve, self.exposure)
+        families = (self.tone, self.gamma, self.log, self.s_curve, self.exposure, self.backlit)
         if not any(family.frequency for family in families):
             raise ValueError("curves: every family has frequency 0; give one of them, such as curves.gamma, more")
         return self

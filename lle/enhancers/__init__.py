@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lle.config import EnhancerSettings
 from lle.enhancers.base import Enhanced, Enhancer
+from lle.enhancers.bilateral import BilateralEnhancer
 from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer
 from lle.enhancers.retinex import RetinexEnhancer
@@ -17,4 +18,6 @@ def build_enhancer(settings: EnhancerSettings) -> Enhancer:
         return RetinexEnhancer(padding=settings.padding)
     if settings.kind == "curves":
         return CurveEnhancer()
+    if settings.kind == "bilateral":
+        return BilateralEnhancer(settings.look, settings.width, settings.denoise)
     return CompactEnhancer(look=settings.look, width=settings.width)

@@ -124,7 +124,7 @@ def _enlarged_rows(maps: Tensor, image: Tensor, rows: slice) -> Tensor:
 
 
 def _interpolation(length: int, knots: int, like: Tensor) -> Tensor:
-    """(length, knots): the weights by which pixel i mixes the knots, as bilinear interpolation with half-pixel centres."""
+    """(length, knots): the weights by which pixel i mixes the knots, as in bilinear interpolation."""
     centre = (torch.arange(length, device=like.device) + 0.5) * knots / length - 0.5
     distance = centre.clamp(0, knots - 1)[:, None] - torch.arange(knots, device=like.device)
     return (1 - distance.abs()).clamp_min(0).to(like.dtype)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer
+from lle.enhancers.blocks import PlainBlock
 
 EXPONENT_RANGE = 4.0
 
@@ -59,15 +60,3 @@ class CompactEnhancer(Enhancer):
         gain = torch.exp(EXPONENT_RANGE * h)
         brightest = image.amax(dim=1, keepdim=True)
         return Enhanced(image * gain / (1 + (gain - 1) * brightest), exponent)
-
-
-class PlainBlock(nn.Module):
-    """Residual block with zero padding and biases."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.second(F.leaky_relu(self.first(x), 0.2)), 0.2)

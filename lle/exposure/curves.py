@@ -5,6 +5,7 @@
     log       V' = min(a ln(1 + 255 V) / 255, 1)
     s_curve   V' = (s(V) - s(0)) / (s(1) - s(0)),        s(x) = sigmoid(k (x - m)); ours
     exposure  linear light times 2^stops, sensor noise, 8 bits; ours
+    backlit   the same with the stops of a random foreground and of its background; ours
 
 Changing V alone keeps hue and saturation: RGB times V'/V. The first three are published; in adaptive mode (ours) the
 parameter of any of them is solved for each photo, so that its mean V lands where that of a wrongly exposed
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lle.config import CurveSettings
+from lle.config import BacklitCurve, CurveSettings
 from lle.exposure import camera
 from lle.exposure.camera import Noise
 
@@ -34,12 +35,12 @@ EXTREMES = {
     "s_curve": (2.0, -1.0),
     "exposure": (-12.0, 12.0),
 }
-FAMILIES = tuple(EXTREMES)
+FAMILIES = (*EXTREMES, "backlit")
 SEARCH_STEPS = 24
 SEARCH_SIDE = 64
-BLUR_RADIUS = 2
+BLUR_RADIUS = 3
 POWER = 2.2
-FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, DRAWS = range(8)
+FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, DRAWS = range(10)
 
 
 def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int]) -> Tensor:
@@ -109,7 +110,7 @@ def exposure(image: Tensor, stops: Tensor | float, noise: Noise, grain: Tensor, 
 
     Args:
         image: sRGB in [0, 1], (B, 3, H, W).
-        stops: change of exposure, negative darkens; one number or (B,).
+        stops: change of exposure, negative darkens; one number, (B,) or (B, 1, H, W).
         noise: strength of the sensor's noise in linear light.
         grain: its pattern, of mean 0 and variance 1, (B, 3, H, W).
         power_law: whether the camera shows light by a pure power of 1 / 2.2, which keeps the ratios of dark colours,
@@ -122,29 +123,42 @@ def exposure(image: Tensor, stops: Tensor | float, noise: Noise, grain: Tensor, 
     return shown + (camera.quantise(shown) - shown).detach()
 
 
-def sensor_grain(shape: Sequence[int], blur: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Normal noise of variance 1, a little correlated between neighbours as after a camera's own processing.
+def sensor_grain(shape: Sequence[int], blur: Tensor, grey: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Normal noise of variance 1, correlated between neighbours and channels as after a camera's own processing.
 
     Args:
         shape: (B, 3, H, W).
         blur: standard deviation of the Gaussian it is blurred by, px, at most 1; 0 leaves it white, (B,).
+        grey: part of the variance that the channels share, in [0, 1], (B,); the rest, the colour noise, is blurred
+            half as much again.
         seeds: one for each image.
     """
     device = blur.device
-    each = [torch.randn(*shape[1:], generator=torch.Generator(device).manual_seed(s), device=device) for s in seeds]
-    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=device)
-    kernel = torch.exp(-0.5 * (offsets / blur.clamp_min(1e-3)[:, None]) ** 2)
-    kernel = F.normalize(kernel, dim=1)  # squares sum to 1, so the variance stays
-    planes = shape[0] * shape[1]
-    weight = kernel.repeat_interleave(shape[1], dim=0)[:, None, :, None]
-    grain = F.pad(torch.stack(each).view(1, planes, *shape[2:]), [BLUR_RADIUS] * 4, mode="circular")
-    with torch.autocast(device.type, enabled=False):
-        grain = F.conv2d(F.conv2d(grain, weight, groups=planes), weight.transpose(2, 3), groups=planes)
-    return grain.view(*shape)
+    planes = (4, *shape[2:])
+    each = [torch.randn(planes, generator=torch.Generator(device).manual_seed(seed), device=device) for seed in seeds]
+    shared, own = torch.stack(each).split([1, 3], dim=1)
+    part = grey.view(-1, 1, 1, 1)
+    return part.sqrt() * _blurred(shared, blur) + (1 - part).sqrt() * _blurred(own, 1.5 * blur)
+
+
+def _blurred(noise: Tensor, deviation: Tensor) -> Tensor:
+    """White noise (B, C, H, W) through a Gaussian of deviation (B,), px, with its variance kept."""
+    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=noise.device)
+    kernel = F.normalize(torch.exp(-0.5 * (offsets / deviation.clamp_min(1e-3)[:, None]) ** 2), dim=1)
+    batch, channels, height, width = noise.shape
+    weight = kernel.repeat_interleave(channels, dim=0)[:, None, :, None]
+    grain = F.pad(noise.reshape(1, batch * channels, height, width), [BLUR_RADIUS] * 4, mode="circular")
+    with torch.autocast(noise.device.type, enabled=False):
+        grain = F.conv2d(
+            F.conv2d(grain, weight, groups=batch * channels), weight.transpose(2, 3), groups=batch * channels
+        )
+    return grain.view(batch, channels, height, width)
 
 
 def _mis_exposed(image: Tensor, name: str, settings: CurveSettings, draws: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Photos through curves of one family; draws (B, 7) uniform in [0, 1)."""
+    """Photos through curves of one family; draws (B, 9) uniform in [0, 1)."""
+    if name == "backlit":
+        return _photographed(image, _backlit_stops(image, settings.backlit, draws, seeds), settings, draws, seeds)
     family, under = getattr(settings, name), draws[:, DIRECTION] < settings.under_share
     if settings.adaptive:
         target = torch.where(
@@ -156,15 +170,37 @@ def _mis_exposed(image: Tensor, name: str, settings: CurveSettings, draws: Tenso
     else:
         low, high = (_between(each, draws[:, PARAMETER]) for each in (family.under, family.over))
         parameter = torch.where(under, -low if name == "exposure" else low, high).to(image)
-    if name != "exposure":
-        return _noiseless(image, name, parameter, settings)
-    shot, read, blur = (
-        _between(bounds, draws[:, place]).to(image)
-        for bounds, place in ((family.shot, SHOT), (family.read, READ), (family.blur, BLUR))
+    if name == "exposure":
+        return _photographed(image, parameter, settings, draws, seeds)
+    return _noiseless(image, name, parameter, settings)
+
+
+def _photographed(image: Tensor, stops: Tensor, settings: CurveSettings, draws: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Taken again by a camera of `curves.exposure`; stops (B,) or (B, 1, H, W)."""
+    camera_of = settings.exposure
+    shot, read = (
+        _between_ratios(bounds, draws[:, place]).to(image)
+        for bounds, place in ((camera_of.shot, SHOT), (camera_of.read, READ))
     )
-    grain = sensor_grain(image.shape, blur.float(), seeds).to(image)
-    power_law = (draws[:, TOE] < family.power_law).to(image.device)
-    return exposure(image, parameter, Noise(shot, read), grain, power_law)
+    blur, grey = (
+        _between(bounds, draws[:, place]).to(image.device)
+        for bounds, place in ((camera_of.blur, BLUR), (camera_of.grey, GREY))
+    )
+    grain = sensor_grain(image.shape, blur, grey, seeds).to(image)
+    power_law = (draws[:, TOE] < camera_of.power_law).to(image.device)
+    return exposure(image, stops, Noise(shot, read), grain, power_law)
+
+
+def _backlit_stops(image: Tensor, family: BacklitCurve, draws: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Exposure of every pixel, (B, 1, H, W)."""
+    cover = _between(family.cover, draws[:, DIRECTION]).to(image)
+    masks = [
+        camera.backlit_mask(each[None], share, torch.Generator().manual_seed(seed))
+        for each, share, seed in zip(image, cover, seeds, strict=True)
+    ]
+    foreground = _per_image(_between(family.foreground, draws[:, PARAMETER]), image)
+    background = _per_image(_between(family.background, draws[:, BACKGROUND]), image)
+    return background - torch.cat(masks) * (foreground + background)
 
 
 def _noiseless(image: Tensor, name: str, parameter: Tensor, settings: CurveSettings) -> Tensor:
@@ -208,5 +244,13 @@ def _between(bounds: tuple[float, float], draw: Tensor) -> Tensor:
     return low + (high - low) * draw
 
 
+def _between_ratios(bounds: tuple[float, float], draw: Tensor) -> Tensor:
+    """Evenly in ratios; over four decades where the lower bound is 0."""
+    low, high = bounds
+    low = max(low, 1e-4 * high)
+    return low * (high / low) ** draw if high else 0 * draw
+
+
 def _per_image(value: Tensor | float, image: Tensor) -> Tensor:
-    return torch.as_tensor(value, device=image.device, dtype=image.dtype).view(-1, 1, 1, 1)
+    tensor = torch.as_tensor(value, device=image.device, dtype=image.dtype)
+    return tensor if tensor.ndim == 4 else tensor.view(-1, 1, 1, 1)

@@ -194,6 +194,8 @@ class RayStream:
         max_pixels: pixel budget of one photo.
         on_refusal: told path and reason when a photo turns out bad; the next good one takes its row.
         regions: how to find the regions of each photo; None: nobody asks for them.
+        crop_share: share of pictures that are a random square of the photo instead of the whole.
+        crop_side: bounds of its side, as part of the photo's shorter side.
     """
 
     def __init__(
@@ -209,8 +211,11 @@ class RayStream:
         max_pixels: int,
         on_refusal: Callable[[str, str], None],
         regions: RegionSettings | None = None,
+        crop_share: float = 0.0,
+        crop_side: tuple[float, float] = (1.0, 1.0),
     ) -> None:
-        self._decode = Decode(photos, size, seed, row + worker, workers, decoders, max_pixels, regions)
+        start = row + worker
+        self._decode = Decode(photos, size, seed, start, workers, decoders, max_pixels, regions, crop_share, crop_side)
         self._on_refusal = on_refusal
         self._blocks = self._run()
         self._pending: dict[str, np.ndarray] = {}
@@ -289,6 +294,8 @@ class Decode:
         threads: pictures decoded at once.
         max_pixels: pixel budget of one photo.
         regions: how to find the regions of each photo; None: not at all.
+        crop_share: share of pictures that are a random square of the photo instead of the whole.
+        crop_side: bounds of its side, as part of the photo's shorter side.
     """
 
     photos: PhotoSet
@@ -299,6 +306,8 @@ class Decode:
     threads: int
     max_pixels: int
     regions: RegionSettings | None = None
+    crop_share: float = 0.0
+    crop_side: tuple[float, float] = (1.0, 1.0)
 
     def batches(self, first: dict[str, np.ndarray] | None = None) -> Iterator[dict[str, Any]]:
         """Without end: `image` (16, S, S, 3) and `refused`, for each row what was set aside to fill it; `regions`
@@ -308,7 +317,7 @@ class Decode:
             first: ignored; Ray Data passes the block that the task was made for.
         """
         filesystem, _ = open_uri(self.photos.uri)
-        known = KnownRegions(self.regions) if self.regions else None
+        regions_of = self._regions_finder()
         with ThreadPoolExecutor(self.threads) as pool:
             rows = count(self.start, self.stride)
             while True:
@@ -316,7 +325,7 @@ class Decode:
                 decoded = list(pool.map(lambda row: self._picture(filesystem, row), block))
                 pictures, paths, refused = zip(*decoded, strict=True)
                 batch = {"image": np.stack(pictures), "refused": list(refused)}
-                yield batch | ({"regions": np.stack(list(pool.map(known.of, paths, pictures)))} if known else {})
+                yield batch | ({"regions": np.stack(list(pool.map(regions_of, paths, pictures)))} if regions_of else {})
 
     def _picture(self, filesystem: fs.FileSystem, row: int) -> tuple[np.ndarray, str, str]:
         """The photo of a row and its path; where it is bad, the next good one, and a line `path TAB reason` for each
@@ -328,13 +337,35 @@ class Decode:
             path = paths[(place + offset) % len(paths)]
             try:
                 data = _read(filesystem, path)
-                picture = images.decode(data, path, max_pixels=self.max_pixels, short_side=self.size)
-                return images.resize(picture, (self.size, self.size)), path, "\n".join(refused)
+                picture = self._square(data, path, row)
+                return picture, path, "\n".join(refused)
             except images.ImageError as error:
                 refused.append(f"{path}\t{error.reason}")
             except OSError as error:
                 refused.append(f"{path}\t{str(error).splitlines()[0]}")
         raise DataError(f"{self.photos.uri}: none of its {len(paths)} pictures can be decoded; {refused[0]}")
+
+    def _regions_finder(self) -> Callable[[str, np.ndarray], np.ndarray] | None:
+        """From a path and its picture to regions; whole photos are searched once, squares every time anew."""
+        if not self.regions:
+            return None
+        settings = self.regions
+        if self.crop_share:
+            return lambda path, picture: find_regions(picture, settings)
+        return KnownRegions(settings).of
+
+    def _square(self, data: bytes, path: str, row: int) -> np.ndarray:
+        """The whole photo or a square of it, (S, S, 3); which follows from the seed and the row."""
+        chance = np.random.default_rng((self.seed, row))
+        if chance.random() >= self.crop_share:
+            whole = images.decode(data, path, max_pixels=self.max_pixels, short_side=self.size)
+            return images.resize(whole, (self.size, self.size))
+        share = chance.uniform(*self.crop_side)
+        enough = round(self.size / share)
+        photo = images.decode(data, path, max_pixels=self.max_pixels, short_side=enough)
+        side = max(1, round(min(photo.shape[:2]) * share))
+        top, left = (int(chance.integers(length - side + 1)) for length in photo.shape[:2])
+        return images.resize(photo[top : top + side, left : left + side], (self.size, self.size))
 
 
 class KnownRegions:

@@ -351,11 +351,15 @@ def _without_effect(settings: TrainSettings, sources: Mapping[str, str]) -> Iter
         if not needs or values[path] == DEFAULTS[path]:
             continue
         other, sign, wanted = re.split("(!?=)", needs, maxsplit=1)
-        if _same(values[other], wanted) == (sign == "="):
+        if any(_same(values[other], each) for each in wanted.split("|")) == (sign == "="):
             continue
         by_user = ("file", "command line")
         if sources[path].startswith(by_user) or (sources[path] != "default" and sources[other].startswith(by_user)):
-            remedy = f"{other}={wanted}" if sign == "=" else f"{other} to something other than {shown(wanted)}"
+            remedy = (
+                f"{other}={wanted.replace('|', ' or ')}"
+                if sign == "="
+                else f"{other} to something other than {shown(wanted)}"
+            )
             yield (
                 f"{path} ({sources[path]}) has no effect while {other} is {shown(values[other])}; "
                 f"set {remedy}, or leave it out"

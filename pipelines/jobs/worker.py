@@ -68,6 +68,8 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             max_pixels=settings.data.max_pixels,
             on_refusal=on_refusal,
             regions=settings.regions if name == "dark" and settings.objective.regional.weight else None,
+            crop_share=settings.data.crop_share,
+            crop_side=settings.data.crop_side,
         )
 
     def log(step: Step) -> None:

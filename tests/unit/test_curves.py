@@ -3,7 +3,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from lle.config import CurveSettings, ExposureCurve, GammaCurve, LogCurve, SCurve, ToneCurve
+from lle.config import BacklitCurve, CurveSettings, ExposureCurve, GammaCurve, LogCurve, SCurve, ToneCurve
 from lle.exposure import camera, curves
 from lle.exposure.curves import FAMILIES, bag_of_curves, sensor_grain
 
@@ -13,7 +13,9 @@ OFF = {
     "log": LogCurve(),
     "s_curve": SCurve(),
     "exposure": ExposureCurve(),
+    "backlit": BacklitCurve(),
 }
+BOTH_WAYS = tuple(curves.EXTREMES)
 
 
 def only(family: str, **changes) -> CurveSettings:
@@ -72,7 +74,7 @@ def test_an_s_curve_keeps_black_and_white_and_is_steepest_at_its_midpoint():
     assert int(curve.diff().argmax()) in (69, 70)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", BOTH_WAYS)
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_under_exposing_darkens_and_over_exposing_brightens(family: str, adaptive: bool, photos: Tensor):
     light = photos.mean(dim=(1, 2, 3))
@@ -82,7 +84,7 @@ def test_under_exposing_darkens_and_over_exposing_brightens(family: str, adaptiv
         assert (sign * (changed.mean(dim=(1, 2, 3)) - light) > 0.05).all()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", BOTH_WAYS)
 def test_adaptive_curves_land_on_the_light_they_aim_at(family: str, photos: Tensor):
     under = only(family, adaptive=True, under_share=1.0, adaptive_under=(0.1, 0.1))
     torch.testing.assert_close(mean_v(bag_of_curves(photos, under, range(6))), torch.full((6,), 0.1), atol=0.01, rtol=0)
@@ -143,10 +145,36 @@ def test_exposures_lie_on_the_eight_bit_grid_and_follow_the_camera():
 
 
 def test_grain_has_variance_one_and_correlates_only_where_it_is_blurred():
-    grain = sensor_grain((2, 3, 128, 128), torch.tensor([0.0, 0.7]), [1, 2])
+    grain = sensor_grain((2, 3, 128, 128), torch.tensor([0.0, 0.7]), torch.zeros(2), [1, 2])
     torch.testing.assert_close(grain.var(dim=(1, 2, 3)), torch.ones(2), atol=0.05, rtol=0)
     neighbours = (grain[..., 1:] * grain[..., :-1]).mean(dim=(1, 2, 3))
     assert abs(float(neighbours[0])) < 0.02 < 0.3 < float(neighbours[1]) < 0.8
+
+
+def test_channels_share_as_much_of_the_grain_as_asked():
+    grain = sensor_grain((2, 3, 128, 128), torch.tensor([0.0, 0.5]), torch.tensor([0.0, 0.5]), [1, 2])
+    shared = (grain[:, 0] * grain[:, 1]).mean(dim=(1, 2))
+    torch.testing.assert_close(shared, torch.tensor([0.0, 0.5]), atol=0.03, rtol=0)
+    torch.testing.assert_close(grain.var(dim=(2, 3)).mean(1), torch.ones(2), atol=0.05, rtol=0)
+
+
+def test_backlit_photos_are_dark_in_front_and_not_behind(photos: Tensor):
+    quiet = ExposureCurve(shot=(0, 0), read=(0, 0))
+    backlit = BacklitCurve(foreground=(3, 3), background=(0, 0), cover=(0.5, 0.5))
+    settings = only("backlit").model_copy(update={"backlit": backlit.model_copy(update={"frequency": 1.0})})
+    changed = bag_of_curves(photos, settings.model_copy(update={"exposure": quiet}), range(6))
+    ratio = (changed / photos).mean(dim=1).flatten(1)
+    assert (ratio.quantile(0.95, dim=1) > 0.95).all() and (ratio.quantile(0.05, dim=1) < 0.5).all()
+
+
+def test_a_pure_power_keeps_the_ratios_of_dark_colours_and_the_curve_of_srgb_does_not(photos: Tensor):
+    quiet = ExposureCurve(frequency=1, under=(3, 3), shot=(0, 0), read=(0, 0))
+    for share, kept in ((1.0, True), (0.0, False)):
+        camera_of = quiet.model_copy(update={"power_law": share})
+        settings = only("exposure", under_share=1.0).model_copy(update={"exposure": camera_of})
+        changed = bag_of_curves(photos, settings, range(6))
+        ratios = [x[:, 0].mean(dim=(1, 2)) / x[:, 2].mean(dim=(1, 2)) for x in (changed, photos)]
+        assert torch.allclose(*ratios, rtol=0.02) is kept
 
 
 @pytest.mark.parametrize(

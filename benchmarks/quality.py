@@ -1,6 +1,6 @@
 """The quality table: the input, the controls, published models and ours, all by one protocol.
 
-    python benchmarks/quality.py --data DIR [--model NAME=URI ...]
+    python -m benchmarks.quality --data DIR [--model NAME=URI ...]
 
 DIR holds test_paired/lol_eval15, train/sice_pairs.csv, test_unpaired, kodak24, weights/perceptual and weights/peers;
 what is missing there is left out, and told. Numbers are kept in benchmarks/results/quality.json as they come: what is
@@ -11,7 +11,6 @@ there already is not measured again, unless --again is given. The table in docs/
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import markdown_table, replace_section
+from benchmarks.split import held_out_pairs
 
 REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results" / "quality.json"
@@ -146,7 +146,7 @@ def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
     others = {
         "sice": [
             Photo("low", str(data), str(data / pair["low"]), str(data), str(data / pair["high"]))
-            for pair in _pairs(data / "train" / "sice_pairs.csv")
+            for pair in held_out_pairs(data)
         ],
         "unpaired": [photo for name in UNPAIRED for photo in folder(f"test_unpaired/{name}")],
         "good": folder(good="kodak24"),
@@ -173,19 +173,11 @@ def table(results: dict[str, Any]) -> str:
     machine = results.get("machine", {})
     measured = ", ".join(f"{package} {number}" for package, number in machine.get("versions", {}).items())
     return (
-        f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE, {photos['unpaired']} unpaired "
+        f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of ours sees), {photos['unpaired']} unpaired "
         f"photos (backlit, DICM, LIME, MEF), {photos['good']} good photos (Kodak). "
         f"Measured {results.get('date', '')} with {measured}.\n\n"
         + markdown_table(["", "parameters", *(column[0] for column in COLUMNS)], rows)
     )
-
-
-def _pairs(file: Path) -> list[dict[str, str]]:
-    if not file.is_file():
-        print(f"SICE is left out: {file} is not there")
-        return []
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def _evenly(photos: list[Any], limit: int) -> list[Any]:

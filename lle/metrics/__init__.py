@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lle.metrics.full_reference import SSIM_WINDOW, colour_error, psnr, psnr_gt_mean, rounded, ssim
+from lle.metrics.full_reference import (
+    SSIM_WINDOW,
+    colour_error,
+    psnr,
+    psnr_gt_mean,
+    rounded,
+    ssim,
+    structural_similarity,
+)
 from lle.metrics.no_reference import colour_cast, lightness_order_error, over_exposed
 
 __all__ = [
@@ -20,6 +28,7 @@ __all__ = [
     "psnr_gt_mean",
     "rounded",
     "ssim",
+    "structural_similarity",
 ]
 
 

@@ -36,20 +36,21 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
     return structural_similarity(rounded(image).double(), rounded(reference).double()).float()
 
 
-def structural_similarity(image: Tensor, reference: Tensor) -> Tensor:
+def structural_similarity(image: Tensor, reference: Tensor, stride: int = 1) -> Tensor:
     """Mean SSIM of each picture, (B,), <= 1 (Wang et al. 2004), differentiable.
 
     Uniform 7x7 windows inside the picture, sample covariance, K = (0.01, 0.03): scikit-image's default.
 
     Args:
-        image, reference: RGB in [0, 1], (B, 3, H, W), both sides at least 7.
+        image, reference: values in [0, 1], (B, C, H, W), both sides at least 7.
+        stride: from one window to the next, px.
     """
     x, y = image, reference
     pixels = SSIM_WINDOW**2
     sample = pixels / (pixels - 1)
 
     def mean(z: Tensor) -> Tensor:
-        return F.avg_pool2d(z, SSIM_WINDOW, stride=1)
+        return F.avg_pool2d(z, SSIM_WINDOW, stride)
 
     mean_x, mean_y = mean(x), mean(y)
     var_x = sample * (mean(x * x) - mean_x**2)

@@ -322,7 +322,7 @@ class ExposureCurve(CurveFamily):
     )
     grey: PositiveRange = setting(
         (0.0, 0.0),
-        "Part of the noise that red, green and blue share, as after demosaicing; the rest is blurred half as much again.",
+        "Part of the noise that the channels share, as after demosaicing; the rest is blurred half as much again.",
         unit="of its variance",
         source="ours; 0.5 in the dark photos of LOL",
     )
@@ -470,6 +470,12 @@ class RestorationTerm(Term):
         ge=0,
         le=1,
         needs="objective.restoration.weight!=0",
+    )
+    detail: float = setting(
+        0.0,
+        "Weight of the difference that remains once the light is right, place by place; teaches the denoiser.",
+        source="ours",
+        ge=0,
     )
     clean_share: float = setting(
         0.25,

@@ -131,7 +131,7 @@ class Objective:
     def restoration(self, restored: Tensor, well_lit: Tensor) -> Terms:
         """Terms of restored wrong exposures and the photos they were made of, RGB in [0, 1], (B, 3, H, W)."""
         term = self.settings.restoration
-        return self._weighed({"restoration": restoration(restored, well_lit, term.structure)})
+        return self._weighed({"restoration": restoration(restored, well_lit, term.structure, term.detail)})
 
     def _feature_terms(
         self,

@@ -1,1 +1,1 @@
-"""Paired measurements; their results as JSON under results/, as tables in docs/benchmarks.md."""
+"""Measurements whose results are kept: one command each, JSON in results/, tables in docs/benchmarks.md."""

@@ -1,8 +1,8 @@
 """Every setting of a training, typed, bounded and documented where it is defined.
 
 A tree of frozen models: `TrainSettings` is the root, a dotted path such as `objective.guidance.weight` names a leaf.
-Presets, files and the command line fill the same tree (see docs/settings.md). This module imports no torch: it must
-load in a few tenths of a second.
+Presets, files and the command line fill the same tree (see docs/settings.md). `EvaluationSettings` stands beside it.
+This module imports no torch: it must load in a few tenths of a second.
 
 "Paper" in a description is CLIP-LIT (ICCV 2023) unless another is named; its values are the defaults.
 """
@@ -110,8 +110,10 @@ class AugmentSettings(Settings):
 class EnhancerSettings(Settings):
     """The network that brightens."""
 
-    kind: Literal["retinex", "compact"] = setting(
-        "retinex", "retinex: the paper's network at full resolution; compact: looks at a small copy, for CPUs."
+    kind: Literal["retinex", "curves", "compact"] = setting(
+        "retinex",
+        "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; "
+        "compact: looks at a small copy, for CPUs.",
     )
     padding: Literal["zeros", "reflect"] = setting(
         "zeros",
@@ -728,3 +730,42 @@ def check_folders(data: DataSettings) -> None:
         raise ValueError(f"data.dark and data.well_lit: both are {data.dark}; the two sets must differ")
     if bool(data.pairs_low) != bool(data.pairs_high):
         raise ValueError("data.pairs_low and data.pairs_high: give both or neither")
+
+
+class EvaluationSettings(Settings):
+    """Measuring one model."""
+
+    model: str = setting(
+        ...,
+        "What to measure: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, the folder of a saved model, "
+        "published:NAME=FILE, or control:NAME.",
+        unit="URI",
+        min_length=1,
+    )
+    low: str = setting("", "Low-light or backlit photos.", unit="folder or URI")
+    high: str = setting("", "Ground truth of low: the same file names and sizes.", unit="folder or URI")
+    good: str = setting(
+        "", "Photos that need no enhancing, to see whether they stay as they are.", unit="folder or URI"
+    )
+    out: str = setting(..., "Where metrics.json, metrics.csv and pictures go.", unit="folder or URI", min_length=1)
+    weights: str = setting(
+        "", "Folder that holds, at any depth, the weights of LPIPS and NIQE; without it they are left out."
+    )
+    pictures: int = setting(8, "Before/after pictures of each set, spread evenly.", unit="pictures", ge=0, le=100_000)
+    max_pixels: int = setting(80_000_000, "Larger pictures are set aside.", unit="px", ge=1024)
+    log: bool = setting(False, "Record the numbers in MLflow.")
+    tracking: str = setting(
+        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
+    )
+    experiment: str = setting("lle-evaluation", "MLflow experiment.", min_length=1, max_length=250)
+    address: str = setting(
+        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_measure(self) -> EvaluationSettings:
+        if self.high and not self.low:
+            raise ValueError("high: is the ground truth of low; give --low as well")
+        if not self.low and not self.good:
+            raise ValueError("low and good: name at least one folder of photos, with --low or --good")
+        return self

@@ -64,5 +64,5 @@ def load(folder: str | Path) -> Model:
 @torch.inference_mode()
 def enhance(model: nn.Module, image: Tensor) -> Tensor:
     """One picture, RGB in [0, 1], (3, H, W), any size; the same shape back on the CPU."""
-    device = next(model.parameters()).device
+    device = next((weight.device for weight in model.parameters()), image.device)
     return model(image[None].to(device))[0].float().cpu()

@@ -13,7 +13,8 @@ class Enhanced(NamedTuple):
     Attributes:
         image: RGB in [0, 1], (B, 3, H, W).
         maps: what the network predicted to get there, the thing to keep smooth: (B, M, h, w) at the network's own
-            resolution (retinex: the light map, M = 1; compact: the light exponent, M = 1).
+            resolution (retinex: the light map, M = 1; curves: eight curves of RGB, M = 24; compact: the light
+            exponent, M = 1).
     """
 
     image: Tensor
@@ -26,3 +27,11 @@ class Enhancer(nn.Module):
     def forward(self, image: Tensor) -> Enhanced:
         """Brighten a batch and say by which maps."""
         raise NotImplementedError
+
+
+def start_small(module: nn.Module) -> None:
+    """For `apply`: convolutions of the published networks start from weights of N(0, 0.02) and biases of 0."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

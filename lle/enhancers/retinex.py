@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lle.enhancers.base import Enhanced, Enhancer
+from lle.enhancers.base import Enhanced, Enhancer, start_small
 
 Padding = Literal["zeros", "reflect"]
 EPSILON = 1e-4
@@ -40,7 +40,7 @@ class RetinexEnhancer(Enhancer):
         self.narrow = nn.Conv2d(64, 32, 3, padding=1, padding_mode=padding)
         self.body_out = nn.Sequential(ResidualBlock(32), ResidualBlock(32))
         self.head = nn.Conv2d(32, 1, 3, padding=1, padding_mode=padding)
-        self.apply(_initialise)
+        self.apply(start_small)
 
     def light_map(self, image: Tensor) -> Tensor:
         """L >= 0, (B, 1, H, W)."""
@@ -106,10 +106,3 @@ def _averaging_matrix(length: int, bins: int, like: Tensor) -> Tensor:
     end = ((index + 1) * length + bins - 1) // bins
     inside = ((position >= start) & (position < end)).to(like.dtype)
     return inside / inside.sum(dim=1, keepdim=True)
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -158,13 +158,27 @@ def load_photo(photos: PhotoSet, path: str, max_pixels: int, longest_side: int =
     Raises:
         ImageError: it cannot be decoded.
     """
-    filesystem, _ = open_uri(photos.uri)
-    picture = images.decode(_read(filesystem, path), path, max_pixels=max_pixels)
+    picture = read_photo(photos.uri, path, max_pixels)
     longest = max(picture.shape[:2])
     if longest_side and longest > longest_side:
         height, width = (max(1, round(side * longest_side / longest)) for side in picture.shape[:2])
         picture = images.resize(picture, (height, width))
     return picture
+
+
+def read_photo(uri: str, path: str, max_pixels: int) -> np.ndarray:
+    """One photo at full size, RGB uint8, (H, W, 3).
+
+    Args:
+        uri: folder or prefix that it was listed under; tells the file system.
+        path: on that file system.
+        max_pixels: pixel budget.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    filesystem, _ = open_uri(uri)
+    return images.decode(_read(filesystem, path), path, max_pixels=max_pixels)
 
 
 class RayStream:
@@ -371,12 +385,19 @@ def _refuse_equal(dark: PhotoSet, well_lit: PhotoSet) -> None:
         )
 
 
-def _refuse_unmatched(low: PhotoSet, high: PhotoSet, data: DataSettings) -> None:
+def refuse_unpaired(low: PhotoSet, high: PhotoSet, settings: str) -> None:
+    """Every photo of a set must have a partner of the same name in the other.
+
+    Raises:
+        DataError: in the name of the two `settings`.
+    """
     names = [{os.path.basename(path) for path in photos.paths} for photos in (low, high)]
     if alone := sorted(names[0] ^ names[1]):
-        raise DataError(
-            f"data.pairs_low and data.pairs_high: {alone[0]} has no partner of the same name; {len(alone)} such files"
-        )
+        raise DataError(f"{settings}: {alone[0]} has no partner of the same name; {len(alone)} such files")
+
+
+def _refuse_unmatched(low: PhotoSet, high: PhotoSet, data: DataSettings) -> None:
+    refuse_unpaired(low, high, "data.pairs_low and data.pairs_high")
     for low_path, high_path in zip(low.paths, high.paths, strict=True):
         sizes = [load_photo(*each, data.max_pixels).shape for each in ((low, low_path), (high, high_path))]
         if sizes[0] != sizes[1]:

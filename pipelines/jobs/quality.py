@@ -10,8 +10,9 @@ from statistics import mean
 import numpy as np
 from torch import Tensor
 
+from lle.controls import auto_exposure
 from lle.images import ImageError, to_tensor
-from lle.metrics import auto_exposure, psnr, ssim
+from lle.metrics import psnr, ssim
 from lle.model import Model, enhance
 from pipelines.jobs.ingest import DataError, PhotoSet, load_photo
 

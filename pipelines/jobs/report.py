@@ -38,8 +38,15 @@ def before_after(enhancer: Enhancer, photos: ValidationSet, count: int, device: 
             from_tensor(enhanced),
             *(each.permute(1, 2, 0).numpy() for each in truth),
         ]
-        rows.append(_side_by_side(pictures))
+        rows.append(side_by_side(pictures))
     return _stacked(rows)
+
+
+def side_by_side(pictures: Sequence[np.ndarray], height: int = ROW_HEIGHT) -> np.ndarray:
+    """Pictures in one row of a height in px, white between them; uint8, (H, W, 3)."""
+    scaled = [resize(each, (height, max(1, round(each.shape[1] * height / each.shape[0])))) for each in pictures]
+    gap = np.full((height, GAP, 3), 255, np.uint8)
+    return np.concatenate([part for each in scaled for part in (each, gap)][:-1], axis=1)
 
 
 def print_quality(console: Console, qualities: Sequence[Quality], trained_here: str) -> None:
@@ -52,14 +59,6 @@ def print_quality(console: Console, qualities: Sequence[Quality], trained_here: 
         cells = [f"{quality.psnr(group):.2f} / {quality.ssim(group):.3f}" for group in quality.groups]
         table.add_row(quality.name, *cells, style="bold" if quality.name == trained_here else "")
     console.print(table)
-
-
-def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    scaled = [
-        resize(each, (ROW_HEIGHT, max(1, round(each.shape[1] * ROW_HEIGHT / each.shape[0])))) for each in pictures
-    ]
-    gap = np.full((ROW_HEIGHT, GAP, 3), 255, np.uint8)
-    return np.concatenate([part for each in scaled for part in (each, gap)][:-1], axis=1)
 
 
 def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,6 +12,7 @@ import logging
 import os
 import queue
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -56,10 +57,9 @@ class TrackedRun:
         return MlflowClient(self.uri)
 
 
-def tracking_uri(settings: TrainSettings) -> str:
-    """The setting, else MLFLOW_TRACKING_URI, else SQLite beside the runs."""
-    given = settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI", "")
-    return given or f"sqlite:///{Path(settings.runs).absolute() / 'mlflow.db'}"
+def tracking_uri(given: str, runs: str) -> str:
+    """The URI that was given, else MLFLOW_TRACKING_URI, else SQLite in the folder of the runs."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI", "") or f"sqlite:///{Path(runs).absolute() / 'mlflow.db'}"
 
 
 @contextmanager
@@ -75,13 +75,12 @@ def tracked_run(settings: TrainSettings, photos: TrainingPhotos, folder: Path) -
         TrackingError: the server does not answer at the start.
     """
     quieten()
-    uri = tracking_uri(settings)
+    uri = tracking_uri(settings.tracking.uri, settings.runs)
     try:
         client = MlflowClient(uri)
         run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri))
     except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise TrackingError(f"tracking.uri: MLflow does not answer at {uri} ({reason})") from error
+        raise TrackingError(f"tracking.uri: MLflow does not answer at {uri} ({_first_line(error)})") from error
     status = RunStatus.FINISHED
     try:
         yield run
@@ -161,6 +160,72 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, example: to
     return f"models:/{name}/{version}"
 
 
+class LoggedModel(torch.nn.Module):
+    """A model that `register` has logged, on the CPU.
+
+    MLflow keeps it as an exported program. That cannot be pickled: sent to a worker, it is loaded there anew. Nor can
+    it move to another device, for it holds constants of the one it was exported on.
+
+    Args:
+        model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/ID` or `runs:/ID/model`.
+        uri: the tracking server.
+
+    Raises:
+        TrackingError: it is not there, or nobody answers.
+    """
+
+    def __init__(self, model: str, uri: str) -> None:
+        super().__init__()
+        quieten()
+        mlflow.set_tracking_uri(uri)
+        self._address = model, uri
+        try:
+            self.network: torch.nn.Module = mlflow.pytorch.load_model(model, map_location="cpu")
+        except Exception as error:
+            raise TrackingError(f"model: {model} cannot be loaded from {uri} ({_first_line(error)})") from error
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(image)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> LoggedModel:
+        """What `to` and `cuda` call."""
+        return self
+
+    def __reduce__(self) -> tuple[type[LoggedModel], tuple[str, str]]:
+        return LoggedModel, self._address
+
+
+def record_evaluation(
+    uri: str, experiment: str, name: str, parameters: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]
+) -> str:
+    """A finished run with the numbers and files of an evaluation; its id.
+
+    Raises:
+        TrackingError: the server does not take it.
+    """
+    quieten()
+    try:
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        experiment_id = found.experiment_id if found else _create_experiment(client, experiment, uri)
+        run_id = str(client.create_run(experiment_id, run_name=name).info.run_id)
+        client.log_batch(
+            run_id,
+            metrics=[Metric(key, value, int(time.time() * 1000), 0) for key, value in metrics.items()],
+            params=[Param(key, value[:PARAMETER_LENGTH]) for key, value in parameters.items()],
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            for path, content in files.items():
+                file = Path(folder, path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            client.log_artifacts(run_id, folder)
+        client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+    except Exception as error:
+        raise TrackingError(f"tracking: MLflow at {uri} does not take the numbers ({_first_line(error)})") from error
+    return run_id
+
+
 def log_files(run: TrackedRun, folder: Path) -> None:
     """Attach the small files of a run folder (summary, settings, pictures)."""
     for path in sorted(folder.iterdir()):
@@ -184,19 +249,21 @@ def _open_run(client: MlflowClient, settings: TrainSettings, photos: TrainingPho
         client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
         return run_id
     experiment = client.get_experiment_by_name(settings.tracking.experiment)
-    experiment_id = experiment.experiment_id if experiment else _create_experiment(client, settings, uri)
+    experiment_id = (
+        experiment.experiment_id if experiment else _create_experiment(client, settings.tracking.experiment, uri)
+    )
     run_id = str(client.create_run(experiment_id, run_name=settings.name).info.run_id)
     _describe(client, run_id, settings, photos)
     id_file.write_text(run_id + "\n")
     return run_id
 
 
-def _create_experiment(client: MlflowClient, settings: TrainSettings, uri: str) -> str:
+def _create_experiment(client: MlflowClient, experiment: str, uri: str) -> str:
     """With SQLite, the pictures and models lie in a folder beside the data base."""
     if not uri.startswith("sqlite:///"):
-        return client.create_experiment(settings.tracking.experiment)
+        return client.create_experiment(experiment)
     artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
-    return client.create_experiment(settings.tracking.experiment, artifact_location=artifacts.as_uri())
+    return client.create_experiment(experiment, artifact_location=artifacts.as_uri())
 
 
 def _describe(client: MlflowClient, run_id: str, settings: TrainSettings, photos: TrainingPhotos) -> None:
@@ -238,4 +305,8 @@ def _quietly(job: Any, what: str) -> None:
     try:
         job()
     except Exception as error:
-        LOGGER.warning("MLflow did not take %s (%s)", what, str(error).splitlines()[0][:200])
+        LOGGER.warning("MLflow did not take %s (%s)", what, _first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -9,6 +9,7 @@ import torch
 
 from lle.config import ENHANCEMENT_TERMS, CurveSettings, SCurve
 from lle.enhancers.compact import CompactEnhancer
+from lle.enhancers.curve_maps import CurveEnhancer
 from lle.enhancers.retinex import RetinexEnhancer
 from lle.exposure.curves import bag_of_curves
 from lle.prior.towers import Prior
@@ -19,7 +20,9 @@ from tests.unit.tiny import PhotoStream, Told, tiny_prior, tiny_settings, tiny_v
 CUDA = torch.device("cuda")
 
 
-@pytest.mark.parametrize("enhancer", [RetinexEnhancer(), CompactEnhancer()], ids=["retinex", "compact"])
+@pytest.mark.parametrize(
+    "enhancer", [RetinexEnhancer(), CurveEnhancer(), CompactEnhancer()], ids=["retinex", "curves", "compact"]
+)
 def test_an_enhancer_gives_on_cuda_what_it_gives_on_the_cpu(enhancer: torch.nn.Module):
     image = torch.rand(2, 3, 64, 96)
     with torch.no_grad():

@@ -1,15 +1,12 @@
-import json
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lle.enhancers.compact import CompactEnhancer
-from lle.enhancers.published import load_published_retinex
+from lle.enhancers.curve_maps import CurveEnhancer, apply_curves
 from lle.enhancers.retinex import RetinexEnhancer, average_pool
 
 
@@ -21,47 +18,12 @@ def test_retinex_has_the_published_number_of_parameters():
     assert parameters(RetinexEnhancer()) == 278_790
 
 
+def test_curves_have_the_published_number_of_parameters():
+    assert parameters(CurveEnhancer()) == 79_416
+
+
 def test_compact_stays_under_a_hundred_thousand_parameters():
     assert parameters(CompactEnhancer()) < 100_000
-
-
-@pytest.mark.parametrize("padding", ["reflect", "zeros"])
-def test_published_weights_give_the_published_light_maps(shared: Path, padding: str):
-    outputs = np.load(shared / "reference" / "peer_outputs.npz")
-    crops = json.loads((shared / "reference" / "peer_outputs.json").read_text())["crops"]
-    enhancer = load_published_retinex(shared / "data/weights/peers/cliplit/enhancement_model.pth", padding)
-    assert len(crops) == 3
-    for index in range(len(crops)):
-        image = torch.from_numpy(outputs[f"input_{index}"]).permute(2, 0, 1)[None].float() / 255
-        with torch.no_grad():
-            light = enhancer.light_map(image)[0, 0]
-        reference = torch.from_numpy(outputs[f"cliplit_{padding}_lightmap_{index}"])
-        torch.testing.assert_close(light, reference, atol=1e-5, rtol=0)
-
-
-def test_rave_weights_load_into_the_same_network(shared: Path):
-    enhancer = load_published_retinex(shared / "data/weights/peers/rave/rave_unpaired.pth")
-    dark = torch.full((1, 3, 48, 64), 0.1)
-    with torch.no_grad():
-        assert enhancer(dark).image.mean() > 0.12
-
-
-def test_a_checkpoint_of_another_network_is_refused_by_name(shared: Path):
-    with pytest.raises(ValueError, match=r"PiLLE\.pth: holds another network"):
-        load_published_retinex(shared / "data/weights/peers/pie/PiLLE.pth")
-
-
-def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path: Path):
-    canary = tmp_path / "ran"
-
-    class Attack:
-        def __reduce__(self):
-            return (Path.touch, (canary,))
-
-    torch.save({"cond1.weight": Attack()}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match="safely"):
-        load_published_retinex(tmp_path / "evil.pth")
-    assert not canary.exists()
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,12 +36,37 @@ def test_matrix_pooling_equals_adaptive_pooling(height: int, width: int, bins: i
 
 
 @pytest.mark.parametrize("size", [(7, 5), (33, 64), (120, 31)])
-@pytest.mark.parametrize("enhancer", [RetinexEnhancer(), CompactEnhancer()], ids=["retinex", "compact"])
+@pytest.mark.parametrize(
+    "enhancer", [RetinexEnhancer(), CurveEnhancer(), CompactEnhancer()], ids=["retinex", "curves", "compact"]
+)
 def test_any_size_comes_back_in_range_at_its_own_size(enhancer, size):
     image = torch.rand(2, 3, *size)
     enhanced = enhancer(image).image
     assert enhanced.shape == image.shape
     assert torch.isfinite(enhanced).all() and enhanced.min() >= 0 and enhanced.max() <= 1
+
+
+@pytest.mark.parametrize(("curve", "expected"), [(-1.0, 1 - 0.75**256), (0.0, 0.25), (1.0, 0.25**256)])
+def test_eight_curves_at_their_ends_square_the_light_or_its_absence_eight_times(curve: float, expected: float):
+    maps = torch.full((1, 24, 4, 4), curve, dtype=torch.float64)
+    image = torch.full((1, 3, 4, 4), 0.25, dtype=torch.float64)
+    torch.testing.assert_close(apply_curves(image, maps.chunk(8, dim=1)), torch.full_like(image, expected))
+
+
+def test_each_curve_acts_on_its_own_channel():
+    maps = torch.zeros(1, 24, 2, 2)
+    maps[:, 4] = -1.0  # green of the second curve
+    image = torch.full((1, 3, 2, 2), 0.5)
+    assert apply_curves(image, maps.chunk(8, dim=1))[0, :, 0, 0].tolist() == [0.5, 0.75, 0.5]
+
+
+def test_fresh_curves_hardly_change_a_picture():
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 24, 32)
+    with torch.no_grad():
+        enhanced, maps = CurveEnhancer()(image)
+    assert maps.shape == (1, 24, 24, 32) and 0 < float(maps.abs().max()) < 0.1
+    torch.testing.assert_close(enhanced, image, atol=0.05, rtol=0)
 
 
 def test_compact_keeps_white_white_and_black_black():

@@ -7,7 +7,19 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from lle import images
-from lle.metrics import auto_exposure, psnr, rounded, ssim
+from lle.metrics import (
+    METRICS,
+    colour_cast,
+    colour_error,
+    lightness_order_error,
+    over_exposed,
+    psnr,
+    psnr_gt_mean,
+    rounded,
+    ssim,
+)
+from lle.metrics.lpips import Lpips, load_lpips
+from lle.metrics.niqe import Niqe, block_features, fit_asymmetric_gaussian, load_niqe
 
 CASES = ["noise", "nearly equal", "black against white", "real"]
 
@@ -74,18 +86,144 @@ def test_the_input_of_lol_eval15_scores_what_the_field_reports(shared: Path):
     assert mean_ssim == pytest.approx(0.191, abs=0.001)
 
 
-def test_auto_exposure_reaches_its_target_when_nothing_clips():
+def test_every_metric_says_which_way_is_better_and_what_it_compares():
+    assert all(metric.about for metric in METRICS.values())
+    assert METRICS["psnr"].higher_is_better and not METRICS["lpips"].higher_is_better
+
+
+@pytest.mark.parametrize("gain", [0.25, 0.5, 1.0, 2.0])
+def test_gt_mean_forgets_the_exposure(gain: float):
     torch.manual_seed(0)
-    dark = torch.rand(3, 3, 9, 9) * torch.tensor([0.05, 0.1, 0.3]).view(3, 1, 1, 1)
-    lit = auto_exposure(dark, 0.25)
-    torch.testing.assert_close(lit.mean(dim=(1, 2, 3)), torch.full((3,), 0.25))
-    gains = (lit / dark).flatten(1)
-    torch.testing.assert_close(gains, gains[:, :1].expand_as(gains), msg="one gain for each picture")
+    truth = (torch.rand(2, 3, 16, 16) * 100).round() / 255
+    assert float(psnr_gt_mean((truth * gain), truth).min()) > 45, "only rounding differs"
+    noisy = truth * gain + 0.05 * gain * torch.randn_like(truth)
+    assert float(psnr_gt_mean(noisy, truth).max()) < 30, "noise is not forgiven"
 
 
-def test_auto_exposure_clips_highlights_and_bears_black():
-    picture = torch.full((1, 3, 4, 4), 0.1)
-    picture[..., 0, 0] = 0.9
-    lit = auto_exposure(picture, 0.5)
-    assert float(lit.max()) == 1.0 and float(lit.mean()) < 0.5
-    assert torch.equal(auto_exposure(torch.zeros(1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4))
+def test_gt_mean_bears_black():
+    assert torch.isfinite(psnr_gt_mean(torch.zeros(1, 3, 8, 8), torch.rand(1, 3, 8, 8))).all()
+
+
+def test_colour_error_is_the_angle_between_mean_colours():
+    def flat(*rgb: float) -> Tensor:
+        return torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+
+    assert float(colour_error(flat(1, 0, 0), flat(0, 1, 0))) == pytest.approx(90)
+    assert float(colour_error(flat(0.2, 0.4, 0.6), flat(1 / 15, 2 / 15, 3 / 15))) == pytest.approx(0, abs=1e-4)
+    assert float(colour_error(flat(1, 1, 0), flat(1, 0, 0))) == pytest.approx(45)
+    assert float(colour_error(flat(0, 0, 0), flat(1, 0, 0))) == 0
+
+
+def test_colour_cast_is_zero_for_grey_and_largest_for_a_pure_colour():
+    grey = torch.rand(2, 1, 8, 8).expand(2, 3, 8, 8)
+    torch.testing.assert_close(colour_cast(grey), torch.zeros(2), atol=1e-4, rtol=0)
+    blue = torch.zeros(1, 3, 8, 8)
+    blue[:, 2] = 0.3
+    assert float(colour_cast(blue)) == pytest.approx(np.degrees(np.arccos(1 / np.sqrt(3))), abs=1e-4)
+
+
+def test_over_exposed_counts_pixels_with_any_burnt_channel():
+    picture = torch.full((1, 3, 10, 10), 249 / 255)
+    assert float(over_exposed(picture)) == 0
+    picture[0, 1, :3, 0] = 250 / 255
+    assert float(over_exposed(picture)) == pytest.approx(0.03)
+    assert float(over_exposed(picture + 1)) == 1
+
+
+def test_lightness_order_survives_any_rising_tone_curve():
+    torch.manual_seed(0)
+    dark = (torch.rand(2, 3, 60, 90) * 63).round() / 255
+    assert lightness_order_error(dark, dark * 4).tolist() == [0, 0]
+    assert lightness_order_error(dark, 1 - 0.9 * (1 - dark * 4)).tolist() == [0, 0]
+
+
+def test_lightness_order_error_of_an_inverted_ramp_is_all_other_pixels():
+    ramp = (torch.arange(200) / 255).view(1, 1, 4, 50).expand(1, 3, 4, 50)
+    assert float(lightness_order_error(ramp, 1 - ramp)) == 199
+
+
+def test_lightness_order_error_grows_with_what_is_turned():
+    torch.manual_seed(0)
+    picture = torch.rand(1, 3, 120, 100)
+    little, much = picture.clone(), picture.clone()
+    little[..., :10, :], much[..., :60, :] = 0, 0
+    assert 0 < lightness_order_error(picture, little) < lightness_order_error(picture, much)
+
+
+@pytest.fixture(scope="module")
+def perceptual(shared: Path) -> Path:
+    return shared / "data" / "weights" / "perceptual"
+
+
+@pytest.fixture(scope="module")
+def lpips(perceptual: Path) -> Lpips:
+    trunk = perceptual / "squeezenet1_1_torchvision_ncnn" / "squeezenet1_1_fp16.pth"
+    return load_lpips(trunk, perceptual / "lpips" / "v0.1" / "squeeze.pth")
+
+
+@pytest.fixture(scope="module")
+def niqe(perceptual: Path) -> Niqe:
+    return load_niqe(perceptual / "niqe" / "niqe_pris_params.npz")
+
+
+# By torchmetrics 1.9 with the same weights, whole pictures of LOL eval15.
+@pytest.mark.parametrize(("name", "expected"), [("1.png", 0.3153786), ("493.png", 0.4145589), ("778.png", 0.4315493)])
+def test_lpips_equals_torchmetrics(shared: Path, lpips: Lpips, name: str, expected: float):
+    lol = shared / "data" / "test_paired" / "lol_eval15"
+    low, high = (batch(images.read(lol / side / name)) for side in ("low", "high"))
+    assert float(lpips(low, high)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_lpips_is_zero_for_equal_pictures_and_measures_pictures_apart(lpips: Lpips):
+    torch.manual_seed(0)
+    a, b = torch.rand(2, 3, 40, 48), torch.rand(2, 3, 40, 48)
+    assert lpips(a, a).tolist() == [0, 0]
+    together = lpips(a, b)
+    torch.testing.assert_close(together, torch.cat([lpips(a[:1], b[:1]), lpips(a[1:], b[1:])]))
+
+
+def test_lpips_refuses_weights_of_something_else(perceptual: Path, tmp_path: Path):
+    linear = perceptual / "lpips" / "v0.1" / "squeeze.pth"
+    with pytest.raises(ValueError, match="not the weights of SqueezeNet 1.1 and LPIPS"):
+        load_lpips(linear, linear)
+    with pytest.raises(ValueError, match="cannot be loaded safely"):
+        load_lpips(tmp_path / "absent.pth", linear)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "left", "right"), [(2.0, 1.0, 1.0), (1.0, 1.0, 1.0), (2.0, 0.5, 2.0), (0.8, 2.0, 1.0)]
+)
+def test_the_fit_finds_the_distribution_that_samples_came_from(alpha: float, left: float, right: float):
+    random = np.random.default_rng(0)
+    size = random.gamma(1 / alpha, size=400_000) ** (1 / alpha)
+    on_the_left = random.random(size.shape) < left / (left + right)
+    samples = torch.from_numpy(np.where(on_the_left, -left * size, right * size))[None]
+    found = torch.stack(fit_asymmetric_gaussian(samples))[:, 0]
+    torch.testing.assert_close(found, torch.tensor([alpha, left, right], dtype=torch.float64), rtol=0.03, atol=0)
+
+
+# By a loop over blocks in NumPy and SciPy, following the paper, with the same weights.
+@pytest.mark.parametrize(("name", "expected"), [("low/1.png", 6.4321), ("high/493.png", 4.0761)])
+def test_niqe_equals_a_plain_loop_over_blocks(shared: Path, niqe: Niqe, name: str, expected: float):
+    picture = batch(images.read(shared / "data" / "test_paired" / "lol_eval15" / name))
+    assert float(niqe(picture)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_niqe_rises_with_noise_and_with_blur(shared: Path, niqe: Niqe):
+    torch.manual_seed(0)
+    good = batch(images.read(shared / "data" / "kodak24" / "05.jpg"))
+    noisy = good + 0.1 * torch.randn_like(good)
+    blurred = torch.nn.functional.avg_pool2d(good, 9, stride=1, padding=4)
+    assert float(niqe(good)) < min(float(niqe(noisy)), float(niqe(blurred)))
+
+
+def test_niqe_of_flat_or_small_pictures_is_not_a_number(niqe: Niqe):
+    assert niqe(torch.full((1, 3, 200, 200), 0.5)).isnan().all()
+    assert niqe(torch.rand(1, 3, 95, 300)).isnan().all()
+    assert block_features(torch.rand(3, 100, 300)).shape == (3, 36)
+
+
+def test_niqe_refuses_a_file_of_something_else(tmp_path: Path):
+    np.savez(tmp_path / "other.npz", mean=np.zeros(36))
+    with pytest.raises(ValueError, match="other.npz: holds no parameters of NIQE"):
+        load_niqe(tmp_path / "other.npz")

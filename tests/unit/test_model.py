@@ -8,7 +8,12 @@ from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.model import DESCRIPTION, WEIGHTS, Model, enhance, load
 
-KINDS = [EnhancerSettings(kind="compact", look=48, width=8), EnhancerSettings(kind="retinex", padding="reflect")]
+KINDS = [
+    EnhancerSettings(kind="compact", look=48, width=8),
+    EnhancerSettings(kind="retinex", padding="reflect"),
+    EnhancerSettings(kind="curves"),
+]
+NAMES = [settings.kind for settings in KINDS]
 
 
 def model(settings: EnhancerSettings, seed: int = 0) -> Model:
@@ -26,7 +31,7 @@ def saved(tmp_path: Path) -> Path:
     return model(KINDS[0]).save(tmp_path / "new" / "model")
 
 
-@pytest.mark.parametrize("settings", KINDS, ids=["compact", "retinex"])
+@pytest.mark.parametrize("settings", KINDS, ids=NAMES)
 def test_a_loaded_model_is_the_saved_one(settings: EnhancerSettings, tmp_path: Path):
     original = model(settings)
     again = load(original.save(tmp_path))
@@ -91,7 +96,7 @@ def test_a_folder_without_a_sound_model_is_refused_in_one_sentence(damage, reaso
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("settings", KINDS, ids=["compact", "retinex"])
+@pytest.mark.parametrize("settings", KINDS, ids=NAMES)
 @pytest.mark.parametrize("size", [(2, 2), (7, 50), (33, 16)])
 def test_enhance_keeps_size_and_range(settings: EnhancerSettings, size: tuple[int, int]):
     image = torch.rand(3, *size)

@@ -158,7 +158,7 @@ def test_yaml_spellings(config: Path, text: str, path: str, value: object) -> No
         (["--scaling.workers", "0"], "scaling.workers: 0 is not allowed; give a whole number from 1 to 4096"),
         (["--optimiser.enhancer_lr", "nan"], "optimiser.enhancer_lr: nan is not allowed; give a number of more than 0"),
         (["--objective.guidance.weight", "inf"], "objective.guidance.weight: inf is not allowed; give a number of at"),
-        (["--enhancer.kind", "retinx"], "enhancer.kind: retinx is not allowed; give one of retinex, compact"),
+        (["--enhancer.kind", "retinx"], "enhancer.kind: retinx is not allowed; give one of retinex, curves, compact"),
         (["--data.samples", "perhaps"], "data.samples: perhaps is not allowed; give true or false"),
         (["--augment.zoom_range", "1"], "augment.zoom_range: ['1'] is not allowed; give 2 numbers"),
         (["--augment.zoom_range", "2", "1"], "augment.zoom_range: (2.0, 1.0) runs downwards; write the smaller number"),
@@ -329,7 +329,7 @@ choices = {
     "optimiser.enhancer_lr": st.floats(0, 1, exclude_min=True),
     "tracking.register_model": st.booleans(),
     "scaling.gpu": st.sampled_from(["auto", "true", "false"]),
-    "enhancer.kind": st.sampled_from(["retinex", "compact"]),
+    "enhancer.kind": st.sampled_from(["retinex", "curves", "compact"]),
 }
 overrides = st.fixed_dictionaries({}, optional=choices)
 

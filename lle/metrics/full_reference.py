@@ -1,4 +1,4 @@
-"""Full-reference quality, as the field measures it: RGB, rounded to 8 bits (method 3)."""
+"""Against the ground truth, as the field measures it: RGB, rounded to 8 bits (method 3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "feature_gap": False}
 SSIM_WINDOW = 7
 
 
@@ -19,6 +18,13 @@ def psnr(image: Tensor, reference: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each picture, (B,), 100 for equal ones; RGB in [0, 1], (B, 3, H, W)."""
     error = (rounded(image) - rounded(reference)).square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(error.clamp(min=1e-10))
+
+
+def psnr_gt_mean(image: Tensor, reference: Tensor) -> Tensor:
+    """`psnr` after scaling each picture to its reference's mean: structure and colour without the exposure, (B,)."""
+    eight_bit = rounded(image)
+    means = [each.mean(dim=(1, 2, 3), keepdim=True) for each in (rounded(reference), eight_bit)]
+    return psnr(eight_bit * (means[0] / means[1].clamp(min=1e-6)), reference)
 
 
 def ssim(image: Tensor, reference: Tensor) -> Tensor:
@@ -56,6 +62,15 @@ def structural_similarity(image: Tensor, reference: Tensor) -> Tensor:
     return similarity.mean(dim=(1, 2, 3))
 
 
-def auto_exposure(image: Tensor, target: float) -> Tensor:
-    """The control that learns nothing: each picture times one gain that brings its mean to `target`, clipped."""
-    return (image * (target / image.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6))).clamp(0, 1)
+def colour_error(image: Tensor, reference: Tensor) -> Tensor:
+    """Angle between the mean colours of a picture and its reference, in degrees from 0 to 90, (B,).
+
+    The angular error of colour constancy, on sRGB values: exposure does not change it. RGB in [0, 1], (B, 3, H, W).
+    """
+    return angle(*(rounded(each).double().mean(dim=(2, 3)) for each in (image, reference)))
+
+
+def angle(a: Tensor, b: Tensor) -> Tensor:
+    """Degrees between vectors, (B, 3) each, (B,); 0 where one of them is 0."""
+    parallel, across = (a * b).sum(dim=1), torch.linalg.cross(a, b).norm(dim=1)
+    return torch.rad2deg(torch.atan2(across, parallel)).float()

@@ -1,0 +1,223 @@
+"""The quality table: the input, the controls, published models and ours, all by one protocol.
+
+    python benchmarks/quality.py --data DIR [--model NAME=URI ...]
+
+DIR holds test_paired/lol_eval15, train/sice_pairs.csv, test_unpaired, kodak24, weights/perceptual and weights/peers;
+what is missing there is left out, and told. Numbers are kept in benchmarks/results/quality.json as they come: what is
+there already is not measured again, unless --again is given. The table in docs/benchmarks.md is written from that file;
+--table does only this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pages import markdown_table, replace_section
+
+REPOSITORY = Path(__file__).parent.parent
+RESULTS = REPOSITORY / "benchmarks" / "results" / "quality.json"
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+CONTROLS = ("input", "auto-gain", "auto-gamma", "auto-exposure", "auto-exposure+denoise")
+PUBLISHED = {
+    "CLIP-LIT": ("clip-lit", "cliplit/enhancement_model.pth"),
+    "RAVE (unpaired)": ("rave", "rave/rave_unpaired.pth"),
+    "SCL-LLE": ("scl-lle", "scl_lle/SCL-LLE.pth"),
+    "PIE": ("pie", "pie/PiLLE.pth"),
+    "Zero-DCE": ("zero-dce", "zero_dce/Epoch99.pth"),
+    "Zero-DCE++": ("zero-dce++", "zero_dcepp/Epoch99.pth"),
+    "Zero-DCE++ (s = 12)": ("zero-dce++/12", "zero_dcepp/Epoch99.pth"),
+    "SCI medium": ("sci", "sci/medium.pt"),
+}
+UNPAIRED = ("backlit_cliplit6", "dicm", "lime", "mef")
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "kornia")
+MAX_PIXELS = 80_000_000
+COLUMNS = (  # heading, set, metric, statistic, digits
+    ("LOL PSNR", "lol", "psnr", "mean", 2),
+    ("SSIM", "lol", "ssim", "mean", 3),
+    ("GT-mean", "lol", "psnr_gt_mean", "mean", 2),
+    ("LPIPS", "lol", "lpips", "mean", 3),
+    ("NIQE", "lol", "niqe", "mean", 2),
+    ("burnt %", "lol", "over_exposed", "mean", 2),
+    ("colour error °", "lol", "colour_error", "mean", 1),
+    ("SICE PSNR", "sice", "psnr", "mean", 2),
+    ("SSIM", "sice", "ssim", "mean", 3),
+    ("unpaired NIQE", "unpaired", "niqe", "mean", 2),
+    ("LOE", "unpaired", "lightness_order_error", "mean", 0),
+    ("burnt %", "unpaired", "over_exposed", "mean", 2),
+    ("good: dB to input", "good", "unchanged", "mean", 1),
+    ("worst", "good", "unchanged", "worst", 1),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parse(argv)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
+    if arguments.data:
+        measure(arguments, results)
+    replace_section(PAGE, "quality", table(results))
+    print(f"table in {PAGE.relative_to(REPOSITORY)}")
+    return 0
+
+
+def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Add to the results what they lack, and store them after each model and set."""
+    from pipelines.jobs.evaluation import summarise
+    from pipelines.jobs.measures import load_measures
+    from pipelines.jobs.measuring import GOOD, LOW, measure_photo
+    from pipelines.jobs.models import find_model
+    from pipelines.jobs.tracking import git_revision, tracking_uri
+
+    weights = arguments.data / "weights" / "perceptual"
+    measures = load_measures(str(weights) if weights.is_dir() else "")
+    sets = {
+        name: photos for name, photos in find_sets(arguments.data, arguments.limit).items() if name in arguments.sets
+    }
+    for name, uri in find_models(arguments).items():
+        model = find_model(uri, tracking_uri("", "runs"))
+        row = results["rows"].setdefault(name, {"parameters": model.parameters, "sets": {}})
+        for set_name, photos in sets.items():
+            done = row["sets"].get(set_name, {}).get("photos", 0)
+            if done >= len(photos) and not arguments.again:
+                continue
+            started = time.perf_counter()
+            measured = [measure_photo(model, measures, photo, MAX_PIXELS) for photo in photos]
+            refused = [
+                f"{each.name}: {each.refused or each.mismatch}" for each in measured if each.refused or each.mismatch
+            ]
+            if refused:
+                raise SystemExit(f"{set_name}: {refused[0]}; {len(refused)} such photos")
+            found = summarise(measured)[GOOD if set_name == "good" else LOW]
+            row["sets"][set_name] = {
+                "photos": len(photos),
+                "metrics": {metric: {"mean": each["mean"], "worst": each["worst"]} for metric, each in found.items()},
+            }
+            if set_name == "lol":
+                row["sets"]["lol"]["pictures"] = {
+                    each.name: {metric: round(value, 5) for metric, value in each.values.items()} for each in measured
+                }
+            results |= {"machine": _machine(), "revision": git_revision(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            print(f"{name}: {set_name}, {len(photos)} photos, {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def find_models(arguments: argparse.Namespace) -> dict[str, str]:
+    """URIs by the name of their row: controls, published checkpoints that are there, and what was named."""
+    peers = arguments.data / "weights" / "peers"
+    models = {name: f"control:{name}" for name in CONTROLS}
+    for name, (network, file) in PUBLISHED.items():
+        if (peers / file).is_file():
+            models[name] = f"published:{network}={peers / file}"
+        else:
+            print(f"{name} is left out: {file} is not in {peers}")
+    for pair in arguments.model:
+        name, equals, uri = pair.partition("=")
+        if not (name and equals and uri):
+            raise SystemExit(f"--model {pair}: give NAME=URI, the name for the table and what it stands for")
+        models[name] = uri
+    if unknown := set(arguments.only) - set(models):
+        raise SystemExit(f"--only {unknown.pop()}: no such row; choose from {', '.join(models)}")
+    return {name: uri for name, uri in models.items() if not arguments.only or name in arguments.only}
+
+
+def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
+    """Photos by set; `limit` of each at most, spread evenly, except LOL's."""
+    from pipelines.jobs.measuring import GOOD, Photo, find_evaluated_photos
+
+    def folder(low: str = "", high: str = "", good: str = "") -> list[Any]:
+        low, high, good = (str(data / each) if each else "" for each in (low, high, good))
+        if not all(Path(each).is_dir() for each in (low, high, good) if each):
+            print(f"{low or good} is left out: there is no such folder")
+            return []
+        return find_evaluated_photos(low, high, good, 0, MAX_PIXELS)[0]
+
+    lol = folder("test_paired/lol_eval15/low", "test_paired/lol_eval15/high")
+    others = {
+        "sice": [
+            Photo("low", str(data), str(data / pair["low"]), str(data), str(data / pair["high"]))
+            for pair in _pairs(data / "train" / "sice_pairs.csv")
+        ],
+        "unpaired": [photo for name in UNPAIRED for photo in folder(f"test_unpaired/{name}")],
+        "good": folder(good="kodak24"),
+    }
+    assert all(photo.group == GOOD for photo in others["good"])
+    return {"lol": lol} | {name: _evenly(photos, limit) for name, photos in others.items() if photos}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The section of the page: how it was measured, and a row for each model."""
+    rows, first = [], [*CONTROLS, *PUBLISHED]
+    ours = [name for name in results["rows"] if name not in first]
+    for name in [name for name in (*first, *ours) if name in results["rows"]]:
+        row = results["rows"][name]
+        cells = []
+        for _, set_name, metric, statistic, digits in COLUMNS:
+            found = row["sets"].get(set_name, {}).get("metrics", {}).get(metric)
+            scale = 100 if metric == "over_exposed" else 1
+            cells.append(f"{found[statistic] * scale:.{digits}f}" if found else "")
+        rows.append([name, f"{row['parameters']:,}", *cells])
+    photos = dict.fromkeys(("lol", "sice", "unpaired", "good"), 0)
+    for row in results["rows"].values():
+        photos |= {name: found["photos"] for name, found in row["sets"].items()}
+    machine = results.get("machine", {})
+    measured = ", ".join(f"{package} {number}" for package, number in machine.get("versions", {}).items())
+    return (
+        f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE, {photos['unpaired']} unpaired "
+        f"photos (backlit, DICM, LIME, MEF), {photos['good']} good photos (Kodak). "
+        f"Measured {results.get('date', '')} with {measured}.\n\n"
+        + markdown_table(["", "parameters", *(column[0] for column in COLUMNS)], rows)
+    )
+
+
+def _pairs(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        print(f"SICE is left out: {file} is not there")
+        return []
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _evenly(photos: list[Any], limit: int) -> list[Any]:
+    if not limit or len(photos) <= limit:
+        return photos
+    return [photos[index * len(photos) // limit] for index in range(limit)]
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, help="folder with the photos and weights")
+    what.add_argument("--table", action="store_true", help="only write the table from the stored results")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=URI", help="a model of ours; repeatable")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="measure only these rows")
+    parser.add_argument(
+        "--sets", nargs="+", default=["lol", "sice", "unpaired", "good"], help="measure only these sets"
+    )
+    parser.add_argument("--limit", type=int, default=0, help="photos of each set but LOL's; 0: all")
+    parser.add_argument("--again", action="store_true", help="measure again what the results hold already")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

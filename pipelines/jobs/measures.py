@@ -1,0 +1,106 @@
+"""All metrics on one picture, as far as their weights are at hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lle import metrics
+from lle.metrics.lpips import SMALLEST_SIDE, Lpips, load_lpips
+from lle.metrics.niqe import Niqe, load_niqe
+from lle.prior.bundled import load_bundled
+from lle.prior.pretraining import zero_shot_well_lit
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+
+NIQE_FILE = "niqe_pris_params.npz"
+LPIPS_FILES = ("squeezenet1_1*.pth", "squeeze.pth")
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The metrics, with what those need that learned something.
+
+    Attributes:
+        prior: the bundled one, for its own judgement.
+        lpips, niqe: None where their weights are not at hand.
+        skipped: which metrics are left out, and why.
+    """
+
+    prior: CLIP
+    lpips: Lpips | None = None
+    niqe: Niqe | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def __call__(self, image: Tensor, enhanced: Tensor, truth: Tensor | None, good: bool) -> dict[str, float]:
+        """Numbers by name of `lle.metrics.METRICS`, those that are not finite left out.
+
+        Args:
+            image, enhanced: before and after, RGB in [0, 1], (3, H, W).
+            truth: ground truth, or None.
+            good: the photo needed no enhancing: it is also compared with the input.
+        """
+        before, after = image[None], metrics.rounded(enhanced[None])
+        found = {
+            "over_exposed": metrics.over_exposed(after),
+            "colour_cast": metrics.colour_cast(after),
+            "lightness_order_error": metrics.lightness_order_error(before, after),
+            "our_prior_well_lit": zero_shot_well_lit(self.prior, after),
+        }
+        if self.niqe:
+            found["niqe"] = self.niqe(after)
+        if good:
+            found["unchanged"] = metrics.psnr(after, before)
+        if truth is not None:
+            found |= self._against_truth(after, truth[None])
+        return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+
+    def _against_truth(self, after: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        found = {
+            "psnr": metrics.psnr(after, truth),
+            "psnr_gt_mean": metrics.psnr_gt_mean(after, truth),
+            "colour_error": metrics.colour_error(after, truth),
+        }
+        if min(truth.shape[-2:]) >= metrics.SSIM_WINDOW:
+            found["ssim"] = metrics.ssim(after, truth)
+        if self.lpips and min(truth.shape[-2:]) >= SMALLEST_SIDE:
+            found["lpips"] = self.lpips(after, truth)
+        return found
+
+
+def load_measures(weights: str) -> Measures:
+    """The metrics whose weights a folder holds at any depth, and those that need none.
+
+    Args:
+        weights: the folder; empty: LPIPS and NIQE are skipped.
+
+    Raises:
+        ValueError: the folder does not exist, or holds files of these names and other contents.
+    """
+    if weights and not Path(weights).is_dir():
+        raise ValueError(f"weights: {weights} is no folder; name the one with the weights of LPIPS and NIQE")
+    lpips_files = [_first(weights, pattern) for pattern in LPIPS_FILES]
+    niqe_file = _first(weights, NIQE_FILE)
+    trunk, linear = lpips_files
+    skipped = {
+        name: f"its weights ({', '.join(files)}) are not at hand; name their folder with --weights"
+        for name, files, there in (("lpips", LPIPS_FILES, trunk and linear), ("niqe", (NIQE_FILE,), niqe_file))
+        if not there
+    }
+    return Measures(
+        prior=load_bundled()[0],
+        lpips=load_lpips(trunk, linear) if trunk and linear else None,
+        niqe=load_niqe(niqe_file) if niqe_file else None,
+        skipped=skipped,
+    )
+
+
+def _first(folder: str, pattern: str) -> Path | None:
+    return next(iter(sorted(Path(folder).rglob(pattern))), None) if folder else None

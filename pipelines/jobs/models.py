@@ -1,0 +1,140 @@
+"""A model by its URI: registered, logged, saved, published by others, or a control that learns nothing.
+
+| URI | what it names |
+|---|---|
+| `models:/NAME@ALIAS`, `models:/NAME/VERSION` | a registered model of MLflow |
+| `runs:/ID` | the model that a run of MLflow has logged |
+| a folder | what `Model.save` has written |
+| `published:NAME=FILE` | a checkpoint of `lle.enhancers.published`; `zero-dce++/12` looks at a copy 12 times smaller |
+| `control:NAME`, `control:NAME=TARGET`, each also with `+denoise` | a function of `lle.controls`, or `input` |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise
+from lle.enhancers import Enhancer
+from lle.enhancers.published import load_published
+from lle.model import load
+
+CONTROLS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "auto-gain": auto_gain,
+    "auto-gamma": auto_gamma,
+    "auto-exposure": auto_exposure,
+}
+DENOISE = "+denoise"
+
+
+class ModelError(ValueError):
+    """A URI that names no model; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """Something to measure.
+
+    Attributes:
+        uri: where it came from.
+        name: short, for tables.
+        network: pictures in, pictures out: RGB in [0, 1], (B, 3, H, W).
+    """
+
+    uri: str
+    name: str
+    network: nn.Module
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self.network.parameters())
+
+
+def find_model(uri: str, tracking: str) -> NamedModel:
+    """The model of a URI, in evaluation mode on the CPU.
+
+    Args:
+        uri: one of the forms above.
+        tracking: the MLflow server or database for `models:/` and `runs:/`.
+
+    Raises:
+        ModelError: nothing like it is there.
+        TrackingError: MLflow does not have it.
+    """
+    kind, colon, rest = uri.partition(":")
+    if kind in ("models", "runs") and rest.startswith("/"):
+        from pipelines.jobs.tracking import LoggedModel
+
+        logged = f"{uri}/model" if kind == "runs" and "/" not in rest.removeprefix("/") else uri
+        return NamedModel(uri, uri, LoggedModel(logged, tracking))
+    if kind == "published":
+        return _published(uri, rest)
+    if kind == "control":
+        return _control(uri, rest)
+    if colon and not Path(uri).exists() and len(kind) > 1:
+        raise ModelError(
+            f"model: {uri} is of no known kind; give models:/NAME@ALIAS, runs:/ID, published:NAME=FILE, control:NAME, "
+            "or the folder of a saved model"
+        )
+    try:
+        return NamedModel(uri, Path(uri).resolve().name, load(uri))
+    except ValueError as error:
+        raise ModelError(f"model: {error}") from error
+
+
+class EnhancerPictures(nn.Module):
+    """An enhancer's pictures without its maps."""
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        super().__init__()
+        self.enhancer = enhancer
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.enhancer(image).image
+
+
+class Control(nn.Module):
+    """A control as a module without weights.
+
+    Args:
+        name: `input` or one of `CONTROLS`.
+        target: mean it aims at; None: its own default.
+        denoised: whether `denoise` follows.
+    """
+
+    def __init__(self, name: str, target: float | None, denoised: bool) -> None:
+        super().__init__()
+        self.name, self.target, self.denoised = name, target, denoised
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.name != "input":
+            image = CONTROLS[self.name](image, *([] if self.target is None else [self.target]))
+        return denoise(image) if self.denoised else image
+
+
+def _published(uri: str, rest: str) -> NamedModel:
+    name, equals, path = rest.partition("=")
+    network, _, scale = name.partition("/")
+    if not (equals and path) or (scale and not (network == "zero-dce++" and re.fullmatch("[1-9][0-9]?", scale))):
+        raise ModelError(
+            f"model: {uri} is not of the form published:NAME=FILE (only zero-dce++ takes a scale, NAME/12)"
+        )
+    try:
+        return NamedModel(uri, name, EnhancerPictures(load_published(network, path, scale=int(scale or 1))).eval())
+    except ValueError as error:
+        raise ModelError(f"model: {error}") from error
+
+
+def _control(uri: str, rest: str) -> NamedModel:
+    name, equals, target = rest.removesuffix(DENOISE).partition("=")
+    if name not in ("input", *CONTROLS):
+        raise ModelError(f"model: {uri} is no control; choose from {', '.join(('input', *CONTROLS))}")
+    if equals and (name == "input" or not re.fullmatch(r"0?\.[0-9]*[1-9][0-9]*", target)):
+        raise ModelError(f"model: {uri}: a target is a mean between 0 and 1, for {', '.join(CONTROLS)}")
+    network = Control(name, float(target) if equals else None, rest.endswith(DENOISE))
+    return NamedModel(uri, rest, network.eval())

@@ -1,0 +1,126 @@
+"""An evaluation as users run it: over Ray Data on a cluster, of saved and of registered models, recorded in MLflow."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
+from lle.enhancers import build_enhancer
+from lle.images import read
+from lle.model import Model
+from pipelines.jobs.tracking import TrackedRun, register
+from tests.integration.conftest import Cluster, run
+
+PAIRS = 11
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Pairs in folders of folders, good photos, and one file that is broken behind its header."""
+    random = np.random.default_rng(0)
+    for index in range(PAIRS):
+        truth = random.integers(0, 256, (40 + index, 64, 3), dtype=np.uint8)
+        for name, picture in (("low", truth // 5), ("high", truth), ("good", truth)):
+            file = tmp_path / "photos" / name / f"scene{index % 2}" / f"{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(file)
+    broken = tmp_path / "photos" / "good" / "scene0" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def model() -> Model:
+    """Brightens by a constant number of stops."""
+    settings = EnhancerSettings(kind="compact", look=32, width=4)
+    enhancer = build_enhancer(settings)
+    torch.nn.init.constant_(enhancer.head.bias, 0.5)
+    return Model(enhancer.requires_grad_(False), settings)
+
+
+def evaluate(cluster: Cluster, repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(repository / "pipelines" / "evaluate.py"), "--address", cluster.address, *arguments]
+    return run(command, cluster.environment, 300)
+
+
+def numbers(out: Path) -> dict[str, dict[str, float]]:
+    content = json.loads((out / "metrics.json").read_text())
+    return {photo["name"]: photo for photo in content["photos"] if photo["set"] == "low"}
+
+
+def test_an_evaluation_measures_every_photo_and_records_it(
+    cluster: Cluster, repository: Path, photos: Path, model: Model, tmp_path: Path
+):
+    tracking, out = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "out"
+    done = evaluate(
+        cluster, repository, "--model", str(model.save(tmp_path / "mine")), "--low", str(photos / "low"),
+        "--high", str(photos / "high"), "--good", str(photos / "good"), "--out", str(out), "--pictures", "2",
+        "--log", "--tracking", tracking,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "lpips is left out" in done.stdout and "scene0/0.png: " in done.stdout
+    content = json.loads((out / "metrics.json").read_text())
+    assert len(numbers(out)) == PAIRS == content["sets"]["low"]["psnr"]["photos"]
+    assert content["sets"]["good"]["unchanged"]["photos"] == PAIRS - 1 and list(content["refused"]) == ["scene0/0.png"]
+    assert set(content["skipped"]) == {"lpips", "niqe"}
+    with (out / "metrics.csv").open(newline="") as lines:
+        assert len(list(csv.DictReader(lines))) == 2 * PAIRS - 1
+    pictures = sorted(out.glob("pictures/low/*/*.jpg"))
+    assert len(pictures) == 2 and read(pictures[0]).shape[0] == 400
+
+    client = MlflowClient(tracking)
+    experiment = client.get_experiment_by_name("lle-evaluation")
+    recorded = client.search_runs([experiment.experiment_id])[0]
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.metrics["low/psnr"] == pytest.approx(content["sets"]["low"]["psnr"]["mean"])
+    assert "metrics.csv" in [file.path for file in client.list_artifacts(recorded.info.run_id)]
+
+
+def test_a_registered_model_measures_like_the_saved_one(
+    cluster: Cluster, repository: Path, photos: Path, model: Model, tmp_path: Path
+):
+    tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(tracking)
+    experiment = client.create_experiment("training", artifact_location=(tmp_path / "artifacts").as_uri())
+    started = client.create_run(experiment)
+    settings = TrainSettings.model_construct(name="run", tracking=TrackingSettings())
+    register(model, TrackedRun(tracking, started.info.run_id), settings, torch.rand(2, 3, 48, 64))
+    found = {}
+    for name, uri in (
+        ("saved", str(model.save(tmp_path / "mine"))),
+        ("registered", "models:/lle-enhancer@challenger"),
+        ("logged", f"runs:/{started.info.run_id}"),
+    ):
+        done = evaluate(
+            cluster, repository, "--model", uri, "--low", str(photos / "low"), "--high", str(photos / "high"),
+            "--out", str(tmp_path / name), "--tracking", tracking,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        found[name] = numbers(tmp_path / name)
+    assert len(found["saved"]) == PAIRS
+    for name in ("registered", "logged"):
+        for photo, values in found["saved"].items():
+            assert values == pytest.approx(found[name][photo], abs=1e-4), photo
+
+
+def test_a_pair_of_different_sizes_ends_with_one_sentence(
+    cluster: Cluster, repository: Path, photos: Path, tmp_path: Path
+):
+    Image.new("RGB", (30, 20)).save(photos / "high" / "scene1" / "3.png")
+    done = evaluate(
+        cluster, repository, "--model", "control:auto-gain", "--low", str(photos / "low"),
+        "--high", str(photos / "high"), "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: low and high: scene1/3.png differs in size, 64x43 and 30x20; pairs must be aligned" in done.stderr
+    assert not (tmp_path / "out").exists()

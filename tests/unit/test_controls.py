@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise
+
+CONTROLS = pytest.mark.parametrize("control", [auto_gain, auto_gamma, auto_exposure])
+
+
+@CONTROLS
+@pytest.mark.parametrize("target", [0.25, 0.4, 0.6])
+def test_each_picture_of_a_batch_reaches_the_target(control, target: float):
+    torch.manual_seed(0)
+    pictures = torch.rand(3, 3, 9, 9) * torch.tensor([0.03, 0.3, 1.0]).view(3, 1, 1, 1)
+    lit = control(pictures, target)
+    torch.testing.assert_close(lit.mean(dim=(1, 2, 3)), torch.full((3,), target))
+    assert lit.min() >= 0 and lit.max() <= 1
+
+
+@CONTROLS
+def test_black_and_white_pictures_stay_what_they_are(control):
+    for level in (0.0, 1.0):
+        lit = control(torch.full((1, 3, 4, 4), level), 0.4)
+        assert torch.isfinite(lit).all()
+    assert float(control(torch.zeros(1, 3, 4, 4), 0.4).max()) == 0
+
+
+def test_auto_gain_is_one_gain_for_the_picture_where_nothing_clips():
+    torch.manual_seed(0)
+    dark = 0.01 + 0.2 * torch.rand(1, 3, 9, 9)
+    gains = auto_gain(dark, 0.25) / dark
+    torch.testing.assert_close(gains, gains.mean().expand_as(gains))
+
+
+def test_auto_gamma_is_one_exponent_for_the_picture():
+    torch.manual_seed(0)
+    dark = 0.01 + 0.2 * torch.rand(1, 3, 9, 9)
+    exponents = auto_gamma(dark).log() / dark.log()
+    torch.testing.assert_close(exponents, exponents.mean().expand_as(exponents))
+
+
+def test_auto_exposure_multiplies_the_odds_of_the_brightest_channel_and_keeps_white():
+    torch.manual_seed(0)
+    dark = 0.3 * torch.rand(1, 3, 9, 9) + 0.01
+    dark[..., 0, 0] = 1.0
+    lit = auto_exposure(dark)
+    assert lit[..., 0, 0].tolist() == [[1.0, 1.0, 1.0]]
+    before, after = (each.amax(dim=1).flatten()[1:] for each in (dark, lit))
+    odds = (after / (1 - after)) / (before / (1 - before))
+    torch.testing.assert_close(odds, odds.mean().expand_as(odds), rtol=1e-3, atol=0)
+
+
+def test_denoising_calms_flat_parts_and_keeps_an_edge():
+    torch.manual_seed(0)
+    clean = torch.full((1, 3, 40, 40), 0.3)
+    clean[..., 20:] = 0.9
+    calmed = denoise(clean + 0.03 * torch.randn_like(clean))
+    assert float((calmed - clean)[..., :12].std()) < 0.01
+    assert float(calmed[..., 24:].mean() - calmed[..., :16].mean()) > 0.55

@@ -10,14 +10,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
-
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def machine() -> dict[str, Any]:
     """Processor, cores, GPU, versions and day; no host name, no path."""
+    import torch
+
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -33,7 +33,7 @@ def save(name: str, results: dict[str, Any]) -> Path:
     """Write results, `machine` among them, to results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n")
     return path
 
 
@@ -47,8 +47,8 @@ def write_section(name: str, text: str, page: Path = PAGE) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
+    """A Markdown table; the first column is to the left, the others to the right."""
+    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 

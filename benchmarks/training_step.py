@@ -72,14 +72,16 @@ def compare_steps(size: int, batch: int, repeats: int) -> dict[str, dict[str, fl
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     plain: list[Any] = [open_clip.create_model(name).eval().requires_grad_(False).to(device) for name in TOWERS]
-    towers = [Tower(copy.deepcopy(model), name).to(device) for model, name in zip(plain, TOWERS, strict=True)]
-    prompts = PromptPair(towers[0]).to(device)
+    guidance, identity = (
+        Tower(copy.deepcopy(model), name).to(device) for model, name in zip(plain, TOWERS, strict=True)
+    )
+    prompts = PromptPair(guidance).to(device)
     nn.init.normal_(prompts.embeddings, std=0.02)
     image = 0.3 * torch.rand(batch, 3, size, size, device=device)
     found = {}
     for kind in NETWORKS:
         enhancer = build_enhancer(EnhancerSettings.model_validate({"kind": kind})).to(device)
-        ours = batched_step(copy.deepcopy(enhancer), Prior(*towers), prompts, image)
+        ours = batched_step(copy.deepcopy(enhancer), Prior(guidance, identity), prompts, image)
         theirs = step_by_image(enhancer, plain, prompts, image)
         first = [ours(), theirs()]
         assert abs(first[0] - first[1]) <= 1e-3 * abs(first[1]), f"the steps differ in their loss: {first}"
@@ -172,6 +174,10 @@ class MemoryStream:
         self.row += count
         generator = torch.Generator().manual_seed(chosen[0])
         return torch.randint(0, 80, (count, self.size, self.size, 3), dtype=torch.uint8, generator=generator)
+
+    def take_with_regions(self, count: int) -> tuple[Tensor, Tensor]:
+        pictures = self.take(count)
+        return pictures, torch.zeros(pictures.shape[:3], dtype=torch.int32)
 
     def close(self) -> None:
         """Nothing reads ahead here."""
@@ -273,15 +279,16 @@ def _train(settings: TrainSettings, photos: int, index: int, workers: int, folde
         dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=workers)
     times: list[tuple[str, float]] = []
 
+    def open_stream(name: str, row: int) -> MemoryStream:
+        return MemoryStream(photos, row, settings.data.image_size)
+
     def log(step: Step) -> None:
         times.append((step.line.split("  ")[0], time.perf_counter()))
 
     prior = load_prior(settings.prior)
     picture = torch.zeros(3, 64, 64, dtype=torch.uint8)
     validator = Validator(ValidationSet([picture], [picture]), prior.guidance, torch.device("cpu"))
-    train(
-        settings, prior, lambda _, row: MemoryStream(photos, row, settings.data.image_size), validator, Hooks(log=log)
-    )
+    train(settings, prior, open_stream, validator, Hooks(log=log))
     if index == 0:
         seconds: dict[str, list[float]] = {}
         for (before, started), (phase, ended) in pairwise(times):

@@ -13,5 +13,5 @@ def test_a_section_is_replaced_and_its_neighbours_stay(tmp_path: Path):
     )
 
 
-def test_a_table_is_markdown():
-    assert table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
+def test_tables_keep_the_first_column_to_the_left():
+    assert table(["", "dB"], [["input", 7.77]]) == "|  | dB |\n| --- | --: |\n| input | 7.77 |"

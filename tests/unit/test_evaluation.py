@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.quality import find_models, table
+from benchmarks.quality import as_text, find_models
 from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.metrics import METRICS
@@ -310,7 +310,7 @@ PROTOCOL = {"psnr": 0.01, "ssim": 0.001, "psnr_gt_mean": 0.01}
 
 @pytest.fixture(scope="module")
 def stored(repository: Path) -> dict:
-    """What `python benchmarks/quality.py` left behind."""
+    """What `python -m benchmarks.quality` left behind."""
     return json.loads((repository / "benchmarks" / "results" / "quality.json").read_text())["rows"]
 
 
@@ -367,4 +367,4 @@ def test_the_controls_score_what_others_measured(stored: dict, name: str, psnr: 
 
 def test_the_page_shows_the_stored_results(repository: Path):
     results = json.loads((repository / "benchmarks" / "results" / "quality.json").read_text())
-    assert table(results).strip() in (repository / "docs" / "benchmarks.md").read_text()
+    assert as_text(results).strip() in (repository / "docs" / "benchmarks.md").read_text()

@@ -20,10 +20,11 @@ PRESETS = ["pie", "hybrid"]
 
 
 def tiny_preset(name: str, **objective: Any) -> TrainSettings:
-    """The preset's terms, curves and augmentation, with the sizes and lengths of `tiny_settings`."""
-    preset = load_settings(["--preset", name, "--data.samples", "--enhancer.kind", "compact"]).settings.model_dump()
+    """The preset's network, terms, curves and augmentation, with the sizes and lengths of `tiny_settings`."""
+    preset = load_settings(["--preset", name, "--data.samples"]).settings.model_dump()
     tiny = tiny_settings().model_dump()
     chosen = {branch: preset[branch] for branch in ("objective", "curves", "regions", "augment")}
+    chosen["enhancer"] = {**tiny["enhancer"], "kind": preset["enhancer"]["kind"]}
     for term, weight in objective.items():
         chosen["objective"][term]["weight"] = weight
     schedule = {**tiny["schedule"], "rounds": min(preset["schedule"]["rounds"], 3)}

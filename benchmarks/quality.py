@@ -4,8 +4,8 @@
 
 DIR holds test_paired/lol_eval15, train/sice_pairs.csv, test_unpaired, kodak24, weights/perceptual and weights/peers;
 what is missing there is left out, and told. Numbers are kept in benchmarks/results/quality.json as they come: what is
-there already is not measured again, unless --again is given. The table in docs/benchmarks.md is written from that file;
---table does only this.
+there already is not measured again, unless --again is given. The tables in docs/benchmarks.md and README.md are written
+from that file; --table does only this.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.report import RESULTS, machine, save, table, write_section
 from benchmarks.split import held_out_pairs
 
 STORED = RESULTS / "quality.json"
+README = Path(__file__).parents[1] / "README.md"
 CONTROLS = ("input", "auto-gain", "auto-gamma", "auto-exposure", "auto-exposure+denoise")
 PUBLISHED = {
     "CLIP-LIT": ("clip-lit", "cliplit/enhancement_model.pth"),
@@ -38,22 +39,35 @@ PUBLISHED = {
 UNPAIRED = ("backlit_cliplit6", "dicm", "lime", "mef")
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "kornia")
 MAX_PIXELS = 80_000_000
-COLUMNS = (  # heading, set, metric, statistic, digits
-    ("LOL PSNR", "lol", "psnr", "mean", 2),
-    ("SSIM", "lol", "ssim", "mean", 3),
-    ("GT-mean", "lol", "psnr_gt_mean", "mean", 2),
-    ("LPIPS", "lol", "lpips", "mean", 3),
-    ("NIQE", "lol", "niqe", "mean", 2),
-    ("burnt %", "lol", "over_exposed", "mean", 2),
-    ("colour error °", "lol", "colour_error", "mean", 1),
-    ("SICE PSNR", "sice", "psnr", "mean", 2),
-    ("SSIM", "sice", "ssim", "mean", 3),
-    ("unpaired NIQE", "unpaired", "niqe", "mean", 2),
-    ("LOE", "unpaired", "lightness_order_error", "mean", 0),
-    ("burnt %", "unpaired", "over_exposed", "mean", 2),
-    ("good: dB to input", "good", "unchanged", "mean", 1),
-    ("worst", "good", "unchanged", "worst", 1),
+
+
+class Column(NamedTuple):
+    """One column of the table: a metric's mean or worst value over a set of photos."""
+
+    heading: str
+    photos: str
+    metric: str
+    statistic: str
+    digits: int
+
+
+COLUMNS = (
+    Column("LOL PSNR", "lol", "psnr", "mean", 2),
+    Column("SSIM", "lol", "ssim", "mean", 3),
+    Column("GT-mean", "lol", "psnr_gt_mean", "mean", 2),
+    Column("LPIPS", "lol", "lpips", "mean", 3),
+    Column("NIQE", "lol", "niqe", "mean", 2),
+    Column("burnt %", "lol", "over_exposed", "mean", 2),
+    Column("colour error °", "lol", "colour_error", "mean", 1),
+    Column("SICE PSNR", "sice", "psnr", "mean", 2),
+    Column("SSIM", "sice", "ssim", "mean", 3),
+    Column("unpaired NIQE", "unpaired", "niqe", "mean", 2),
+    Column("LOE", "unpaired", "lightness_order_error", "mean", 0),
+    Column("burnt %", "unpaired", "over_exposed", "mean", 2),
+    Column("good: dB to input", "good", "unchanged", "mean", 1),
+    Column("worst", "good", "unchanged", "worst", 1),
 )
+HEADLINES = tuple(column for column in COLUMNS if column.metric in ("psnr", "ssim", "unchanged"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.data:
         measure(arguments, results)
     write_section("quality", as_text(results))
-    print("table in docs/benchmarks.md")
+    write_section("quality", as_table(results, HEADLINES), README)
+    print("tables in docs/benchmarks.md and README.md")
     return 0
 
 
@@ -157,16 +172,6 @@ def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
 
 def as_text(results: dict[str, Any]) -> str:
     """The section of the page: how it was measured, and a row for each model."""
-    rows, first = [], [*CONTROLS, *PUBLISHED]
-    ours = [name for name in results["rows"] if name not in first]
-    for name in [name for name in (*first, *ours) if name in results["rows"]]:
-        row = results["rows"][name]
-        cells = []
-        for _, set_name, metric, statistic, digits in COLUMNS:
-            found = row["sets"].get(set_name, {}).get("metrics", {}).get(metric)
-            scale = 100 if metric == "over_exposed" else 1
-            cells.append(f"{found[statistic] * scale:.{digits}f}" if found else "")
-        rows.append([name, f"{row['parameters']:,}", *cells])
     photos = dict.fromkeys(("lol", "sice", "unpaired", "good"), 0)
     for row in results["rows"].values():
         photos |= {name: found["photos"] for name, found in row["sets"].items()}
@@ -176,9 +181,25 @@ def as_text(results: dict[str, Any]) -> str:
         f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of "
         f"ours sees), {photos['unpaired']} unpaired photos (backlit, DICM, LIME, MEF), "
         f"{photos['good']} good photos (Kodak). "
-        f"Measured {results.get('date', '')} with {measured}.\n\n"
-        + table(["", "parameters", *(column[0] for column in COLUMNS)], rows)
+        f"Measured {results.get('date', '')} with {measured}.\n\n" + as_table(results, COLUMNS)
     )
+
+
+def as_table(results: dict[str, Any], columns: Sequence[Column]) -> str:
+    """A row for each model: controls, published ones, ours."""
+    known = [*CONTROLS, *PUBLISHED]
+    names = [name for name in known if name in results["rows"]]
+    names += [name for name in results["rows"] if name not in known]
+    rows = []
+    for name in names:
+        row = results["rows"][name]
+        cells = []
+        for column in columns:
+            found = row["sets"].get(column.photos, {}).get("metrics", {}).get(column.metric)
+            scale = 100 if column.metric == "over_exposed" else 1
+            cells.append(f"{found[column.statistic] * scale:.{column.digits}f}" if found else "")
+        rows.append([name, f"{row['parameters']:,}", *cells])
+    return table(["", "parameters", *(column.heading for column in columns)], rows)
 
 
 def _evenly(photos: list[Any], limit: int) -> list[Any]:

@@ -1,9 +1,48 @@
-"""Tables in documentation pages that are written by programs."""
+"""What every benchmark leaves: JSON with machine and versions, and its section of docs/benchmarks.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def machine(packages: Sequence[str] = ("torch",)) -> dict[str, Any]:
+    """Processor, cores, GPU, versions and day; no host name, no path."""
+    import torch
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in packages},
+        "day": f"{datetime.now(UTC):%Y-%m-%d}",
+    }
+
+
+def told(machine: dict[str, Any]) -> str:
+    """One line about the machine."""
+    device = machine["gpu"] or f"{machine['processor']}, {machine['cores']} cores"
+    versions = ", ".join(f"{package} {number}" for package, number in machine["versions"].items())
+    return f"{device}; load {machine['load']} when it began; {versions}; {machine['day']}"
+
+
+def save(name: str, results: dict[str, Any]) -> Path:
+    """Write results, `machine` among them, to results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    return path
 
 
 def replace_section(page: Path, name: str, text: str) -> None:
@@ -20,7 +59,24 @@ def replace_section(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}", encoding="utf-8")
 
 
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; the first column is to the left, the others to the right."""
     rule = ["---", *["--:"] * (len(headings) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows))
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (headings, rule, *rows))
+
+
+def peak_memory() -> int | None:
+    """Largest memory this process has had on the CPU, MiB; None where the system does not tell (it is not Linux)."""
+    try:  # not getrusage: its number goes on from the parent's
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

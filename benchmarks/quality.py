@@ -12,22 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import markdown_table, replace_section
+from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, replace_section, save
 from benchmarks.split import held_out_pairs
 
-REPOSITORY = Path(__file__).parent.parent
-RESULTS = REPOSITORY / "benchmarks" / "results" / "quality.json"
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
 CONTROLS = ("input", "auto-gain", "auto-gamma", "auto-exposure", "auto-exposure+denoise")
 PUBLISHED = {
     "CLIP-LIT": ("clip-lit", "cliplit/enhancement_model.pth"),
@@ -62,11 +56,12 @@ COLUMNS = (  # heading, set, metric, statistic, digits
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
+    stored = RESULTS / "quality.json"
+    results = json.loads(stored.read_text()) if stored.exists() else {"rows": {}}
     if arguments.data:
         measure(arguments, results)
     replace_section(PAGE, "quality", table(results))
-    print(f"table in {PAGE.relative_to(REPOSITORY)}")
+    print(f"table in {PAGE.name}")
     return 0
 
 
@@ -106,9 +101,12 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
                 row["sets"]["lol"]["pictures"] = {
                     each.name: {metric: round(value, 5) for metric, value in each.values.items()} for each in measured
                 }
-            results |= {"machine": _machine(), "revision": git_revision(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            results |= {
+                "machine": machine(PACKAGES),
+                "revision": git_revision(),
+                "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            }
+            save("quality", results)
             print(f"{name}: {set_name}, {len(photos)} photos, {time.perf_counter() - started:.0f} s", flush=True)
 
 
@@ -170,11 +168,11 @@ def table(results: dict[str, Any]) -> str:
     photos = dict.fromkeys(("lol", "sice", "unpaired", "good"), 0)
     for row in results["rows"].values():
         photos |= {name: found["photos"] for name, found in row["sets"].items()}
-    machine = results.get("machine", {})
-    measured = ", ".join(f"{package} {number}" for package, number in machine.get("versions", {}).items())
+    versions = results.get("machine", {}).get("versions", {})
+    measured = ", ".join(f"{package} {number}" for package, number in versions.items())
     return (
-        f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of ours sees), {photos['unpaired']} unpaired "
-        f"photos (backlit, DICM, LIME, MEF), {photos['good']} good photos (Kodak). "
+        f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of ours "
+        f"sees), {photos['unpaired']} unpaired photos (backlit, DICM, LIME, MEF), {photos['good']} good photos (Kodak). "
         f"Measured {results.get('date', '')} with {measured}.\n\n"
         + markdown_table(["", "parameters", *(column[0] for column in COLUMNS)], rows)
     )
@@ -184,16 +182,6 @@ def _evenly(photos: list[Any], limit: int) -> list[Any]:
     if not limit or len(photos) <= limit:
         return photos
     return [photos[index * len(photos) // limit] for index in range(limit)]
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
-    }
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -172,8 +172,8 @@ def table(results: dict[str, Any]) -> str:
     measured = ", ".join(f"{package} {number}" for package, number in versions.items())
     return (
         f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of ours "
-        f"sees), {photos['unpaired']} unpaired photos (backlit, DICM, LIME, MEF), {photos['good']} good photos (Kodak). "
-        f"Measured {results.get('date', '')} with {measured}.\n\n"
+        f"sees), {photos['unpaired']} unpaired photos (backlit, DICM, LIME, MEF), {photos['good']} good photos (Kodak)."
+        f" Measured {results.get('date', '')} with {measured}.\n\n"
         + markdown_table(["", "parameters", *(column[0] for column in COLUMNS)], rows)
     )
 

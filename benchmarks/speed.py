@@ -6,7 +6,8 @@ The networks take turns on the same picture in one process, so that what disturb
 ratios are medians over the turns. The slow ones have one turn on large pictures; their numbers at 12 MP are scaled by
 pixels from 1920 x 1080, and marked so, unless --all is given. Peak memory is that of a process of its own with torch,
 the network and the picture. DIR/weights/peers holds the published weights; random ones of the same shapes take their
-place where a file is missing. --table only writes the section of the page from the stored results.
+place where a file is missing. On a machine that does other work, --busy counts the processor time of one thread, which
+waiting for the others does not lengthen. --table only writes the section of the page from the stored results.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Size = tuple[int, int]
 
 SIZES: dict[str, Size] = {"600 x 400": (400, 600), "1920 x 1080": (1080, 1920), "4000 x 3000": (3000, 4000)}
 ONLY_CUDA: dict[str, Size] = {"3840 x 2160": (2160, 3840)}
-LARGE, LARGEST = "1920 x 1080", "4000 x 3000"
+SMALL, LARGE, LARGEST = SIZES
 SLOW = ("CLIP-LIT", "Zero-DCE", "Zero-DCE++")
 OURS, DENOISING = "bilateral", "bilateral + denoiser"
 TARGETS = (
@@ -77,38 +78,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.table:
         found = json.loads((RESULTS / "speed.json").read_text())
     else:
-        found = measure(arguments.data, arguments.repeats, arguments.all)
-        save("speed", found)
+        found = measure(arguments)
     replace_section(PAGE, "speed", as_text(found))
     print(as_text(found))
     return 0
 
 
-def measure(data: Path | None, repeats: int, everything: bool) -> dict[str, Any]:
-    """Seconds of every turn by size and network (None: no turn), and peak MiB, with the pixels it was measured at."""
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of every turn by size and network (None: no turn), and peak MiB with the size it was measured at."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found: dict[str, Any] = {"machine": machine(), "threads": torch.get_num_threads(), "seconds": {}, "peak": {}}
-    networks = {name: build(name, data).to(device) for name in FRESH}
-    found["parameters"] = {name: _parameters(network) for name, network in networks.items()}
-    found["peak_of_torch"] = peak_apart("one gain", (8, 8))
-    for name in FRESH:
-        size = LARGE if name in SLOW and not everything else LARGEST
-        found["peak"][name] = {"size": size, "mib": peak_apart(name, SIZES[size])}
-        print(name, found["peak"][name], flush=True)
+    if arguments.busy:
+        torch.set_num_threads(1)
+    networks = {name: build(name, arguments.data).to(device) for name in FRESH}
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "clock": "processor" if arguments.busy else "wall",
+        "parameters": {name: _parameters(network) for name, network in networks.items()},
+        "seconds": {},
+        "peak": {},
+        "peak_of_torch": peak_apart("one gain", (8, 8)),
+    }
+    clock = time.process_time if arguments.busy else time.perf_counter
     for label, size in (SIZES | ONLY_CUDA if device.type == "cuda" else SIZES).items():
-        left_out = set(SLOW) if label == LARGEST and not everything else set()
-        once = set() if label == "600 x 400" else set(SLOW)
-        turns = take_turns(networks, size, device, repeats, left_out, once)
+        left_out = set(SLOW) if label == LARGEST and not arguments.all else set()
+        once = set() if label == SMALL else set(SLOW)
+        turns = take_turns(networks, picture(size).to(device), clock, arguments.repeats, left_out, once)
         found["seconds"][label] = turns
         print(label, {name: _median(seconds) for name, seconds in turns.items()}, flush=True)
+        save("speed", found)
+    for name in FRESH:
+        label = LARGE if name in SLOW and not arguments.all else LARGEST
+        found["peak"][name] = {"size": label, "mib": peak_apart(name, SIZES[label])}
+        print(name, found["peak"][name], flush=True)
+    save("speed", found)
     return found
 
 
 def take_turns(
-    networks: dict[str, Enhancer], size: Size, device: torch.device, repeats: int, left_out: set[str], once: set[str]
+    networks: dict[str, Enhancer],
+    image: Tensor,
+    clock: Callable[[], float],
+    repeats: int,
+    left_out: set[str],
+    once: set[str],
 ) -> dict[str, list[float | None]]:
     """Seconds of each network in each round on one picture; None where it is left out of the round."""
-    image = picture(size).to(device)
     turns: dict[str, list[float | None]] = {name: [] for name in networks}
     with torch.inference_mode():
         for network in (network for name, network in networks.items() if name not in left_out | once):
@@ -116,18 +131,17 @@ def take_turns(
         for turn in range(repeats):
             for name, network in networks.items():
                 skipped = name in left_out or (name in once and turn)
-                turns[name].append(None if skipped else seconds(network, image))
+                turns[name].append(None if skipped else _seconds(network, image, clock))
     return turns
 
 
-def seconds(network: Enhancer, image: Tensor) -> float:
-    """Of one call, until a GPU has finished too."""
+def _seconds(network: Enhancer, image: Tensor, clock: Callable[[], float]) -> float:
     wait: Callable[[], None] = torch.cuda.synchronize if image.is_cuda else lambda: None
     wait()
-    started = time.perf_counter()
+    started = clock()
     network(image)
     wait()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def build(name: str, data: Path | None) -> Enhancer:
@@ -190,9 +204,9 @@ def as_text(found: dict[str, Any]) -> str:
     memory = [f"{found['peak'][name]['mib']:,} MiB ({name})" for name in (OURS, DENOISING)]
     return "\n\n".join(
         (
-            f"{told(found['machine'])}. Milliseconds of one picture, {found['threads']} threads, medians of turns; "
-            "peak memory of the whole process with torch and the picture (on a GPU: what torch holds there) at "
-            f"{LARGEST}. \\*: not measured, scaled by pixels from {LARGE}.",
+            f"{told(found['machine'])}. Milliseconds of {found['clock']} time for one picture, threads: "
+            f"{found['threads']}, medians of turns. Peak memory of the whole process with torch and the picture (on a "
+            f"GPU: what torch holds there) at {LARGEST}. \\*: not measured, scaled by pixels from {LARGE}.",
             markdown_table(["", "parameters", *(f"{label}, ms" for label in labels), "peak, MiB"], rows),
             "Ratios of the same turns, and what was aimed at:",
             markdown_table(["", "aim", *labels], goals),
@@ -251,6 +265,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with weights/peers")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each network")
     parser.add_argument("--all", action="store_true", help="measure the slow networks at 12 MP too: minutes, > 10 GB")
+    parser.add_argument("--busy", action="store_true", help="count processor time of one thread")
     parser.add_argument("--table", action="store_true", help="only write the page from the stored results")
     return parser.parse_args(argv)
 

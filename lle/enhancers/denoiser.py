@@ -26,7 +26,7 @@ REACH = 48  # rows that a result depends on, 42, rounded up to whole cells of th
 
 
 class Denoiser(nn.Module):
-    """About 5,500 multiply-adds per pixel and 103,236 parameters at the default width.
+    """About 6,100 multiply-adds per pixel and 103,236 parameters at the default width.
 
     Args:
         width: channels of the middle scale, a multiple of 4; three quarters of it at the fine one, three halves at the

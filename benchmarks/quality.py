@@ -16,11 +16,10 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.report import RESULTS, machine, save, table, write_section
+from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, replace_section, save
 from benchmarks.split import held_out_pairs
 
 STORED = RESULTS / "quality.json"
@@ -75,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = json.loads(STORED.read_text()) if STORED.exists() else {"rows": {}}
     if arguments.data:
         measure(arguments, results)
-    write_section("quality", as_text(results))
-    write_section("quality", as_table(results, HEADLINES), README)
+    replace_section(PAGE, "quality", as_text(results))
+    replace_section(README, "quality", as_table(results, HEADLINES))
     print("tables in docs/benchmarks.md and README.md")
     return 0
 
@@ -117,9 +116,8 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
                 row["sets"]["lol"]["pictures"] = {
                     each.name: {metric: round(value, 5) for metric, value in each.values.items()} for each in measured
                 }
-            versions = {package: version(package) for package in PACKAGES}
             results |= {
-                "machine": machine() | {"versions": versions},
+                "machine": machine(PACKAGES),
                 "revision": git_revision(),
                 "date": f"{datetime.now(UTC):%Y-%m-%d}",
             }
@@ -199,7 +197,7 @@ def as_table(results: dict[str, Any], columns: Sequence[Column]) -> str:
             scale = 100 if column.metric == "over_exposed" else 1
             cells.append(f"{found[column.statistic] * scale:.{column.digits}f}" if found else "")
         rows.append([name, f"{row['parameters']:,}", *cells])
-    return table(["", "parameters", *(column.heading for column in columns)], rows)
+    return markdown_table(["", "parameters", *(column.heading for column in columns)], rows)
 
 
 def _evenly(photos: list[Any], limit: int) -> list[Any]:

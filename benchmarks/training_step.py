@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -30,7 +29,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.report import machine, save, table, told, write_section
+from benchmarks.pages import PAGE, machine, markdown_table, peak_memory, replace_section, save, told
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import Objective
@@ -60,7 +59,7 @@ def main() -> None:
     if "growth" in options.parts:
         found["growth"] = measure_growth(options.size, options.batch, options.repeats)
     print(save("training_step", found))
-    write_section("training-step", as_text(found))
+    replace_section(PAGE, "training-step", as_text(found))
     print(as_text(found))
 
 
@@ -301,15 +300,6 @@ def _train(settings: TrainSettings, photos: int, index: int, workers: int, folde
         dist.destroy_process_group()
 
 
-def peak_memory() -> int | None:
-    """Largest memory this process has had on the CPU, MiB; None where the system does not tell (it is not Linux)."""
-    try:  # not getrusage: its number goes on from the parent's
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)
-
-
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
@@ -317,9 +307,7 @@ def as_text(found: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md."""
     size, batch = found["size"], found["batch"]
     parts = [
-        "## The training step",
-        f"{told(found['machine'])}. Batch {batch}, {size}x{size}, medians of {found['repeats']} steps; made by "
-        "`python -m benchmarks.training_step`.",
+        f"{told(found['machine'])}. Batch {batch}, {size}x{size}, medians of {found['repeats']} steps.",
     ]
     if steps := found.get("step"):
         rows = [
@@ -330,7 +318,7 @@ def as_text(found: dict[str, Any]) -> str:
         parts += [
             f"Towers of the shapes {' and '.join(TOWERS)}, random weights, images/s. Image by image: CLIP called for "
             "one image at a time, the same mathematics and loss.",
-            table(["network", "image by image", "ours", "times faster, pairwise"], rows),
+            markdown_table(["network", "image by image", "ours", "times faster, pairwise"], rows),
             f"Our step with the small network against image by image with the faithful one: {crossed:.1f} times.",
         ]
     if workers := found.get("workers"):
@@ -339,7 +327,7 @@ def as_text(found: dict[str, Any]) -> str:
             for kind, each in workers.items()
         ]
         header = ["network", "one worker, s", "two workers, s", "efficiency"]
-        parts += ["Workers of one thread each, the same total batch, bundled prior:", table(header, rows)]
+        parts += ["Workers of one thread each, the same total batch, bundled prior:", markdown_table(header, rows)]
     if growth := found.get("growth"):
         rows = [
             [
@@ -354,7 +342,7 @@ def as_text(found: dict[str, Any]) -> str:
         ]
         parts += [
             "How a step grows, bundled prior, small network where no other is named; peak memory of the whole process:",
-            table(["over", "", "enhancement, s", "refinement, s", "peak, MiB"], rows),
+            markdown_table(["over", "", "enhancement, s", "refinement, s", "peak, MiB"], rows),
         ]
     return "\n\n".join(parts)
 

@@ -1,0 +1,274 @@
+"""How fast the networks enhance, and in how much memory: published ones, ours, and one gain as the floor.
+
+    python -m benchmarks.speed [--data DIR] [--repeats 5] [--all]
+
+The networks take turns on the same picture in one process, so that what disturbs one disturbs its neighbours too:
+ratios are medians over the turns. The slow ones have one turn on large pictures; their numbers at 12 MP are scaled by
+pixels from 1920 x 1080, and marked so, unless --all is given. Peak memory is that of a process of its own with torch,
+the network and the picture. DIR/weights/peers holds the published weights; random ones of the same shapes take their
+place where a file is missing. On a machine that does other work, --busy counts the processor time of one thread, which
+waiting for the others does not lengthen. --table only writes the section of the page from the stored results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, peak_memory, replace_section, save, told
+from benchmarks.quality import PUBLISHED
+from lle.enhancers.base import Enhanced, Enhancer
+from lle.enhancers.bilateral import BilateralEnhancer
+from lle.enhancers.compact import CompactEnhancer
+from lle.enhancers.curve_maps import CurveEnhancer
+from lle.enhancers.peers import Sci, ZeroDcePlusPlus
+from lle.enhancers.published import load_published
+from lle.enhancers.retinex import RetinexEnhancer
+
+Size = tuple[int, int]
+
+SIZES: dict[str, Size] = {"600 x 400": (400, 600), "1920 x 1080": (1080, 1920), "4000 x 3000": (3000, 4000)}
+ONLY_CUDA: dict[str, Size] = {"3840 x 2160": (2160, 3840)}
+SMALL, LARGE, LARGEST = SIZES
+SLOW = ("CLIP-LIT", "Zero-DCE", "Zero-DCE++")
+OURS, DENOISING = "bilateral", "bilateral + denoiser"
+TARGETS = (
+    (OURS, "CLIP-LIT", 50),
+    (OURS, "Zero-DCE++ (s = 12)", 1),
+    (OURS, "SCI medium", 1),
+    (DENOISING, "Zero-DCE", 10),
+)
+MOST_MEMORY = 1500
+
+
+class OneGain(Enhancer):
+    """Every pixel times two: the least that an enhancer can do."""
+
+    def forward(self, image: Tensor) -> Enhanced:
+        return Enhanced((2 * image).clamp(0, 1), image[:, :1, :1, :1])
+
+
+FRESH: dict[str, Callable[[], Enhancer]] = {
+    "CLIP-LIT": partial(RetinexEnhancer, "reflect"),
+    "Zero-DCE": CurveEnhancer,
+    "Zero-DCE++": ZeroDcePlusPlus,
+    "Zero-DCE++ (s = 12)": partial(ZeroDcePlusPlus, 12),
+    "SCI medium": Sci,
+    "compact": CompactEnhancer,
+    OURS: partial(BilateralEnhancer, denoise=0),
+    DENOISING: BilateralEnhancer,
+    "one gain": OneGain,
+}
+SAME_NETWORK = {"Zero-DCE": "Zero-DCE, PIE, SCL-LLE", "CLIP-LIT": "CLIP-LIT, RAVE"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parse(argv)
+    if arguments.table:
+        found = json.loads((RESULTS / "speed.json").read_text())
+    else:
+        found = measure(arguments)
+    replace_section(PAGE, "speed", as_text(found))
+    print(as_text(found))
+    return 0
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of every turn by size and network (None: no turn), and peak MiB with the size it was measured at."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.busy:
+        torch.set_num_threads(1)
+    networks = {name: build(name, arguments.data).to(device) for name in FRESH}
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "clock": "processor" if arguments.busy else "wall",
+        "parameters": {name: _parameters(network) for name, network in networks.items()},
+        "seconds": {},
+        "peak": {},
+        "peak_of_torch": peak_apart("one gain", (8, 8)),
+    }
+    clock = time.process_time if arguments.busy else time.perf_counter
+    for label, size in (SIZES | ONLY_CUDA if device.type == "cuda" else SIZES).items():
+        left_out = set(SLOW) if label == LARGEST and not arguments.all else set()
+        once = set() if label == SMALL else set(SLOW)
+        turns = take_turns(networks, picture(size).to(device), clock, arguments.repeats, left_out, once)
+        found["seconds"][label] = turns
+        print(label, {name: _median(seconds) for name, seconds in turns.items()}, flush=True)
+        save("speed", found)
+    for name in FRESH:
+        label = LARGE if name in SLOW and not arguments.all else LARGEST
+        found["peak"][name] = {"size": label, "mib": peak_apart(name, SIZES[label])}
+        print(name, found["peak"][name], flush=True)
+    save("speed", found)
+    return found
+
+
+def take_turns(
+    networks: dict[str, Enhancer],
+    image: Tensor,
+    clock: Callable[[], float],
+    repeats: int,
+    left_out: set[str],
+    once: set[str],
+) -> dict[str, list[float | None]]:
+    """Seconds of each network in each round on one picture; None where it is left out of the round."""
+    turns: dict[str, list[float | None]] = {name: [] for name in networks}
+    with torch.inference_mode():
+        for network in (network for name, network in networks.items() if name not in left_out | once):
+            network(image)
+        for turn in range(repeats):
+            for name, network in networks.items():
+                skipped = name in left_out or (name in once and turn)
+                turns[name].append(None if skipped else _seconds(network, image, clock))
+    return turns
+
+
+def _seconds(network: Enhancer, image: Tensor, clock: Callable[[], float]) -> float:
+    wait: Callable[[], None] = torch.cuda.synchronize if image.is_cuda else lambda: None
+    wait()
+    started = clock()
+    network(image)
+    wait()
+    return clock() - started
+
+
+def build(name: str, data: Path | None) -> Enhancer:
+    """A network by the name of its row, with its published weights where they are there."""
+    torch.manual_seed(0)
+    network, file = PUBLISHED.get(name, ("", ""))
+    path = data / "weights" / "peers" / file if data and file else None
+    if path and path.is_file():
+        network, _, scale = network.partition("/")
+        return load_published(network, path, scale=int(scale or 1))
+    return FRESH[name]().eval().requires_grad_(False)
+
+
+def picture(size: Size) -> Tensor:
+    """A dark one of noise, (1, 3, H, W)."""
+    return 0.3 * torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def peak_apart(name: str, size: Size) -> int | None:
+    """Peak MiB of a process that enhances one picture: all of it on a CPU, what torch holds on a GPU."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.SimpleQueue()
+    process = context.Process(target=_enhance_once, args=(name, size, answers))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{name}: enhancing {size[1]} x {size[0]} pixels failed; its reason is above")
+    answer: int | None = answers.get()
+    return answer
+
+
+def _enhance_once(name: str, size: Size, answers: Any) -> None:
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    with torch.inference_mode():
+        build(name, None).to(device)(picture(size).to(device))
+    answers.put(torch.cuda.max_memory_allocated() // 2**20 if cuda else peak_memory())
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The section of docs/benchmarks.md."""
+    labels = list(found["seconds"])
+    rows = [
+        [
+            SAME_NETWORK.get(name, name),
+            f"{parameters:,}",
+            *(_told_seconds(found, name, label) for label in labels),
+            _told_memory(found, name),
+        ]
+        for name, parameters in found["parameters"].items()
+    ]
+    goals = []
+    for ours, other, least in TARGETS:
+        ratios = [_ratio(found, ours, other, label) for label in labels]
+        cells = [f"{ratio:.1f}{'*' if scaled else ''}" for ratio, scaled in ratios]
+        goals.append([f"{ours}: times faster than {other}", f"{least}", *cells])
+    memory = [f"{found['peak'][name]['mib']:,} MiB ({name})" for name in (OURS, DENOISING)]
+    return "\n\n".join(
+        (
+            f"{told(found['machine'])}. Milliseconds of {found['clock']} time for one picture, threads: "
+            f"{found['threads']}, medians of turns. Peak memory of the whole process with torch and the picture (on a "
+            f"GPU: what torch holds there) at {LARGEST}. \\*: not measured, scaled by pixels from {LARGE}.",
+            markdown_table(["", "parameters", *(f"{label}, ms" for label in labels), "peak, MiB"], rows),
+            "Ratios of the same turns, and what was aimed at:",
+            markdown_table(["", "aim", *labels], goals),
+            f"Memory at {LARGEST}, aim under {MOST_MEMORY:,} MiB: {', '.join(memory)}.",
+        )
+    )
+
+
+def _told_seconds(found: dict[str, Any], name: str, label: str) -> str:
+    median = _median(found["seconds"][label][name])
+    if median is None:
+        return f"{_scaled(found, name) * 1000:,.0f}*"
+    return f"{median * 1000:,.1f}" if median < 0.1 else f"{median * 1000:,.0f}"
+
+
+def _told_memory(found: dict[str, Any], name: str) -> str:
+    peak, torch_alone = found["peak"][name], found["peak_of_torch"]
+    if peak["mib"] is None:
+        return ""
+    if peak["size"] == LARGEST:
+        return f"{peak['mib']:,}"
+    return f"{torch_alone + (peak['mib'] - torch_alone) * _growth():,.0f}*"
+
+
+def _ratio(found: dict[str, Any], ours: str, other: str, label: str) -> tuple[float, bool]:
+    """How many times faster ours is, median over the turns both had; whether the other one's time is scaled."""
+    fast, slow = (found["seconds"][label][name] for name in (ours, other))
+    ratios = [theirs / mine for mine, theirs in zip(fast, slow, strict=True) if theirs is not None]
+    if ratios:
+        return statistics.median(ratios), False
+    return _scaled(found, other) / statistics.median(fast), True
+
+
+def _scaled(found: dict[str, Any], name: str) -> float:
+    seconds = _median(found["seconds"][LARGE][name])
+    assert seconds is not None
+    return seconds * _growth()
+
+
+def _growth() -> float:
+    (height, width), (small_height, small_width) = SIZES[LARGEST], SIZES[LARGE]
+    return height * width / (small_height * small_width)
+
+
+def _median(turns: Sequence[float | None]) -> float | None:
+    taken = [each for each in turns if each is not None]
+    return statistics.median(taken) if taken else None
+
+
+def _parameters(network: Enhancer) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with weights/peers")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each network")
+    parser.add_argument("--all", action="store_true", help="measure the slow networks at 12 MP too: minutes, > 10 GB")
+    parser.add_argument("--busy", action="store_true", help="count processor time of one thread")
+    parser.add_argument("--table", action="store_true", help="only write the page from the stored results")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

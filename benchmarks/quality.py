@@ -173,9 +173,9 @@ def table(results: dict[str, Any]) -> str:
     machine = results.get("machine", {})
     measured = ", ".join(f"{package} {number}" for package, number in machine.get("versions", {}).items())
     return (
-        f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of ours sees), {photos['unpaired']} unpaired "
-        f"photos (backlit, DICM, LIME, MEF), {photos['good']} good photos (Kodak). "
-        f"Measured {results.get('date', '')} with {measured}.\n\n"
+        f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of ours "
+        f"sees), {photos['unpaired']} unpaired photos (backlit, DICM, LIME, MEF), {photos['good']} good photos "
+        f"(Kodak). Measured {results.get('date', '')} with {measured}.\n\n"
         + markdown_table(["", "parameters", *(column[0] for column in COLUMNS)], rows)
     )
 

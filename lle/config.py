@@ -322,7 +322,7 @@ class ExposureCurve(CurveFamily):
     )
     grey: PositiveRange = setting(
         (0.0, 0.0),
-        "Part of the noise that red, green and blue share, as after demosaicing; the rest is blurred half as much again.",
+        "Part of the noise that red, green and blue share, as after demosaicing; the rest has 1.5 times the blur.",
         unit="of its variance",
         source="ours; 0.5 in the dark photos of LOL",
     )
@@ -332,9 +332,6 @@ class ExposureCurve(CurveFamily):
         source="ours",
         ge=0,
         le=1,
-    )
-    blur: PositiveRange = setting(
-        (0.0, 0.7), "Gaussian that makes noise correlate between neighbours.", unit="px", source="ours"
     )
 
 

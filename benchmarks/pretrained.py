@@ -60,11 +60,15 @@ def split(data: Path, into: Path) -> dict[str, Path]:
 
 
 def _linked(folder: Path, photos: Iterable[tuple[str, Path]]) -> Path:
+    """The folder with a link for each photo, by name, and none that an earlier split left."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, photo in photos:
-        link = folder / name
-        if not link.is_symlink():
-            link.symlink_to(photo)
+    wanted = dict(photos)
+    for link in folder.iterdir():
+        if link.readlink() != wanted.get(link.name):
+            link.unlink()
+    for name, photo in wanted.items():
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(photo)
     return folder
 
 

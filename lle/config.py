@@ -44,8 +44,21 @@ def _not_negative(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def _parts(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[1] > 1:
+        raise ValueError(f"{bounds} ends above 1; give parts of at most 1")
+    return bounds
+
+
+def _above_zero(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] <= 0:
+        raise ValueError(f"{bounds} begins at or below 0; give numbers above 0")
+    return bounds
+
+
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 PositiveRange = Annotated[tuple[float, float], AfterValidator(_rising), AfterValidator(_not_negative)]
+PartRange = Annotated[PositiveRange, AfterValidator(_parts)]
 
 
 LayerWeight = Annotated[float, Field(ge=0)]
@@ -84,7 +97,7 @@ class DataSettings(Settings):
         ge=0,
         le=1,
     )
-    crop_side: Range = setting(
+    crop_side: Annotated[PartRange, AfterValidator(_above_zero)] = setting(
         (0.4, 1.0),
         "Side of those squares, drawn uniformly.",
         unit="of the photo's shorter side",
@@ -293,7 +306,7 @@ class BacklitCurve(CurveFamily):
 
     foreground: PositiveRange = setting((1.5, 4.0), "Light taken from the foreground.", unit="stops", source="ours")
     background: PositiveRange = setting((0.0, 0.4), "Light added behind it.", unit="stops", source="ours")
-    cover: PositiveRange = setting((0.4, 0.85), "Part of the picture that the foreground covers.", source="ours")
+    cover: PartRange = setting((0.4, 0.85), "Part of the picture that the foreground covers.", source="ours")
 
 
 class ExposureCurve(CurveFamily):
@@ -320,9 +333,9 @@ class ExposureCurve(CurveFamily):
     blur: PositiveRange = setting(
         (0.0, 0.7), "Gaussian that makes noise correlate between neighbours.", unit="px", source="ours"
     )
-    grey: PositiveRange = setting(
+    grey: PartRange = setting(
         (0.0, 0.0),
-        "Part of the noise that the channels share, as after demosaicing; the rest is blurred half as much again.",
+        "Part of the noise that red, green and blue share, as after demosaicing; the rest has 1.5 times the blur.",
         unit="of its variance",
         source="ours; 0.5 in the dark photos of LOL",
     )
@@ -332,9 +345,6 @@ class ExposureCurve(CurveFamily):
         source="ours",
         ge=0,
         le=1,
-    )
-    blur: PositiveRange = setting(
-        (0.0, 0.7), "Gaussian that makes noise correlate between neighbours.", unit="px", source="ours"
     )
 
 

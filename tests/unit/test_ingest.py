@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lle import images
 from lle.config import DataSettings, RegionSettings, TrainSettings
 from lle.regions import find_regions
 from pipelines.jobs.ingest import DataError, Decode, PhotoSet, find_photos, list_photos
@@ -155,6 +156,91 @@ def test_regions_are_found_once_for_each_photo(tmp_path: Path, monkeypatch: pyte
     shown = {bytes(picture): labels for picture, labels in zip(first["image"], first["regions"], strict=True)}
     for picture, labels in zip(second["image"], second["regions"], strict=True):
         np.testing.assert_array_equal(labels, shown[bytes(picture)])
+
+
+SIDE = 16
+STEP = 2  # levels from a pixel to its neighbour in the photos of `places`
+
+
+def places(folder: Path, sizes: list[tuple[int, int]]) -> PhotoSet:
+    """Photos (height, width) that tell where each pixel lies: red counts columns, green rows, blue photos."""
+    folder.mkdir()
+    for index, (height, width) in enumerate(sizes):
+        rows, columns = np.mgrid[:height, :width] * STEP
+        Image.fromarray(np.stack([columns, rows, 0 * rows + index], axis=2).astype(np.uint8)).save(
+            folder / f"{index}.png"
+        )
+    return list_photos(str(folder), "data.dark", DataSettings())
+
+
+def squares(photos: PhotoSet, share: float, side: tuple[float, float], seed: int = 3, **others) -> np.ndarray:
+    """The first 16 pictures of a stream."""
+    given = {"start": 0, "stride": 1} | others
+    stage = Decode(photos, SIDE, seed, threads=2, max_pixels=10**6, crop_share=share, crop_side=side, **given)
+    return next(stage.batches())["image"]
+
+
+def lengths(picture: np.ndarray) -> tuple[float, float]:
+    """Height and width, in pixels of the photo, of what a picture of `places` shows."""
+    inner = picture[2:-2, 2:-2].astype(float)  # borders are blurred otherwise
+    height = np.diff(inner[:, :, 1].mean(axis=1)).mean() * SIDE / STEP
+    width = np.diff(inner[:, :, 0].mean(axis=0)).mean() * SIDE / STEP
+    return height, width
+
+
+def test_a_whole_photo_is_squeezed_where_no_squares_are_wanted(tmp_path: Path):
+    photos = places(tmp_path / "places", [(60, 120)])
+    squeezed = images.resize(images.read(photos.paths[0]), (SIDE, SIDE))
+    for picture in squares(photos, share=0.0, side=(0.1, 0.2)):
+        np.testing.assert_array_equal(picture, squeezed)
+    assert lengths(squeezed) == pytest.approx((60, 120), rel=0.05)
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 0.5), (0.4, 0.8), (1.0, 1.0)])
+def test_a_square_keeps_the_aspect_and_its_side_lies_within_its_bounds(tmp_path: Path, bounds: tuple[float, float]):
+    sides = []
+    for picture in squares(places(tmp_path / "places", [(60, 120), (110, 60)]), share=1.0, side=bounds):
+        height, width = lengths(picture)
+        assert height == pytest.approx(width, rel=0.05)
+        sides.append(height / 60)
+    assert min(sides) > bounds[0] - 0.04 and max(sides) < bounds[1] + 0.04
+    assert max(sides) - min(sides) > 0.5 * (bounds[1] - bounds[0]) - 0.04
+
+
+def test_squares_lie_anywhere_in_the_photo(tmp_path: Path):
+    shown = squares(places(tmp_path / "places", [(60, 120)]), share=1.0, side=(0.5, 0.5))
+    left, top = (shown[:, SIDE // 2, SIDE // 2, channel] / STEP - 15 for channel in (0, 1))
+    assert len({(int(x), int(y)) for x, y in zip(left, top, strict=True)}) > 12
+    assert left.min() < 20 and left.max() > 70 and left.max() < 92
+    assert top.min() < 8 and top.max() > 22 and top.max() < 32
+
+
+def test_a_share_of_the_pictures_are_squares(tmp_path: Path):
+    shown = squares(places(tmp_path / "places", [(60, 120)]), share=0.5, side=(0.5, 0.5))
+    widths = [lengths(picture)[1] for picture in shown]
+    whole = sum(width > 100 for width in widths)
+    assert 2 < whole < 14 and sum(width < 40 for width in widths) == 16 - whole
+
+
+def test_a_square_follows_from_the_seed_and_the_row_whoever_decodes_it(tmp_path: Path):
+    photos = places(tmp_path / "places", [(60, 120), (110, 60), (80, 80)])
+    first = squares(photos, share=0.7, side=(0.3, 1.0))
+    np.testing.assert_array_equal(squares(photos, share=0.7, side=(0.3, 1.0), start=1, stride=3)[:5], first[1::3])
+    assert (squares(photos, share=0.7, side=(0.3, 1.0), seed=4) != first).any()
+
+
+def test_each_square_has_regions_of_its_own(tmp_path: Path):
+    settings = RegionSettings(min_size=20)
+    photos, sides = halves(tmp_path / "halves"), (0.4, 0.9)
+    stage = Decode(photos, 32, 3, 0, 1, 2, max_pixels=10**6, regions=settings, crop_share=1.0, crop_side=sides)
+    batch = next(stage.batches())
+    split = 0
+    for picture, labels in zip(batch["image"], batch["regions"], strict=True):
+        np.testing.assert_array_equal(labels, find_regions(picture, settings))
+        dark, bright = labels[picture[..., 0] < 40], labels[picture[..., 0] > 180]
+        assert not set(dark) & set(bright)
+        split += bool(len(dark) and len(bright))
+    assert split, "no square shows both halves; the test would see nothing"
 
 
 def test_grey_palette_and_cmyk_files_become_rgb(tmp_path: Path):

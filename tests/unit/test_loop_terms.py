@@ -16,15 +16,20 @@ from lle.training.loop import train
 from lle.training.schedule import Phase
 from pipelines.jobs.settings import load_settings
 
-PRESETS = ["pie", "hybrid"]
+PRESETS = ["pie", "hybrid", "restoration"]
 
 
 def tiny_preset(name: str, **objective: Any) -> TrainSettings:
-    """The preset's network, terms, curves and augmentation, with the sizes and lengths of `tiny_settings`."""
+    """The preset's network, terms, curves and augmentation, with the sizes and lengths of `tiny_settings`; restoration
+    with its own optimiser.
+    """
     preset = load_settings(["--preset", name, "--data.samples"]).settings.model_dump()
     tiny = tiny_settings().model_dump()
     chosen = {branch: preset[branch] for branch in ("objective", "curves", "regions", "augment")}
     chosen["enhancer"] = {**tiny["enhancer"], "kind": preset["enhancer"]["kind"]}
+    if name == "restoration":
+        chosen |= {"enhancer": {"kind": "bilateral", "look": 32, "width": 8, "denoise": 8}}
+        chosen |= {"optimiser": preset["optimiser"]}
     for term, weight in objective.items():
         chosen["objective"][term]["weight"] = weight
     schedule = {**tiny["schedule"], "rounds": min(preset["schedule"]["rounds"], 3)}
@@ -48,7 +53,8 @@ def test_every_term_of_the_preset_is_in_the_log_and_finite(trained):
     name, _, told = trained
     published = {"smoothness", "colour", "preservation", "regional", "pixel_contrast", "feature_contrast"}
     hybrid = published - {"colour"} | {"guidance", "identity"}
-    assert terms_of(told, "enhancement") == {"pie": published, "hybrid": hybrid}[name]
+    expected = {"pie": published, "hybrid": hybrid, "restoration": {"restoration"}}
+    assert terms_of(told, "enhancement") == expected[name]
     assert all(term in told.steps[-1].line for term in terms_of(told, "enhancement"))
     assert torch.isfinite(torch.tensor(told.losses())).all() and told.steps[-1].metrics["skipped_steps"] == 0
 
@@ -58,13 +64,14 @@ def test_the_preset_trains_in_its_phases(trained):
     steps = {
         "pie": {"enhancement": 3},
         "hybrid": {"prompt_init": 3, "reconstruction": 3, "enhancement": 9, "refinement": 6},
+        "restoration": {"enhancement": 3},
     }
     assert outcome.finished and outcome.progress.phase_steps == steps[name]
 
 
 def test_well_lit_photos_are_taken_where_a_term_needs_them(trained):
     name, outcome, _ = trained
-    assert outcome.progress.well_lit_row == {"pie": 4 * 3, "hybrid": 4 * (3 + 9 + 6)}[name]
+    assert outcome.progress.well_lit_row == {"pie": 12, "hybrid": 4 * (3 + 9 + 6), "restoration": 12}[name]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -123,9 +130,13 @@ def test_a_term_of_weight_zero_asks_for_no_pictures_regions_or_curves(
     assert len(made) == (3 if "well_lit" in asked else 0)
 
 
-def test_without_features_no_tower_looks_while_training():
+@pytest.mark.parametrize(
+    "settings",
+    [tiny_preset("pie", preservation=0.0, feature_contrast=0.0), tiny_preset("restoration")],
+    ids=["pie without features", "restoration"],
+)
+def test_without_features_no_tower_looks_while_training(settings: TrainSettings):
     tower = CountingTower()
-    settings = tiny_preset("pie", preservation=0.0, feature_contrast=0.0)
     validator = tiny_validator(tiny_prior())
     train(settings, Prior(tower, tower), PhotoStream, validator)
     assert tower.looks == 0

@@ -162,6 +162,10 @@ def test_yaml_spellings(config: Path, text: str, path: str, value: object) -> No
         (["--data.samples", "perhaps"], "data.samples: perhaps is not allowed; give true or false"),
         (["--augment.zoom_range", "1"], "augment.zoom_range: ['1'] is not allowed; give 2 numbers"),
         (["--augment.zoom_range", "2", "1"], "augment.zoom_range: (2.0, 1.0) runs downwards; write the smaller number"),
+        (["--data.crop_side", "0", "1"], "data.crop_side: (0.0, 1.0) begins at or below 0; give numbers above 0"),
+        (["--data.crop_side", "0.5", "2"], "data.crop_side: (0.5, 2.0) ends above 1; give parts of at most 1"),
+        (["--curves.backlit.cover", "0.5", "2"], "curves.backlit.cover: (0.5, 2.0) ends above 1; give parts of at"),
+        (["--enhancer.denoise", "6"], "enhancer.denoise: 6 is not allowed; give a whole number from 0 to 256"),
         (["--runs", ""], "runs: '' is not allowed; give text, not empty"),
         (["--name", "a/b"], "name: a/b is not allowed; give text matching"),
         (["--name", "a\nb"], "name: a b is not allowed; give text matching"),
@@ -250,13 +254,30 @@ def test_a_presets_setting_warns_only_after_the_user_made_it_useless(config: Pat
     assert warning.startswith("enhancer.width (preset mine) has no effect while enhancer.kind is retinex")
 
 
+@pytest.mark.parametrize("kind", ["compact", "bilateral"])
+def test_a_need_with_alternatives_is_met_by_each(kind: str) -> None:
+    assert load_settings(["--enhancer.kind", kind, "--enhancer.look", "64"]).warnings == []
+
+
+def test_a_need_with_alternatives_names_them_all_where_none_is_met() -> None:
+    (warning,) = [
+        each
+        for each in load_settings(["--enhancer.kind", "curves", "--enhancer.look", "64"]).warnings
+        if "look" in each
+    ]
+    assert warning == (
+        "enhancer.look (command line) has no effect while enhancer.kind is curves; "
+        "set enhancer.kind=compact or bilateral, or leave it out"
+    )
+
+
 def test_every_need_names_a_setting_and_a_value_it_accepts() -> None:
     for path, info in SETTINGS.items():
         if isinstance(info.json_schema_extra, dict):
             other, wanted = re.split("!?=", str(info.json_schema_extra["needs"]), maxsplit=1)
             assert other in SETTINGS, path
             choices = getattr(SETTINGS[other].annotation, "__args__", None)
-            assert choices is None or wanted in choices, path
+            assert choices is None or set(wanted.split("|")) <= set(choices), path
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------
@@ -329,7 +350,7 @@ choices = {
     "optimiser.enhancer_lr": st.floats(0, 1, exclude_min=True),
     "tracking.register_model": st.booleans(),
     "scaling.gpu": st.sampled_from(["auto", "true", "false"]),
-    "enhancer.kind": st.sampled_from(["retinex", "curves", "compact"]),
+    "enhancer.kind": st.sampled_from(["retinex", "curves", "compact", "bilateral"]),
 }
 overrides = st.fixed_dictionaries({}, optional=choices)
 

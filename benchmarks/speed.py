@@ -7,7 +7,8 @@ ratios are medians over the turns. The slow ones have one turn on large pictures
 pixels from 1920 x 1080, and marked so, unless --all is given. Peak memory is that of a process of its own with torch,
 the network and the picture. DIR/weights/peers holds the published weights; random ones of the same shapes take their
 place where a file is missing. On a machine that does other work, --busy counts the processor time of one thread, which
-waiting for the others does not lengthen. --table only writes the section of the page from the stored results.
+waiting for the others does not lengthen. --parts measures only these anew and keeps the rest of the stored results;
+--table only writes the section of the page from them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ Size = tuple[int, int]
 SIZES: dict[str, Size] = {"600 x 400": (400, 600), "1920 x 1080": (1080, 1920), "4000 x 3000": (3000, 4000)}
 ONLY_CUDA: dict[str, Size] = {"3840 x 2160": (2160, 3840)}
 SMALL, LARGE, LARGEST = SIZES
+MEMORY = "memory"
+PARTS = (*SIZES, *ONLY_CUDA, MEMORY)
 SLOW = ("CLIP-LIT", "Zero-DCE", "Zero-DCE++")
 OURS, DENOISING = "bilateral", "bilateral + denoiser"
 TARGETS = (
@@ -89,29 +92,33 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.busy:
         torch.set_num_threads(1)
+    clock = time.process_time if arguments.busy else time.perf_counter
     networks = {name: build(name, arguments.data).to(device) for name in FRESH}
-    found: dict[str, Any] = {
+    found: dict[str, Any] = {"seconds": {}, "peak": {}}
+    if set(arguments.parts) != set(PARTS) and (RESULTS / "speed.json").exists():
+        found = json.loads((RESULTS / "speed.json").read_text())
+    found |= {
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "clock": "processor" if arguments.busy else "wall",
-        "parameters": {name: _parameters(network) for name, network in networks.items()},
-        "seconds": {},
-        "peak": {},
-        "peak_of_torch": peak_apart("one gain", (8, 8)),
+        "parameters": {name: sum(weight.numel() for weight in each.parameters()) for name, each in networks.items()},
     }
-    clock = time.process_time if arguments.busy else time.perf_counter
     for label, size in (SIZES | ONLY_CUDA if device.type == "cuda" else SIZES).items():
+        if label not in arguments.parts:
+            continue
         left_out = set(SLOW) if label == LARGEST and not arguments.all else set()
         once = set() if label == SMALL else set(SLOW)
         turns = take_turns(networks, picture(size).to(device), clock, arguments.repeats, left_out, once)
         found["seconds"][label] = turns
         print(label, {name: _median(seconds) for name, seconds in turns.items()}, flush=True)
         save("speed", found)
-    for name in FRESH:
-        label = LARGE if name in SLOW and not arguments.all else LARGEST
-        found["peak"][name] = {"size": label, "mib": peak_apart(name, SIZES[label])}
-        print(name, found["peak"][name], flush=True)
-    save("speed", found)
+    if MEMORY in arguments.parts:
+        found["peak_of_torch"] = peak_apart("one gain", (8, 8))
+        for name in FRESH:
+            label = LARGE if name in SLOW and not arguments.all else LARGEST
+            found["peak"][name] = {"size": label, "mib": peak_apart(name, SIZES[label])}
+            print(name, found["peak"][name], flush=True)
+            save("speed", found)
     return found
 
 
@@ -186,64 +193,66 @@ def _enhance_once(name: str, size: Size, answers: Any) -> None:
 
 def as_text(found: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md."""
-    labels = list(found["seconds"])
+    labels = [label for label in PARTS if label in found["seconds"]]
     rows = [
         [
             SAME_NETWORK.get(name, name),
             f"{parameters:,}",
-            *(_told_seconds(found, name, label) for label in labels),
-            _told_memory(found, name),
+            *(_told(*_time(found, name, label), unit=0.001) for label in labels),
+            _told(*_memory(found, name)),
         ]
         for name, parameters in found["parameters"].items()
     ]
-    goals = []
-    for ours, other, least in TARGETS:
-        ratios = [_ratio(found, ours, other, label) for label in labels]
-        cells = [f"{ratio:.1f}{'*' if scaled else ''}" for ratio, scaled in ratios]
-        goals.append([f"{ours}: times faster than {other}", f"{least}", *cells])
-    memory = [f"{found['peak'][name]['mib']:,} MiB ({name})" for name in (OURS, DENOISING)]
+    aims = [
+        [f"{ours}: times faster than {other}", least, *(_told(*_ratio(found, ours, other, label)) for label in labels)]
+        for ours, other, least in TARGETS
+    ]
     return "\n\n".join(
         (
             f"{told(found['machine'])}. Milliseconds of {found['clock']} time for one picture, threads: "
             f"{found['threads']}, medians of turns. Peak memory of the whole process with torch and the picture (on a "
-            f"GPU: what torch holds there) at {LARGEST}. \\*: not measured, scaled by pixels from {LARGE}.",
+            f"GPU: what torch holds there) at {LARGEST}; ours should stay under {MOST_MEMORY:,} MiB. \\*: not "
+            f"measured, scaled by pixels from {LARGE}.",
             markdown_table(["", "parameters", *(f"{label}, ms" for label in labels), "peak, MiB"], rows),
             "Ratios of the same turns, and what was aimed at:",
-            markdown_table(["", "aim", *labels], goals),
-            f"Memory at {LARGEST}, aim under {MOST_MEMORY:,} MiB: {', '.join(memory)}.",
+            markdown_table(["", "aim", *labels], aims),
         )
     )
 
 
-def _told_seconds(found: dict[str, Any], name: str, label: str) -> str:
-    median = _median(found["seconds"][label][name])
-    if median is None:
-        return f"{_scaled(found, name) * 1000:,.0f}*"
-    return f"{median * 1000:,.1f}" if median < 0.1 else f"{median * 1000:,.0f}"
-
-
-def _told_memory(found: dict[str, Any], name: str) -> str:
-    peak, torch_alone = found["peak"][name], found["peak_of_torch"]
-    if peak["mib"] is None:
+def _told(number: float | None, scaled: bool, unit: float = 1) -> str:
+    if number is None:
         return ""
-    if peak["size"] == LARGEST:
-        return f"{peak['mib']:,}"
-    return f"{torch_alone + (peak['mib'] - torch_alone) * _growth():,.0f}*"
+    number /= unit
+    return f"{number:,.{1 if number < 100 else 0}f}{'*' if scaled else ''}"
 
 
-def _ratio(found: dict[str, Any], ours: str, other: str, label: str) -> tuple[float, bool]:
-    """How many times faster ours is, median over the turns both had; whether the other one's time is scaled."""
+def _time(found: dict[str, Any], name: str, label: str) -> tuple[float | None, bool]:
+    """Median seconds, and whether they are scaled."""
+    measured = _median(found["seconds"][label][name])
+    if measured is not None or LARGE not in found["seconds"]:
+        return measured, False
+    large = _median(found["seconds"][LARGE][name])
+    return large and large * _growth(), True
+
+
+def _memory(found: dict[str, Any], name: str) -> tuple[float | None, bool]:
+    """Peak MiB, and whether they are scaled."""
+    peak = found["peak"].get(name, {"mib": None, "size": LARGEST})
+    if peak["mib"] is None or peak["size"] == LARGEST:
+        return peak["mib"], False
+    torch_alone = found["peak_of_torch"]
+    return torch_alone + (peak["mib"] - torch_alone) * _growth(), True
+
+
+def _ratio(found: dict[str, Any], ours: str, other: str, label: str) -> tuple[float | None, bool]:
+    """How many times faster ours is, median over the turns both had; and whether the other one's time is scaled."""
     fast, slow = (found["seconds"][label][name] for name in (ours, other))
     ratios = [theirs / mine for mine, theirs in zip(fast, slow, strict=True) if theirs is not None]
     if ratios:
         return statistics.median(ratios), False
-    return _scaled(found, other) / statistics.median(fast), True
-
-
-def _scaled(found: dict[str, Any], name: str) -> float:
-    seconds = _median(found["seconds"][LARGE][name])
-    assert seconds is not None
-    return seconds * _growth()
+    time_of_other, scaled = _time(found, other, label)
+    return time_of_other and time_of_other / statistics.median(fast), scaled
 
 
 def _growth() -> float:
@@ -256,16 +265,13 @@ def _median(turns: Sequence[float | None]) -> float | None:
     return statistics.median(taken) if taken else None
 
 
-def _parameters(network: Enhancer) -> int:
-    return sum(weight.numel() for weight in network.parameters())
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with weights/peers")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each network")
     parser.add_argument("--all", action="store_true", help="measure the slow networks at 12 MP too: minutes, > 10 GB")
     parser.add_argument("--busy", action="store_true", help="count processor time of one thread")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure only these")
     parser.add_argument("--table", action="store_true", help="only write the page from the stored results")
     return parser.parse_args(argv)
 

@@ -8,12 +8,13 @@ each block was lifted, h, so that what was not lifted can stay as it is. It star
 it in 200 steps what a residual alone has not learned in 500. Trained by restoration: the noise is what
 `exposure.curves` adds, no clean twin of a noisy photo is needed.
 
-Without a gradient, large pictures are done in strips of rows, each with as many more rows as the result can depend on:
+Without a gradient, large pictures are done in tiles, each with as many pixels around it as the result can depend on:
 the same numbers in a fraction of the memory.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import cast
 
 import torch
@@ -23,8 +24,8 @@ from torch.nn import functional as F
 from lle.enhancers.blocks import PlainBlock, leaky
 
 BLOCK = 2
-STRIP_PIXELS = 3_000_000
-REACH = 64  # rows that a result depends on, 52, rounded up to whole cells of the coarse scale
+REACH = 64  # pixels to every side that a result depends on, 52, rounded up to whole cells of the coarse scale
+TILE = 768  # whole cells; the tensors stay below the size at which glibc asks the system for fresh memory each time
 BLUR_RADIUS = 2
 COARSE_BLUR = 4
 SHARPER = 4.0  # differences from the blurs are small numbers
@@ -61,15 +62,15 @@ class Denoiser(nn.Module):
     def forward(self, image: Tensor, exponent: Tensor) -> Tensor:
         """RGB in [0, 1] from RGB, (B, 3, H, W), and the light exponent h it was lifted by, (B, 1, H, W)."""
         height, width = image.shape[-2:]
-        step = max(REACH, STRIP_PIXELS // width // REACH * REACH)
-        if torch.is_grad_enabled() or image.is_cuda or height <= step:
+        if torch.is_grad_enabled() or image.is_cuda or max(height, width) <= TILE:
             return self._denoise(image, exponent)
         denoised = torch.empty_like(image)
-        for top in range(0, height, step):
-            above, bottom = max(0, top - REACH), min(top + step, height)
-            seen = slice(above, bottom + REACH)
-            strip = self._denoise(image[..., seen, :], exponent[..., seen, :])
-            denoised[..., top:bottom, :] = strip[..., top - above : bottom - above, :]
+        for top, left in product(range(0, height, TILE), range(0, width, TILE)):
+            above, before = max(0, top - REACH), max(0, left - REACH)
+            seen = (..., slice(above, top + TILE + REACH), slice(before, left + TILE + REACH))
+            inside = (..., slice(top - above, top - above + TILE), slice(left - before, left - before + TILE))
+            tile = (..., slice(top, top + TILE), slice(left, left + TILE))
+            denoised[tile] = self._denoise(image[seen], exponent[seen])[inside]
         return denoised
 
     def _denoise(self, image: Tensor, exponent: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def test_parameters_are_as_many_as_documented():
 
 @pytest.mark.parametrize("denoise", [0, 8])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (2, 3), (33, 64), (135, 47)])
-@pytest.mark.parametrize("training", [False, True], ids=["strips", "with gradient"])
+@pytest.mark.parametrize("training", [False, True], ids=["without gradient", "with gradient"])
 def test_any_size_comes_back_in_range_at_its_own_size(size: tuple[int, int], denoise: int, training: bool):
     image = torch.rand(2, 3, *size)
     image[0], image[1, :, 0, 0] = image[0].round(), 0.0
@@ -63,16 +63,16 @@ def test_black_stays_black_without_a_denoiser():
 
 
 @pytest.mark.parametrize("size", [(301, 37), (97, 130)])
-def test_strips_equal_the_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+def test_strips_and_tiles_equal_the_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bilateral, "STRIP_PIXELS", 5 * size[1])
-    monkeypatch.setattr(denoiser, "STRIP_PIXELS", 50 * size[1])
+    monkeypatch.setattr(denoiser, "TILE", 48)
     image, enhancer = torch.rand(2, 3, *size), trained()
     whole = enhancer(image).image.detach()
     with torch.no_grad():
-        strips = enhancer(image).image
+        parts = enhancer(image).image
         relit_only = trained(denoise=0)(image).image
-    torch.testing.assert_close(strips, whole, atol=1e-6, rtol=0)
-    assert not torch.allclose(strips, relit_only, atol=0.01)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+    assert not torch.allclose(parts, relit_only, atol=0.01)
 
 
 def test_a_batch_of_different_pictures_equals_each_alone():

@@ -32,8 +32,8 @@ def restoration(restored: Tensor, well_lit: Tensor, structure: float = 0.0, deta
     ours, theirs = restored.float(), well_lit.float()
     loss = (ours - theirs).abs().mean()
     if structure:
-        grey, grey_theirs = (each.mean(dim=1, keepdim=True) for each in (ours, theirs))
-        loss = loss + structure * (1 - structural_similarity(grey, grey_theirs, stride=2).mean())
+        our_grey, their_grey = (each.mean(dim=1, keepdim=True) for each in (ours, theirs))
+        loss = loss + structure * (1 - structural_similarity(our_grey, their_grey, stride=2).mean())
     if detail:
         lit_alike = theirs * _light(ours.detach()) / _light(theirs).clamp_min(DARKEST)
         loss = loss + detail * (ours - lit_alike).abs().mean()
@@ -42,5 +42,5 @@ def restoration(restored: Tensor, well_lit: Tensor, structure: float = 0.0, deta
 
 def _light(image: Tensor) -> Tensor:
     """Mean of each place and channel, the same shape."""
-    height, width = (max(1, round(side / PLACE)) for side in image.shape[-2:])
-    return F.interpolate(F.adaptive_avg_pool2d(image, (height, width)), size=image.shape[-2:], mode="bilinear")
+    rows, columns = (max(1, round(side / PLACE)) for side in image.shape[-2:])
+    return F.interpolate(F.adaptive_avg_pool2d(image, (rows, columns)), size=image.shape[-2:], mode="bilinear")

@@ -226,7 +226,8 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
             raise SettingsError(no_such_setting(word.partition("=")[0].removeprefix("--"), dashes="--"))
     if unknown:
         raise SettingsError(f"{unknown[0]}: not an option; settings are given as --path value")
-    options = vars(namespace)
+    # argparse of Python 3.11 drops a value that is `--`.
+    options = {name: "--" if value == [] else value for name, value in vars(namespace).items()}
     if options.get("prior", "bundled") != "bundled":
         raise SettingsError(
             f"--prior {options['prior']}: only `bundled` has this short form; "

@@ -28,8 +28,7 @@ def tiny_preset(name: str, **objective: Any) -> TrainSettings:
     chosen = {branch: preset[branch] for branch in ("objective", "curves", "regions", "augment")}
     chosen["enhancer"] = {**tiny["enhancer"], "kind": preset["enhancer"]["kind"]}
     if name == "restoration":
-        chosen |= {"enhancer": {"kind": "bilateral", "look": 32, "width": 8, "denoise": 8}}
-        chosen |= {"optimiser": preset["optimiser"]}
+        chosen["optimiser"] = preset["optimiser"]
     for term, weight in objective.items():
         chosen["objective"][term]["weight"] = weight
     schedule = {**tiny["schedule"], "rounds": min(preset["schedule"]["rounds"], 3)}

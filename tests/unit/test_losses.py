@@ -235,10 +235,27 @@ def test_restoration_of_structure_by_hand():
 def test_restoration_is_zero_for_the_photo_itself_and_its_gradient_finite():
     photo = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     restored = photo.clone().requires_grad_()
-    loss = restoration(restored, photo, structure=1.0)
+    loss = restoration(restored, photo, structure=1.0, detail=1.0)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0, abs=1e-5)
     assert torch.isfinite(restored.grad).all()
+
+
+def test_the_detail_part_of_restoration_forgives_another_light_and_nothing_else():
+    photo = 0.2 + 0.8 * torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    darker = 0.5 * photo
+    assert float(restoration(darker, photo, detail=9.0)) == pytest.approx(float(restoration(darker, photo)), abs=1e-6)
+    flat, checks = torch.full((1, 3, 32, 32), 0.5), (torch.arange(32)[:, None] + torch.arange(32)) % 2
+    noisy = (0.25 + 0.1 * (checks - 0.5)).expand(1, 3, 32, 32)  # 0.05 around a light that is 0.25 too low
+    assert float(restoration(noisy, flat, detail=2.0)) == pytest.approx(0.25 + 2 * 0.05, abs=1e-6)
+
+
+def test_the_detail_part_of_restoration_pulls_noise_flat_without_changing_the_light():
+    flat, checks = torch.full((1, 3, 32, 32), 0.5), (torch.arange(32)[:, None] + torch.arange(32)) % 2
+    noisy = (0.25 + 0.1 * (checks - 0.5)).repeat(1, 3, 1, 1).requires_grad_()
+    pull = restoration(noisy, flat, detail=1.0) - restoration(noisy, flat)
+    (gradient,) = torch.autograd.grad(pull, noisy)
+    assert (gradient * (checks - 0.5) > 0).all() and float(gradient.sum()) == pytest.approx(0, abs=1e-6)
 
 
 # every loss

@@ -118,6 +118,7 @@ def test_prior_bundled_replaces_all_towers_of_the_preset() -> None:
         (["--tracking.register_model"], "tracking.register_model", True),
         (["--scaling.gpu", "false"], "scaling.gpu", "false"),
         (["--name", "2026-11-22"], "name", "2026-11-22"),
+        (["--tracking.experiment=--"], "tracking.experiment", "--"),
         (["--data.pairs_low", "", "--data.pairs_high", ""], "data.pairs_low", ""),
     ],
 )

@@ -131,6 +131,6 @@ def _interpolation(length: int, knots: int, like: Tensor) -> Tensor:
 
 
 def _starting_at_zero(layer: nn.Module) -> nn.Module:
-    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(cast(Tensor, layer.weight))
     nn.init.zeros_(cast(Tensor, layer.bias))
     return layer

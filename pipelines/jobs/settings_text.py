@@ -44,7 +44,7 @@ def accepts(info: FieldInfo) -> str:
     """What a setting accepts, in words: `a whole number from 32 to 4096`."""
     limits: dict[str, Any] = {}
     for constraint in info.metadata:
-        for name in ("ge", "gt", "le", "lt", "min_length", "pattern"):
+        for name in ("ge", "gt", "le", "lt", "multiple_of", "min_length", "pattern"):
             if getattr(constraint, name, None) is not None:
                 limits[name] = getattr(constraint, name)
     kind = info.annotation
@@ -63,7 +63,8 @@ def accepts(info: FieldInfo) -> str:
         words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
         phrases = [f"{word} {limits[name]}" for name, word in words.items() if name in limits]
         bounds = f" of {' and '.join(phrases)}" if phrases else ""
-    return f"{'a whole number' if kind is int else 'a number'}{bounds}"
+    steps = f", a multiple of {limits['multiple_of']}" if "multiple_of" in limits else ""
+    return f"{'a whole number' if kind is int else 'a number'}{bounds}{steps}"
 
 
 def no_such_setting(path: str, dashes: str = "") -> str:

@@ -166,7 +166,10 @@ def test_yaml_spellings(config: Path, text: str, path: str, value: object) -> No
         (["--data.crop_side", "0", "1"], "data.crop_side: (0.0, 1.0) begins at or below 0; give numbers above 0"),
         (["--data.crop_side", "0.5", "2"], "data.crop_side: (0.5, 2.0) ends above 1; give parts of at most 1"),
         (["--curves.backlit.cover", "0.5", "2"], "curves.backlit.cover: (0.5, 2.0) ends above 1; give parts of at"),
-        (["--enhancer.denoise", "6"], "enhancer.denoise: 6 is not allowed; give a whole number from 0 to 256"),
+        (
+            ["--enhancer.denoise", "6"],
+            "enhancer.denoise: 6 is not allowed; give a whole number from 0 to 256, a multiple of 4",
+        ),
         (["--runs", ""], "runs: '' is not allowed; give text, not empty"),
         (["--name", "a/b"], "name: a/b is not allowed; give text matching"),
         (["--name", "a\nb"], "name: a b is not allowed; give text matching"),

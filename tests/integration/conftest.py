@@ -61,8 +61,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     environment = {
-        # A Ray started in this process by another test leaves its own variables behind.
-        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        # A Ray started in this process by another test leaves its own variables behind, MLflow the last server.
+        **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))},
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",

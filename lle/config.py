@@ -99,7 +99,7 @@ class DataSettings(Settings):
     )
     crop_side: Annotated[PartRange, AfterValidator(_above_zero)] = setting(
         (0.4, 1.0),
-        "Side of those squares, drawn uniformly.",
+        "Side of those squares, drawn evenly in ratios.",
         unit="of the photo's shorter side",
         source="ours",
         needs="data.crop_share!=0",
@@ -338,6 +338,14 @@ class ExposureCurve(CurveFamily):
         "Part of the noise that red, green and blue share, as after demosaicing; the rest has 1.5 times the blur.",
         unit="of its variance",
         source="ours; 0.5 in the dark photos of LOL",
+    )
+    cast: float = setting(
+        0.0,
+        "Largest colour cast: each channel gets up to so much light more or less.",
+        unit="stops",
+        source="ours",
+        ge=0,
+        le=4,
     )
     power_law: float = setting(
         0.0,

@@ -1,12 +1,12 @@
 """Our light enhancer: looks at a small copy, relights every pixel by a bilateral grid, then takes the noise back out.
 
     e = w I g / (1 + (g - 1) Y),    g = exp(4 h),    h(p) = a(p) + b(p) sqrt(Y(p)),    Y = max of RGB of w I
-    e' = clamp(e + r(e, h), 0, 1)
+    e' = d(e, h)
 
 a, b: light maps predicted on a copy of `look` x `look` pixels at a quarter of its resolution and enlarged: the planes
 of a bilateral grid (Chen et al. 2007; Gharbi et al. 2017) affine in the square root of Y, so the light follows edges
 that the small copy cannot hold. The odds Y / (1 - Y) are multiplied by g as in the compact network: nothing clips and
-the network cannot die. w: three gains for the whole picture, its white balance. r: what the denoiser adds.
+the network cannot die. w: three gains for the whole picture, its white balance. d: the denoiser.
 
 Without a gradient, full resolution is touched once, in strips of rows that stay in the processor's cache.
 """

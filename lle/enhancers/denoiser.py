@@ -1,12 +1,13 @@
 """Takes out the noise that was lifted together with the light.
 
-    e' = clamp(e + m_1 (B_1 - e) + m_2 (B_2 - e) + r, 0, 1)
+    e' = clamp(e + m_1 (B_1 - e) + m_2 (B_2 - e) + L r, 0, 1)
 
-B_1, B_2: e blurred a little and blurred more; m_1, m_2: how much of each, pixel by pixel; r: a residual. All three come
-from a U-net on blocks of 2 x 2 pixels (as in FFDNet, Zhang et al. 2018) with two steps down, which also sees how far
-each block was lifted, h, so that what was not lifted can stay as it is. It starts as a copy. Blurs to choose from teach
-it in 200 steps what a residual alone has not learned in 500. Trained by restoration: the noise is what
-`exposure.curves` adds, no clean twin of a noisy photo is needed.
+B_1, B_2: e blurred a little and blurred more; m_1, m_2: how much of each, pixel by pixel; r: a residual; L: the
+brightest channel of B_2, so that a black sky stays black whatever r says. m_1, m_2 and r come from a U-net on blocks of
+2 x 2 pixels (as in FFDNet, Zhang et al. 2018) with two steps down, which also sees how far each block was lifted, h, so
+that what was not lifted can stay as it is. It starts as a copy. Blurs to choose from teach it in 200 steps what a
+residual alone has not learned in 500. Trained by restoration: the noise is what `exposure.curves` adds, no clean twin
+of a noisy photo is needed.
 
 Without a gradient, large pictures are done in tiles, each with as many pixels around it as the result can depend on:
 the same numbers in a fraction of the memory.
@@ -80,7 +81,8 @@ class Denoiser(nn.Module):
         little, much = (blurred - x for blurred in self._blurs(x))
         blocks = [F.pixel_unshuffle(each, BLOCK) for each in (x - 0.5, SHARPER * little, SHARPER * much)]
         residual, mixing = self._decide(torch.cat([*blocks, F.avg_pool2d(lifted, BLOCK)], dim=1))
-        x = x + residual + mixing[:, :1] * little + mixing[:, 1:] * much
+        light = (x + much).amax(dim=1, keepdim=True)
+        x = x + light * residual + mixing[:, :1] * little + mixing[:, 1:] * much
         return x[..., :height, :width].clamp(0, 1)
 
     def _blurs(self, x: Tensor) -> tuple[Tensor, Tensor]:

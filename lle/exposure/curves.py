@@ -40,7 +40,7 @@ SEARCH_STEPS = 24
 SEARCH_SIDE = 64
 BLUR_RADIUS = 3
 POWER = 2.2
-FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, DRAWS = range(10)
+FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, RED, GREEN, BLUE, DRAWS = range(13)
 
 
 def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int]) -> Tensor:
@@ -110,7 +110,7 @@ def exposure(image: Tensor, stops: Tensor | float, noise: Noise, grain: Tensor, 
 
     Args:
         image: sRGB in [0, 1], (B, 3, H, W).
-        stops: change of exposure, negative darkens; one number, (B,) or (B, 1, H, W).
+        stops: change of exposure, negative darkens; one number, (B,) or (B, 1 or 3, H, W).
         noise: strength of the sensor's noise in linear light.
         grain: its pattern, of mean 0 and variance 1, (B, 3, H, W).
         power_law: whether the camera shows light by a pure power of 1 / 2.2, which keeps the ratios of dark colours,
@@ -156,7 +156,7 @@ def _blurred(noise: Tensor, deviation: Tensor) -> Tensor:
 
 
 def _mis_exposed(image: Tensor, name: str, settings: CurveSettings, draws: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Photos through curves of one family; draws (B, 9) uniform in [0, 1)."""
+    """Photos through curves of one family; draws (B, DRAWS) uniform in [0, 1)."""
     if name == "backlit":
         return _photographed(image, _backlit_stops(image, settings.backlit, draws, seeds), settings, draws, seeds)
     family, under = getattr(settings, name), draws[:, DIRECTION] < settings.under_share
@@ -188,7 +188,8 @@ def _photographed(image: Tensor, stops: Tensor, settings: CurveSettings, draws: 
     )
     grain = sensor_grain(image.shape, blur, grey, seeds).to(image)
     power_law = (draws[:, TOE] < camera_of.power_law).to(image.device)
-    return exposure(image, stops, Noise(shot, read), grain, power_law)
+    cast = camera_of.cast * (2 * draws[:, RED : BLUE + 1] - 1).to(image)
+    return exposure(image, _per_image(stops, image) + cast[:, :, None, None], Noise(shot, read), grain, power_law)
 
 
 def _backlit_stops(image: Tensor, family: BacklitCurve, draws: Tensor, seeds: Sequence[int]) -> Tensor:

@@ -360,7 +360,8 @@ class Decode:
         if chance.random() >= self.crop_share:
             whole = images.decode(data, path, max_pixels=self.max_pixels, short_side=self.size)
             return images.resize(whole, (self.size, self.size))
-        share = chance.uniform(*self.crop_side)
+        smallest, largest = self.crop_side
+        share = smallest * (largest / smallest) ** chance.random()
         enough = round(self.size / share)
         photo = images.decode(data, path, max_pixels=self.max_pixels, short_side=enough)
         side = max(1, round(min(photo.shape[:2]) * share))

@@ -177,6 +177,16 @@ def test_a_pure_power_keeps_the_ratios_of_dark_colours_and_the_curve_of_srgb_doe
         assert torch.allclose(*ratios, rtol=0.02) is kept
 
 
+def test_a_colour_cast_moves_each_channel_by_at_most_its_stops():
+    grey_card = torch.full((40, 3, 8, 8), 0.6)
+    quiet = ExposureCurve(frequency=1, under=(1, 1), shot=(0, 0), read=(0, 0), cast=0.5)
+    settings = only("exposure", under_share=1.0).model_copy(update={"exposure": quiet})
+    light = camera.srgb_to_linear(bag_of_curves(grey_card, settings, range(40))).mean(dim=(2, 3))
+    stops = torch.log2(light / camera.srgb_to_linear(grey_card).mean(dim=(2, 3)))
+    assert (stops + 1).abs().max() < 0.55
+    assert (stops.amax(dim=1) - stops.amin(dim=1)).max() > 0.5 and (stops + 1).std() > 0.2
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [

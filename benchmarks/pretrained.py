@@ -1,11 +1,15 @@
-"""Train our enhancer on research photos, seed by seed, with what must be compared with it.
+"""Train our enhancer, seed by seed: on the research photos, or on the few that anybody may use.
 
     python -m benchmarks.pretrained --data DIR [--seeds 0 1 2] [--runs runs] [-- SETTING ...]
+    python -m benchmarks.pretrained --data DIR --unrestricted --seeds 0
 
 DIR holds train/low, train/well_lit, train/sice_pairs.csv and MANIFEST.csv. The scenes of `split.py` are kept out and
-only choose among the checkpoints; pairs are never trained on. Each training is `pipelines/train.py --preset
-restoration`, its models are registered as `lle-enhancer-research` and stay in the runs' folder: the photos' terms allow
-research only. Afterwards `python -m benchmarks.quality --data DIR --model NAME=RUNS/NAME/model` measures them.
+only measure; pairs are never trained on. Each training is `pipelines/train.py --preset restoration`. The models are
+registered as `lle-enhancer-research` and stay in the runs' folder: the photos' terms allow research only.
+
+With --unrestricted only DIR/kodak24 is read, beside the sample photos that the bundled prior was trained on; such a
+model may ship with the package (`lle/enhancers/assets`). `python -m benchmarks.quality --data DIR --model
+NAME=RUNS/NAME-SEED/model` measures either.
 """
 
 from __future__ import annotations
@@ -17,13 +21,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.split import held_out_pairs, training_photos
+from pipelines.jobs.samples import sample_photos
+from pipelines.pretrain_prior import PRIOR_PHOTOS
 
 REPOSITORY = Path(__file__).parent.parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parse(argv)
-    folders = split(arguments.data.resolve(), arguments.runs.resolve() / "research-split")
+    arguments = parse(argv)
+    choose = unrestricted if arguments.unrestricted else split
+    folders = choose(arguments.data.resolve(), arguments.runs.resolve() / f"{arguments.name}-photos")
     for seed in arguments.seeds:
         name = f"{arguments.name}-{seed}"
         code = subprocess.run(command(name, seed, folders, arguments), cwd=REPOSITORY, check=False).returncode
@@ -35,10 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(name: str, seed: int, folders: dict[str, Path], arguments: argparse.Namespace) -> list[str]:
     """The training of one seed."""
     given = [word for setting, folder in folders.items() for word in (f"--data.{setting}", str(folder))]
+    if arguments.unrestricted:
+        given += ["--data.validation_images", "1"]  # they are few
     return [
         *(sys.executable, "pipelines/train.py", "--preset", "restoration", *given),
         *("--name", name, "--runs", str(arguments.runs.resolve()), "--seed", str(seed)),
-        *("--tracking.model_name", "lle-enhancer-research", *arguments.settings),
+        *("--tracking.model_name", f"lle-enhancer-{arguments.name}", *arguments.settings),
     ]
 
 
@@ -59,6 +68,30 @@ def split(data: Path, into: Path) -> dict[str, Path]:
     }
 
 
+def unrestricted(data: Path, into: Path) -> dict[str, Path]:
+    """Folders of Kodak's photos and the prior's sample photos as they are, and of under-exposed ones; the latter only
+    to measure on.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from lle.exposure.camera import darken
+    from lle.images import to_tensor
+
+    photos = {path.stem: np.asarray(Image.open(path).convert("RGB")) for path in sorted((data / "kodak24").iterdir())}
+    photos |= sample_photos(PRIOR_PHOTOS)
+    folders = {"dark": into / "dark", "well_lit": into / "well_lit"}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(0)
+    for name, photo in photos.items():
+        Image.fromarray(photo).save(folders["well_lit"] / f"{name}.png")
+        dark = (255 * darken(to_tensor(photo)[None], generator)[0].permute(1, 2, 0)).round().to(torch.uint8)
+        Image.fromarray(dark.numpy()).save(folders["dark"] / f"{name}_dark.png")
+    return folders
+
+
 def _linked(folder: Path, photos: Iterable[tuple[str, Path]]) -> Path:
     """The folder with a link for each photo, by name, and none that an earlier split left."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,14 +105,16 @@ def _linked(folder: Path, photos: Iterable[tuple[str, Path]]) -> Path:
     return folder
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the research photos")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the photos")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
-    parser.add_argument("--name", default="research", help="runs are called NAME-SEED")
+    parser.add_argument("--unrestricted", action="store_true", help="train on photos that anybody may use")
     parser.add_argument("settings", nargs="*", help="more settings for every training, after --")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    arguments.name = "unrestricted" if arguments.unrestricted else "research"
+    return arguments
 
 
 if __name__ == "__main__":

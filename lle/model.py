@@ -15,6 +15,8 @@ from lle.config import EnhancerSettings
 from lle.enhancers import Enhancer, build_enhancer
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+BUNDLED = "bundled"
+ASSETS = Path(__file__).parent / "enhancers" / "assets"
 
 
 class Model(nn.Module):
@@ -44,10 +46,14 @@ class Model(nn.Module):
 def load(folder: str | Path) -> Model:
     """The model saved in a folder, in evaluation mode on the CPU.
 
+    Args:
+        folder: what `Model.save` or a training has written, or `bundled`: the enhancer that ships with the package,
+            trained on photos without restrictions (`enhancers/assets/MODEL_CARD.md`).
+
     Raises:
         ValueError: the folder holds no such model, or weights that do not fit its description.
     """
-    folder = Path(folder)
+    folder = ASSETS if folder == BUNDLED else Path(folder)
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no saved model ({name} is missing)")

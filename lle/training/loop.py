@@ -277,7 +277,7 @@ class _Training:
         copy_psnr = None if copied is None else float(-10 * torch.log10(torch.tensor(max(copied, 1e-10))))
         self._advance(values, copy_psnr)
         pictures = self.settings.batch.prompts if trains_prompts else self.settings.batch.enhancement
-        pictures *= 2 if self._takes_well_lit(schedule.phase) else 1
+        pictures *= self._takes_dark(schedule.phase) + self._takes_well_lit(schedule.phase)
         self.line.count(pictures, time.perf_counter() - started, waited)
         done = self.schedule.step
         if rank() == 0 and (done % self.settings.loop.log_every == 0 or not self.schedule.in_phase_of(schedule)):
@@ -303,11 +303,15 @@ class _Training:
         size = self.settings.data.prompt_size if phase.trains_prompts else self.settings.data.image_size
         with_regions = phase is Phase.ENHANCEMENT and self.settings.objective.regional.weight > 0
         started = time.perf_counter()
-        dark, regions = self._take("dark", name, with_regions)
+        dark, regions = self._take("dark", name, with_regions) if self._takes_dark(phase) else (None, None)
         well_lit, _ = self._take("well_lit", name) if self._takes_well_lit(phase) else (None, None)
         waited = time.perf_counter() - started
-        image, regions = self._prepare(dark, size, regions)
+        nothing = torch.empty(0, 3, size, size, device=self.device)
+        image, regions = (nothing, None) if dark is None else self._prepare(dark, size, regions)
         return Batch(image, None if well_lit is None else self._prepare(well_lit, size)[0], regions), waited
+
+    def _takes_dark(self, phase: Phase) -> bool:
+        return phase is not Phase.ENHANCEMENT or self.settings.objective.judges_dark
 
     def _takes_well_lit(self, phase: Phase) -> bool:
         return phase.trains_prompts or (phase is Phase.ENHANCEMENT and self.settings.objective.needs_well_lit)

@@ -25,7 +25,7 @@ class Batch:
     """Unpaired pictures of one step on one rank, RGB in [0, 1], (B, 3, S, S).
 
     Attributes:
-        dark: dark pictures.
+        dark: dark pictures; none of them where nothing judges them.
         well_lit: well-lit ones, where the phase or a term needs them.
         regions: regions of the dark ones, where the regional term has weight, integers, (B, S, S).
     """

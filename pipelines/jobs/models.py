@@ -4,7 +4,7 @@
 |---|---|
 | `models:/NAME@ALIAS`, `models:/NAME/VERSION` | a registered model of MLflow |
 | `runs:/ID` | the model that a run of MLflow has logged |
-| a folder | what `Model.save` has written |
+| a folder, or `bundled` | what `Model.save` has written; the enhancer that ships with the package |
 | `published:NAME=FILE` | a checkpoint of `lle.enhancers.published`; `zero-dce++/12` looks at a copy 12 times smaller |
 | `control:NAME`, `control:NAME=TARGET`, each also with `+denoise` | a function of `lle.controls`, or `input` |
 """

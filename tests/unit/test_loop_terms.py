@@ -167,17 +167,18 @@ class Enhancing(list):
             self.append(len(given[0]))
 
 
-@pytest.mark.parametrize(("smoothness", "pictures"), [(0.0, 4), (1.0, 8)])
-def test_dark_photos_are_enhanced_beside_those_to_restore_only_where_a_term_judges_them(
-    smoothness: float, pictures: int
+@pytest.mark.parametrize(("smoothness", "pictures", "dark_photos"), [(0.0, 4, 0), (1.0, 8, 60 * 4)])
+def test_dark_photos_are_read_and_enhanced_beside_those_to_restore_only_where_a_term_judges_them(
+    smoothness: float, pictures: int, dark_photos: int
 ):
     taken = Enhancing()
     listening = torch.nn.modules.module.register_module_forward_pre_hook(taken)
     try:
-        tiny_train(only_restoration(smoothness))
+        outcome = tiny_train(only_restoration(smoothness))
     finally:
         listening.remove()
     assert set(taken) == {pictures}
+    assert outcome.progress.dark_row == dark_photos
 
 
 def test_photos_left_as_they_are_cost_a_copy_nothing():

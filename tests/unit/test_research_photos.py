@@ -2,14 +2,16 @@
 
 import csv
 import sys
-from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks.pretrained import command, split
+from benchmarks.pretrained import command, parse, split, unrestricted
 from benchmarks.split import held_out_pairs, training_photos
 from pipelines.jobs.settings import load_settings
+from pipelines.pretrain_prior import PRIOR_PHOTOS
 
 FOLDERS = ("low", "well_lit")
 
@@ -96,7 +98,7 @@ def test_a_folder_without_pairs_is_refused(tmp_path: Path):
 
 def test_the_command_passes_photos_seed_and_settings_on_to_a_training_that_accepts_them(tmp_path: Path):
     folders = {name: tmp_path / name for name in ("dark", "well_lit", "pairs_low", "pairs_high")}
-    arguments = Namespace(runs=tmp_path / "runs", settings=["--schedule.enhancement.steps", "7"])
+    arguments = parse(["--data", "x", "--runs", str(tmp_path / "runs"), "--", "--schedule.enhancement.steps", "7"])
     python, script, *argv = command("mine-2", 2, folders, arguments)
     assert (python, script) == (sys.executable, "pipelines/train.py")
     loaded = load_settings(argv)
@@ -105,3 +107,17 @@ def test_the_command_passes_photos_seed_and_settings_on_to_a_training_that_accep
     assert {name: Path(getattr(settings.data, name)) for name in folders} == folders
     assert (settings.name, settings.seed, settings.runs) == ("mine-2", 2, str(tmp_path / "runs"))
     assert (settings.schedule.enhancement.steps, settings.tracking.model_name) == (7, "lle-enhancer-research")
+
+
+def test_unrestricted_photos_are_kodak_s_and_the_samples_and_pairs_are_none(tmp_path: Path):
+    (tmp_path / "data" / "kodak24").mkdir(parents=True)
+    kodak = np.full((40, 60, 3), 120, np.uint8)
+    Image.fromarray(kodak).save(tmp_path / "data" / "kodak24" / "01.png")
+    folders = unrestricted(tmp_path / "data", tmp_path / "photos")
+    assert set(folders) == {"dark", "well_lit"}
+    assert {photo.stem for photo in folders["well_lit"].iterdir()} == {"01", *PRIOR_PHOTOS}
+    np.testing.assert_array_equal(np.asarray(Image.open(folders["well_lit"] / "01.png")), kodak)
+    assert np.asarray(Image.open(folders["dark"] / "01_dark.png")).mean() < 100
+    chosen = parse(["--data", "x", "--unrestricted"])
+    settings = load_settings(command("mine", 0, folders, chosen)[2:]).settings
+    assert (settings.data.validation_images, settings.tracking.model_name) == (1, "lle-enhancer-unrestricted")

@@ -108,7 +108,7 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Swift's S3 and MLflow in an empty folder, for the whole session; a test keeps to a bucket or prefix of its own."""
+    """Swift's S3 and MLflow in an empty folder, for the session; a test keeps to a bucket or prefix of its own."""
     if importlib.util.find_spec("swift") is None:
         pytest.skip("the local stack needs the extra `stack`: make env")
     folder = tmp_path_factory.mktemp("stack")
@@ -201,7 +201,7 @@ def ray_command() -> str:
 
 
 def stack_command(action: str, folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`python -m cluster.local ACTION --folder FOLDER` as a user runs it, with only these AWS_ and MLFLOW_ variables."""
+    """`python -m cluster.local ACTION --folder FOLDER` as a user runs it, without other AWS_ and MLFLOW_ variables."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))}
     plain["PYTHONPATH"] = str(Path(__file__).parents[2])
     command = [sys.executable, "-m", "cluster.local", action, "--folder", str(folder), *arguments]

@@ -139,6 +139,7 @@ def _start(folder: Path, state: State) -> None:
             _make_buckets()
             variables |= _environment(state) | mlflow_environment()
         variables[DATABASE] = os.environ.get(DATABASE) or f"sqlite:///{folder / 'mlflow.db'}"
+        variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes, for judging chat models
         _launch(folder, state, "mlflow", _mlflow(state), variables)
         _wait(folder, state, f"http://{LOOPBACK}:{state.ports['mlflow']}/health")
     except BaseException:

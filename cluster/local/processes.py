@@ -49,11 +49,10 @@ def end(processes: Iterable[Process], seconds: float = 20) -> list[Process]:
     for process in running:
         _signal(process, signal.SIGTERM)
     deadline = time.monotonic() + seconds
-    while any(process.runs() for process in running) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for process in running:
-        if process.runs():
-            _signal(process, signal.SIGKILL)
+    while (left := [process for process in running if _group_lives(process)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for process in left:
+        _signal(process, signal.SIGKILL)
     return running
 
 
@@ -62,11 +61,22 @@ def _signal(process: Process, number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
+def _group_lives(leader: Process) -> bool:
+    """Whether a process or one of its children is left; the system gives its number to nobody before that ends."""
+    groups = (_living(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return any(fields is not None and int(fields[2]) == leader.pid for fields in groups)
+
+
 def _start_time(pid: int) -> int | None:
-    """Start of a living process, from /proc; None: there is none."""
+    fields = _living(pid)
+    return None if fields is None else int(fields[19])
+
+
+def _living(pid: int) -> list[str] | None:
+    """What /proc says of a process, from its state on; None: there is none, or it has ended."""
     try:
-        # The name in parentheses may hold anything; the fields after it are the 3rd (state) and on.
+        # The name in parentheses before the state may hold anything, parentheses too.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" else fields

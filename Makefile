@@ -4,24 +4,30 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PACKAGE := -c constraints.txt -e '.[pipeline,dev]'
+PACKAGE := -c constraints.txt -e '.[pipeline,stack,dev]'
 
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format clean
+.PHONY: help env demo stack stack-stop test lint format clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12]'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 env: $(INSTALLED) ## Install everything into .venv (once; about 7 GB, 1 to 5 minutes)
 
 demo: $(INSTALLED) ## Train on sample photos; show before/after pictures and numbers (5 minutes on 2 cores)
 	@$(BIN)/python pipelines/train.py
+
+stack: $(INSTALLED) ## Start an S3 server and an MLflow server on this machine; print the environment to export
+	@$(BIN)/python -m cluster.local start
+
+stack-stop: $(INSTALLED) ## End what `make stack` started; the data stays in .stack
+	@$(BIN)/python -m cluster.local stop
 
 test: $(INSTALLED) ## Run the unit and the integration tests (20 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m 'not gpu' tests/unit tests/integration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import secrets
@@ -16,6 +17,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from cluster.local.stack import READER
+from cluster.local.stack import environment as stack_environment
 
 TINY = """
 data: {samples: true, image_size: 64, prompt_size: 64, validation_images: 4, validation_size: 128, decoders: 1}
@@ -89,6 +93,40 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             head.kill()
 
 
+@dataclass(frozen=True)
+class Stack:
+    """A running S3 and MLflow server, as `make stack` starts them."""
+
+    folder: Path
+    environment: dict[str, str]  # the AWS_ and MLFLOW_ variables of a user who may write
+    reader: dict[str, str]  # and of one who may not
+
+    def command(self, action: str) -> subprocess.CompletedProcess[str]:
+        """`python -m cluster.local ACTION` for this stack."""
+        return stack_command(action, self.folder)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Swift's S3 and MLflow in an empty folder, for the session; a test keeps to a bucket or prefix of its own."""
+    if importlib.util.find_spec("swift") is None:
+        pytest.skip("the local stack needs the extra `stack`: make env")
+    folder = tmp_path_factory.mktemp("stack")
+    try:
+        started = stack_command("start", folder)
+        assert started.returncode == 0, started.stderr
+        yield Stack(folder, stack_environment(folder), stack_environment(folder, READER))
+    finally:
+        stack_command("stop", folder)
+
+
+@pytest.fixture
+def on_stack(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """The stack, with this process's environment set for it."""
+    use_environment(monkeypatch, stack.environment)
+    return stack
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A settings file for a training of a minute, of which most is starting the workers."""
@@ -160,6 +198,22 @@ def trainings(cluster: Cluster, tiny: Path, tmp_path: Path, repository: Path) ->
 def ray_command() -> str:
     """The `ray` beside this Python."""
     return str(Path(sys.executable).parent / "ray")
+
+
+def stack_command(action: str, folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`python -m cluster.local ACTION --folder FOLDER` as a user runs it, without other AWS_ and MLFLOW_ variables."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))}
+    plain["PYTHONPATH"] = str(Path(__file__).parents[2])
+    command = [sys.executable, "-m", "cluster.local", action, "--folder", str(folder), *arguments]
+    return run(command, plain | variables, 800)
+
+
+def use_environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """Exactly these AWS_ and MLFLOW_ variables, until the test ends."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
 
 
 def free_port() -> int:

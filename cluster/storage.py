@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,42 +30,6 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     if parts.scheme == "s3":
         return _s3(), f"{parts.netloc}{parts.path}".rstrip("/")
     raise StorageError(f"{uri}: unknown scheme {parts.scheme}://; use a folder, file:// or s3://")
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """A file in a listing.
-
-    Attributes:
-        path: on its file system.
-        size: in bytes.
-        version: another one once the file was written anew.
-    """
-
-    path: str
-    size: int
-    version: str
-
-
-def list_files(uri: str) -> Iterator[StoredFile]:
-    """Every file below a folder or prefix, by path."""
-    filesystem, root = open_uri(uri)
-    found = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-    for entry in sorted((entry for entry in found if entry.is_file), key=lambda entry: str(entry.path)):
-        yield StoredFile(entry.path, entry.size, f"{entry.mtime_ns}-{entry.size}")
-
-
-def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
-    """A file that is there whole or not at all; folders are made as needed."""
-    if not isinstance(filesystem, fs.LocalFileSystem):
-        with filesystem.open_output_stream(path) as stream:
-            stream.write(data)
-        return
-    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-    aside = f"{path}.{os.getpid()}.partial"
-    with filesystem.open_output_stream(aside) as stream:
-        stream.write(data)
-    filesystem.move(aside, path)
 
 
 def _s3() -> fs.FileSystem:

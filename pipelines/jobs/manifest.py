@@ -29,6 +29,7 @@ from pipelines.jobs.duplicates import first_equal, first_similar
 MANIFEST, SETTINGS, PARTS, SHARDS = "manifest.parquet", "prepare.json", "parts", "shards"
 MADE_BY = ("input", "short_side", "format", "quality", "max_pixels", "max_megabytes")
 DARK, WELL_LIT, NEITHER = "dark", "well_lit", "neither"
+UNREAD = "cannot be read"
 READERS = 8
 
 ROWS = pa.schema(
@@ -72,10 +73,18 @@ class Known:
 
 @dataclass(frozen=True)
 class Totals:
-    """A manifest in numbers: photos by group, where it was divided; refused ones by reason."""
+    """A manifest in numbers.
+
+    Attributes:
+        kept, refused: files.
+        unread: of the refused, those that the storage would not give: a run later it may.
+        exact, similar: of the kept, copies of another.
+        groups: the kept by group, where they were divided.
+    """
 
     kept: int
     refused: int
+    unread: int
     exact: int
     similar: int
     groups: dict[str, int] = field(default_factory=dict)
@@ -135,6 +144,7 @@ def finish(settings: PrepareSettings) -> Totals:
         OSError: the output cannot be read or written.
     """
     table = _newest(_read_parts(settings.output, ROWS.names)).drop_columns(["again", "revision"])
+    unread = pc.sum(pc.starts_with(table["refused"], UNREAD)).as_py() or 0
     table, exact, similar = _with_duplicates(table, settings.similar_bits)
     table = table.append_column("group", _groups(table, settings))
     _write(settings.output, table)
@@ -146,7 +156,7 @@ def finish(settings: PrepareSettings) -> Totals:
             _write(f"{settings.output.rstrip('/')}/{group}", chosen.set_column(*_shards_above(chosen)))
             counts[group] = chosen.num_rows
         counts[NEITHER] = kept.num_rows - sum(counts.values())
-    return Totals(kept.num_rows, table.num_rows - kept.num_rows, exact, similar, counts)
+    return Totals(kept.num_rows, table.num_rows - kept.num_rows, unread, exact, similar, counts)
 
 
 def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:

@@ -15,7 +15,7 @@ from pyarrow import fs
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
-from cluster.storage import StorageError, open_uri
+from cluster.storage import StorageError, explain, open_uri
 from lle.config import PrepareSettings
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, finish
@@ -44,15 +44,15 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
         DataError, ManifestError, StorageError, ClusterError: one sentence each.
     """
     check(settings)
-    progress = Progress(console)
     with connect(settings.address, cpus=LEAST_SLOTS):
+        progress = Progress(console)
         for prepared in prepare_parts(settings):
             progress.add(prepared)
     progress.tell()
     try:
         totals = finish(settings)
     except OSError as error:
-        raise DataError(f"output: {settings.output} cannot be read or written ({_first_line(error)})") from error
+        raise DataError(f"output: {settings.output} cannot be read or written ({explain(error)})") from error
     console.print(
         f"{settings.output} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and {totals.similar:,} "
         f"near copies of another; {totals.refused:,} files are refused, with reasons in manifest.parquet"
@@ -63,6 +63,11 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
         raise DataError(
             f"input: no usable picture among the {totals.refused:,} files of {settings.input}; check the prefix"
         )
+    if totals.unread:
+        raise DataError(
+            f"input: {totals.unread:,} files could not be read this time, with reasons in manifest.parquet; run again "
+            "to try them once more"
+        )
     return totals
 
 
@@ -72,23 +77,20 @@ def check(settings: PrepareSettings) -> None:
     Raises:
         DataError, ManifestError, StorageError: one sentence each.
     """
-    (source, source_root), (_, target_root) = open_uri(settings.input), open_uri(settings.output)
-    for inner, outer in ((target_root, source_root), (source_root, target_root)):
-        if (
-            f"{inner}/".startswith(f"{outer}/")
-            and settings.input.partition(":")[0] == settings.output.partition(":")[0]
-        ):
-            raise DataError("input and output: one lies in the other; choose an output beside the input")
+    (source, source_root), (target, target_root) = open_uri(settings.input), open_uri(settings.output)
+    nested = f"{target_root}/".startswith(f"{source_root}/") or f"{source_root}/".startswith(f"{target_root}/")
+    if nested and source.type_name == target.type_name:
+        raise DataError("input and output: one lies in the other; choose an output beside the input")
     try:
         found = source.get_file_info(source_root).type
     except OSError as error:
-        raise DataError(f"input: {settings.input} cannot be listed ({_first_line(error)})") from error
+        raise DataError(f"input: {settings.input} cannot be listed ({explain(error)})") from error
     if found == fs.FileType.NotFound:
         raise DataError(f"input: {settings.input} does not exist; check the path")
     try:
         begin(settings)
     except OSError as error:
-        raise DataError(f"output: {settings.output} cannot be written ({_first_line(error)})") from error
+        raise DataError(f"output: {settings.output} cannot be written ({explain(error)})") from error
 
 
 def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
@@ -104,7 +106,7 @@ def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
     listed = ray.data.from_items([{"input": settings.input}]).map_batches(
         _Listing(settings),
         num_cpus=LISTING_CPUS,
-        max_retries=0,  # listed again, files would fall into other parts
+        ray_remote_args_fn=lambda: {"max_retries": 0},  # listed again, files would fall into other parts
     )
     listed.context.target_max_block_size = 1  # one part a block, or one task would do several
     done = listed.map(_Task(settings), num_cpus=1)
@@ -113,8 +115,8 @@ def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
             yield Prepared(**json.loads(row["prepared"]))
     except RayTaskError as error:
         cause = _root(error)
-        if isinstance(cause, (DataError, StorageError, OSError)):
-            raise DataError(str(cause).splitlines()[0]) from error
+        if isinstance(cause, (DataError, StorageError)):
+            raise DataError(str(cause)) from error
         raise
 
 
@@ -142,7 +144,7 @@ class Progress:
         files = self._kept + self._refused.total()
         kinds = ", ".join(f"{count} {kind}" for kind, count in self._refused.most_common())
         self._console.print(
-            f"{files:,} files  {files / seconds:.0f} images/s  {self._bytes / seconds / 1e6:.0f} MB/s  "
+            f"{files:,} files  {files / seconds:.0f} files/s  {self._bytes / seconds / 1e6:.0f} MB/s  "
             f"refused {self._refused.total():,}{f' ({kinds})' if kinds else ''}",
             markup=False,
         )
@@ -175,7 +177,3 @@ def _root(error: BaseException) -> BaseException:
     while cause := getattr(error, "cause", None) or error.__cause__:
         error = cause
     return error
-
-
-def _first_line(error: OSError) -> str:
-    return str(error).splitlines()[0]

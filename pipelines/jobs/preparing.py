@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from pyarrow import fs
 
-from cluster.storage import list_files, open_uri, write_atomically
+from cluster.storage import explain, list_files, open_uri, write_atomically
 from lle import images
 from lle.config import PrepareSettings
 from pipelines.jobs import shards
 from pipelines.jobs.duplicates import perceptual_hash
 from pipelines.jobs.ingest import DataError
-from pipelines.jobs.manifest import MADE_BY, SHARDS, known_files, write_part
+from pipelines.jobs.manifest import MADE_BY, SHARDS, UNREAD, known_files, write_part
 
 MEGABYTE = 1_000_000
 BURNT = 250
@@ -101,7 +101,7 @@ def prepare_part(settings: PrepareSettings, part: Iterable[Source], judge: Judge
     try:
         write_part(settings.output, key, rows)
     except OSError as error:
-        raise _not_written(settings, error) from error
+        raise DataError(f"output: {explain(error)}") from error
     refused = Counter(_kind(row["refused"]) for row in rows if row["refused"])
     return Prepared(len(rows) - refused.total(), sum(file.size for file in files), dict(refused))
 
@@ -174,7 +174,7 @@ class _Shards:
             filesystem, root = open_uri(self._settings.output)
             write_atomically(filesystem, f"{root}/{name}", content)
         except OSError as error:
-            raise _not_written(self._settings, error) from error
+            raise DataError(f"output: {explain(error)}") from error
         for row, offset, picture in zip(self._rows, offsets, self._pictures, strict=True):
             row.update(shard=name, offset=offset, length=len(picture))
         self._written += 1
@@ -198,7 +198,7 @@ def _prepare(
     except FileNotFoundError:
         return row | {"refused": "gone between listing and reading", "again": True}, b""
     except OSError as error:
-        return row | {"refused": f"cannot be read ({_first_line(error)})", "again": True}, b""
+        return row | {"refused": f"{UNREAD} ({explain(error)})", "again": True}, b""
     row["sha256"] = hashlib.sha256(data).hexdigest()
     try:
         header = images.read_header(data, file.path, settings.max_pixels)
@@ -225,13 +225,3 @@ def _shrunk(picture: np.ndarray, short_side: int) -> np.ndarray:
 def _kind(reason: str) -> str:
     """A reason without what is special to one file: no parentheses, no numbers."""
     return re.sub(r"\d[\d,.]*", "N", re.sub(r" \(.*\)", "", reason)).partition(";")[0]
-
-
-def _not_written(settings: PrepareSettings, error: OSError) -> DataError:
-    return DataError(
-        f"output: {settings.output} cannot be written ({_first_line(error)}); make room, or choose another"
-    )
-
-
-def _first_line(error: OSError) -> str:
-    return str(error).splitlines()[0]

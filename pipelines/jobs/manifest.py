@@ -126,10 +126,17 @@ def write_part(output: str, key: str, rows: list[dict[str, object]]) -> None:
     write_atomically(filesystem, f"{root}/{PARTS}/{key}.parquet", sink.getvalue().to_pybytes())
 
 
-def known_files(output: str) -> dict[str, Known]:
-    """The newest that is known of each file, by path."""
+def done_parts(output: str) -> list[str]:
+    """Paths of the parts that are done, sorted."""
+    filesystem, root = open_uri(output)
+    files = filesystem.get_file_info(fs.FileSelector(f"{root}/{PARTS}", allow_not_found=True))
+    return sorted(file.path for file in files if file.path.endswith(".parquet"))
+
+
+def known_files(output: str, parts: list[str]) -> dict[str, Known]:
+    """The newest that parts know of each file, by path."""
     columns = ["path", "version", "revision", "again"]
-    newest = _newest(_read_parts(output, columns))
+    newest = _newest(_read_parts(output, parts, [*columns, "refused", "shard"]))
     return {
         path: Known(version, revision, again)
         for batch in newest.to_batches(max_chunksize=10_000)
@@ -143,7 +150,9 @@ def finish(settings: PrepareSettings) -> Totals:
     Raises:
         OSError: the output cannot be read or written.
     """
-    table = _newest(_read_parts(settings.output, ROWS.names)).drop_columns(["again", "revision"])
+    table = _newest(_read_parts(settings.output, done_parts(settings.output), ROWS.names)).drop_columns(
+        ["again", "revision"]
+    )
     unread = pc.sum(pc.starts_with(table["refused"], UNREAD)).as_py() or 0
     table, exact, similar = _with_duplicates(table, settings.similar_bits)
     table = table.append_column("group", _groups(table, settings))
@@ -184,22 +193,21 @@ def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:
     return places, dict(zip(bad["path"].to_pylist(), bad["refused"].to_pylist(), strict=True))
 
 
-def _read_parts(output: str, columns: list[str]) -> pa.Table:
-    filesystem, root = open_uri(output)
-    files = filesystem.get_file_info(fs.FileSelector(f"{root}/{PARTS}", allow_not_found=True))
-    paths = sorted(file.path for file in files if file.path.endswith(".parquet"))
+def _read_parts(output: str, parts: list[str], columns: list[str]) -> pa.Table:
+    filesystem, _ = open_uri(output)
 
     def read(path: str) -> pa.Table:
         return parquet.read_table(path, columns=columns, filesystem=filesystem, partitioning=None)
 
     with ThreadPoolExecutor(READERS) as pool:
         empty = pa.schema([ROWS.field(name) for name in columns]).empty_table()
-        return pa.concat_tables([empty, *pool.map(read, paths)])
+        return pa.concat_tables([empty, *pool.map(read, parts)])
 
 
 def _newest(table: pa.Table) -> pa.Table:
-    """The last revision of each path, by path."""
-    table = table.sort_by([("path", "ascending"), ("revision", "descending")]).combine_chunks()
+    """The last revision of each path, by path; once, should two runs at a time have prepared it twice."""
+    order = [("path", "ascending"), ("revision", "descending"), ("refused", "ascending"), ("shard", "ascending")]
+    table = table.sort_by(order).combine_chunks()
     if table.num_rows < 2:
         return table
     paths = table["path"]

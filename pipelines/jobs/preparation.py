@@ -18,7 +18,7 @@ from cluster.connect import ClusterError, connect
 from cluster.storage import StorageError, explain, open_uri
 from lle.config import PrepareSettings
 from pipelines.jobs.ingest import DataError
-from pipelines.jobs.manifest import ManifestError, Totals, begin, finish
+from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.jobs.preparing import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
 
 LISTING_CPUS = 0.01
@@ -106,7 +106,6 @@ def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
     listed = ray.data.from_items([{"input": settings.input}]).map_batches(
         _Listing(settings),
         num_cpus=LISTING_CPUS,
-        ray_remote_args_fn=lambda: {"max_retries": 0},  # listed again, files would fall into other parts
     )
     listed.context.target_max_block_size = 1  # one part a block, or one task would do several
     done = listed.map(_Task(settings), num_cpus=1)
@@ -151,13 +150,13 @@ class Progress:
 
 
 class _Listing:
-    """The pending parts, one a batch."""
+    """The pending parts, one a batch; the same ones should Ray begin anew after some were done."""
 
     def __init__(self, settings: PrepareSettings) -> None:
-        self._settings = settings
+        self._settings, self._done = settings, done_parts(settings.output)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for part in pending_parts(self._settings):
+        for part in pending_parts(self._settings, self._done):
             yield {"part": [json.dumps([astuple(source) for source in part])]}
 
 

@@ -54,13 +54,17 @@ class Prepared:
     refused: dict[str, int]
 
 
-def pending_parts(settings: PrepareSettings) -> Iterator[list[Source]]:
+def pending_parts(settings: PrepareSettings, done: list[str]) -> Iterator[list[Source]]:
     """Files that are new, or changed, or could not be read before, in the order of the listing; the listing is never
     held as a whole.
 
     A part that was left undone between two that were done comes again with the same files, hence the same key.
+
+    Args:
+        settings: of the job.
+        done: from `done_parts`; the same ones give the same pending parts.
     """
-    known = known_files(settings.output)
+    known = known_files(settings.output, done)
     _, root = open_uri(settings.input)
     part = list[Source]()
     for file in list_files(settings.input):

@@ -20,7 +20,7 @@ from lle.config import DataSettings, PrepareSettings
 from pipelines.jobs import preparation, shards
 from pipelines.jobs.duplicates import first_similar, perceptual_hash
 from pipelines.jobs.ingest import DataError, Decode, list_photos
-from pipelines.jobs.manifest import ManifestError, begin, finish
+from pipelines.jobs.manifest import ManifestError, begin, done_parts, finish
 from pipelines.jobs.preparing import light, pending_parts, prepare_part
 from pipelines.prepare import main
 
@@ -46,10 +46,14 @@ def write(folder: Path, name: str, picture: np.ndarray | bytes, **options) -> Pa
     return path
 
 
+def pending(settings: PrepareSettings):
+    return pending_parts(settings, done_parts(settings.output))
+
+
 def prepare(settings: PrepareSettings, parts: int = 10**6):
     """As the job does, one part at a time; stops before the manifest where only some parts are wanted."""
     begin(settings)
-    for number, part in enumerate(pending_parts(settings)):
+    for number, part in enumerate(pending(settings)):
         if number == parts:
             return None
         prepare_part(settings, part)
@@ -128,7 +132,7 @@ def test_a_file_that_vanishes_is_refused_and_tried_again_when_it_is_back(tmp_pat
     write(tmp_path, "stays.png", scene(0))
     path = write(tmp_path, "vanishes.png", scene(1))
     begin(settings)
-    (part,) = pending_parts(settings)
+    (part,) = pending(settings)
     content, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     path.unlink()
     assert prepare_part(settings, part).refused == {"gone between listing and reading": 1}
@@ -244,7 +248,7 @@ def test_parts_done_out_of_order_leave_the_same_parts_to_do(tmp_path: Path):
     prepare(whole)
     stopped = settings_for(tmp_path, output=str(tmp_path / "stopped"))
     begin(stopped)
-    for part in list(pending_parts(stopped))[1::2]:
+    for part in list(pending(stopped))[1::2]:
         prepare_part(stopped, part)
     prepare(stopped)
     assert files(stopped) == files(whole)
@@ -269,10 +273,10 @@ def test_a_grown_prefix_costs_only_what_is_new(tmp_path: Path):
     settings = settings_for(tmp_path)
     prepare(settings)
     before = files(settings)
-    assert list(pending_parts(settings)) == []
+    assert list(pending(settings)) == []
     many(tmp_path, range(1, 12, 2))
-    pending = [source.path for part in pending_parts(settings) for source in part]
-    assert pending == [f"{number:03d}.png" for number in range(1, 12, 2)]
+    new = [source.path for part in pending(settings) for source in part]
+    assert new == [f"{number:03d}.png" for number in range(1, 12, 2)]
     prepare(settings)
     after = files(settings)
     assert all(after[name] == content for name, content in before.items() if name != "manifest.parquet")

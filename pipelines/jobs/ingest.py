@@ -116,16 +116,11 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
     """
     filesystem, root = open_uri(uri)
     try:
-        prepared = read_places(uri)
-    except (ManifestError, OSError) as error:
-        raise DataError(f"{setting}: {str(error).splitlines()[0]}") from error
-    if prepared:
-        places, refused_before = prepared
-        if not places:
-            raise DataError(f"{setting}: {uri} was prepared, but holds no picture of this kind")
-        return PhotoSet(uri, places, refused_before)
-    try:
+        if prepared := read_places(uri):
+            return _prepared_set(uri, setting, *prepared)
         entries = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+    except ManifestError as error:
+        raise DataError(f"{setting}: {error}") from None
     except FileNotFoundError:
         raise DataError(f"{setting}: {uri} does not exist; check the path") from None
     except (NotADirectoryError, OSError) as error:
@@ -391,6 +386,12 @@ class KnownRegions:
         if path not in self._found:
             self._found[path] = zlib.compress(find_regions(picture, self._settings).tobytes(), level=1)
         return np.frombuffer(zlib.decompress(self._found[path]), np.int32).reshape(picture.shape[:2])
+
+
+def _prepared_set(uri: str, setting: str, places: tuple[str, ...], refused: dict[str, str]) -> PhotoSet:
+    if not places:
+        raise DataError(f"{setting}: {uri} was prepared, but holds no picture; choose another set")
+    return PhotoSet(uri, places, refused)
 
 
 def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:

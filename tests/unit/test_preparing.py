@@ -142,6 +142,24 @@ def test_a_file_that_vanishes_is_refused_and_tried_again_when_it_is_back(tmp_pat
     assert manifest(settings)["vanishes.png"]["refused"] == ""
 
 
+def test_a_file_that_the_storage_would_not_give_is_counted_and_tried_again(tmp_path: Path):
+    settings = settings_for(tmp_path)
+    write(tmp_path, "good.png", scene(0))
+    path = write(tmp_path, "blocked.png", scene(1))
+    begin(settings)
+    (part,) = pending(settings)
+    path.unlink()
+    path.mkdir()
+    prepare_part(settings, part)
+    totals = finish(settings)
+    assert (totals.kept, totals.refused, totals.unread) == (1, 1, 1)
+    assert "cannot be read" in manifest(settings)["blocked.png"]["refused"]
+    path.rmdir()
+    write(tmp_path, "blocked.png", scene(1))
+    totals = prepare(settings)
+    assert (totals.kept, totals.refused, totals.unread) == (2, 0, 0)
+
+
 # --- what is stored ---------------------------------------------------------------------------------------------------
 
 
@@ -203,9 +221,11 @@ def test_a_place_is_read_like_a_file(tmp_path: Path):
     content, offsets = shards.pack([f"{index}" for index in range(200)], pictures)
     (tmp_path / "a.parquet").write_bytes(content)
     local = fs.LocalFileSystem()
+    elsewhere = fs.SubTreeFileSystem(str(tmp_path.parent), local)  # as buckets: files stay open
     for picture, offset in zip(pictures, offsets, strict=True):
-        path = shards.place(f"{tmp_path}/a.parquet", offset, len(picture), "folder/name.jpg")
-        assert shards.read(local, path) == picture
+        for filesystem, root in ((local, str(tmp_path)), (elsewhere, tmp_path.name)):
+            path = shards.place(f"{root}/a.parquet", offset, len(picture), "folder/name.jpg")
+            assert shards.read(filesystem, path) == picture
     assert len(set(offsets)) == 200
 
 
@@ -361,6 +381,9 @@ def test_the_split_divides_by_mean_luma_and_the_groups_are_read_as_sets_of_their
     assert names == {"dark": ["0.png", "1.png"], "well_lit": ["3.png", "4.png"]}
     decode = Decode(sets["dark"], size=32, seed=0, start=0, stride=1, threads=1, max_pixels=10**6)
     assert set(next(decode.batches())["image"][:, 0, 0, 0].tolist()) == {10, 60}
+
+    again = settings.model_copy(update={"dark_below": 0.2, "well_lit_from": 0.35})
+    assert finish(again).groups == {"dark": 1, "well_lit": 3, "neither": 2}
 
 
 # --- training from shards ---------------------------------------------------------------------------------------------

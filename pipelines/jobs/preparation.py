@@ -44,11 +44,14 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
         DataError, ManifestError, StorageError, ClusterError: one sentence each.
     """
     check(settings)
-    with connect(settings.address, cpus=LEAST_SLOTS):
-        progress = Progress(console)
-        for prepared in prepare_parts(settings):
-            progress.add(prepared)
-    progress.tell()
+    if next(pending_parts(settings, done_parts(settings.output)), None):
+        with connect(settings.address, cpus=LEAST_SLOTS):
+            progress = Progress(console)
+            for prepared in prepare_parts(settings):
+                progress.add(prepared)
+        progress.tell()
+    else:
+        console.print("nothing new to prepare")
     try:
         totals = finish(settings)
     except OSError as error:

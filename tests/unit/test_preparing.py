@@ -305,6 +305,18 @@ def test_a_grown_prefix_costs_only_what_is_new(tmp_path: Path):
     assert len(set(places)) == 12
 
 
+def test_a_run_that_finds_nothing_new_starts_no_cluster_and_changes_nothing(tmp_path: Path, monkeypatch, capsys):
+    many(tmp_path, range(5))
+    settings = settings_for(tmp_path, part_files=512, similar_bits=4)
+    prepare(settings)
+    before = files(settings)
+    monkeypatch.setattr(preparation, "connect", lambda *a, **k: pytest.fail("the cluster was started for nothing"))
+    arguments = ["--input", settings.input, "--output", settings.output, "--short-side", "32", "--format", "png"]
+    assert main(arguments) == 0
+    assert files(settings) == before
+    assert "holds 5 pictures" in capsys.readouterr().out
+
+
 def test_a_changed_file_is_prepared_anew_and_is_there_once(tmp_path: Path):
     many(tmp_path, range(5))
     settings = settings_for(tmp_path)

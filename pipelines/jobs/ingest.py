@@ -27,6 +27,8 @@ from lle import images
 from lle.config import DataSettings, RegionSettings, TrainSettings
 from lle.regions import find_regions
 from lle.training.order import photo_at
+from pipelines.jobs import shards
+from pipelines.jobs.manifest import ManifestError, read_places
 
 ROWS_PER_BLOCK = 16
 BLOCKS_AHEAD = 8
@@ -44,11 +46,11 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos of a folder or prefix, by path on its file system, sorted.
+    """Photos of a folder or prefix, by path on its file system, sorted; or of a prepared set, by place in its shards.
 
     Attributes:
         uri: what was listed.
-        paths: the photos that were found good, or not looked at (beyond the first 2,000).
+        paths: for `shards.read`: the photos that were found good, or not looked at (beyond the first 2,000).
         refused: what was set aside, with its reason.
     """
 
@@ -105,7 +107,7 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
     """The photos under a folder or prefix; those whose header is bad are set aside with their reason.
 
     Args:
-        uri: where they are; searched with all its folders.
+        uri: where they are, searched with all its folders; or a prepared set, which was checked when it was made.
         setting: name of the setting, for messages.
         data: gives the pixel budget.
 
@@ -114,7 +116,11 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
     """
     filesystem, root = open_uri(uri)
     try:
+        if prepared := read_places(uri):
+            return _prepared_set(uri, setting, *prepared)
         entries = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+    except ManifestError as error:
+        raise DataError(f"{setting}: {error}") from None
     except FileNotFoundError:
         raise DataError(f"{setting}: {uri} does not exist; check the path") from None
     except (NotADirectoryError, OSError) as error:
@@ -178,7 +184,7 @@ def read_photo(uri: str, path: str, max_pixels: int) -> np.ndarray:
         ImageError: it cannot be decoded.
     """
     filesystem, _ = open_uri(uri)
-    return images.decode(_read(filesystem, path), path, max_pixels=max_pixels)
+    return images.decode(shards.read(filesystem, path), path, max_pixels=max_pixels)
 
 
 class RayStream:
@@ -336,7 +342,7 @@ class Decode:
         for offset in range(len(paths)):
             path = paths[(place + offset) % len(paths)]
             try:
-                data = _read(filesystem, path)
+                data = shards.read(filesystem, path)
                 picture = self._square(data, path, row)
                 return picture, path, "\n".join(refused)
             except images.ImageError as error:
@@ -383,9 +389,10 @@ class KnownRegions:
         return np.frombuffer(zlib.decompress(self._found[path]), np.int32).reshape(picture.shape[:2])
 
 
-def _read(filesystem: fs.FileSystem, path: str) -> bytes:
-    with filesystem.open_input_stream(path) as file:
-        return bytes(file.read())
+def _prepared_set(uri: str, setting: str, places: tuple[str, ...], refused: dict[str, str]) -> PhotoSet:
+    if not places:
+        raise DataError(f"{setting}: {uri} was prepared, but holds no picture; choose another set")
+    return PhotoSet(uri, places, refused)
 
 
 def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:
@@ -410,7 +417,7 @@ def _refuse_equal(dark: PhotoSet, well_lit: PhotoSet) -> None:
     names = [[os.path.relpath(path, root) for path in paths] for (_, root), paths in sides]
     if names[0] != names[1]:
         return
-    samples = [[_read(filesystem, path) for path in paths[:COMPARED_FILES]] for (filesystem, _), paths in sides]
+    samples = [[shards.read(filesystem, path) for path in paths[:COMPARED_FILES]] for (filesystem, _), paths in sides]
     if samples[0] == samples[1]:
         raise DataError(
             f"data.dark and data.well_lit: {dark.uri} and {well_lit.uri} hold the same files; the two sets must differ"

@@ -281,7 +281,9 @@ def _describe(client: MlflowClient, run_id: str, settings: TrainSettings, photos
 
 
 def names_hash(photos: PhotoSet) -> str:
-    """SHA-256 of a set's sorted paths: which photos, not what is in them."""
+    """SHA-256 of a set's sorted paths: which photos, not what is in them; of a prepared set also that, for its shards
+    are named after the versions of their files.
+    """
     return hashlib.sha256(json.dumps(photos.paths).encode()).hexdigest()
 
 

@@ -1,0 +1,181 @@
+"""A preparation as a job: list, prepare what is new on the cluster, gather the manifest, tell."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, astuple
+from typing import Any
+
+from pyarrow import fs
+from rich.console import Console
+
+from cluster.connect import ClusterError, connect
+from cluster.storage import StorageError, explain, open_uri
+from lle.config import PrepareSettings
+from pipelines.jobs.ingest import DataError
+from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
+from pipelines.jobs.preparing import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
+
+LISTING_CPUS = 0.01
+LEAST_SLOTS = 2
+TELL_SECONDS = 5.0
+
+
+def run(settings: PrepareSettings) -> int:
+    """`prepare` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        prepare(settings, console)
+    except (DataError, ManifestError, StorageError, ClusterError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def prepare(settings: PrepareSettings, console: Console) -> Totals:
+    """Bring the output up to date with the input.
+
+    Raises:
+        DataError, ManifestError, StorageError, ClusterError: one sentence each.
+    """
+    check(settings)
+    if next(pending_parts(settings, done_parts(settings.output)), None):
+        with connect(settings.address, cpus=LEAST_SLOTS):
+            progress = Progress(console)
+            for prepared in prepare_parts(settings):
+                progress.add(prepared)
+        progress.tell()
+    else:
+        console.print("nothing new to prepare")
+    try:
+        totals = finish(settings)
+    except OSError as error:
+        raise DataError(f"output: {settings.output} cannot be read or written ({explain(error)})") from error
+    console.print(
+        f"{settings.output} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and {totals.similar:,} "
+        f"near copies of another; {totals.refused:,} files are refused, with reasons in manifest.parquet"
+    )
+    for group, count in totals.groups.items():
+        console.print(f"{group}: {count:,}")
+    if not totals.kept:
+        raise DataError(
+            f"input: no usable picture among the {totals.refused:,} files of {settings.input}; check the prefix"
+        )
+    if totals.unread:
+        raise DataError(
+            f"input: {totals.unread:,} files could not be read this time, with reasons in manifest.parquet; run again "
+            "to try them once more"
+        )
+    return totals
+
+
+def check(settings: PrepareSettings) -> None:
+    """See that there is something to prepare and where to, and that the output was made in the same way so far.
+
+    Raises:
+        DataError, ManifestError, StorageError: one sentence each.
+    """
+    (source, source_root), (target, target_root) = open_uri(settings.input), open_uri(settings.output)
+    nested = f"{target_root}/".startswith(f"{source_root}/") or f"{source_root}/".startswith(f"{target_root}/")
+    if nested and source.type_name == target.type_name:
+        raise DataError("input and output: one lies in the other; choose an output beside the input")
+    try:
+        found = source.get_file_info(source_root).type
+    except OSError as error:
+        raise DataError(f"input: {settings.input} cannot be listed ({explain(error)})") from error
+    if found == fs.FileType.NotFound:
+        raise DataError(f"input: {settings.input} does not exist; check the path")
+    try:
+        begin(settings)
+    except OSError as error:
+        raise DataError(f"output: {settings.output} cannot be written ({explain(error)})") from error
+
+
+def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
+    """`prepare_part` for all that is pending, on a joined Ray cluster, as the parts are done.
+
+    Raises:
+        DataError: the output cannot be written.
+    """
+    import ray.data
+    from ray.exceptions import RayTaskError
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    listed = ray.data.from_items([{"input": settings.input}]).map_batches(
+        _Listing(settings),
+        num_cpus=LISTING_CPUS,
+    )
+    listed.context.target_max_block_size = 1  # one part a block, or one task would do several
+    done = listed.map(_Task(settings), num_cpus=1)
+    try:
+        for row in done.iter_rows():
+            yield Prepared(**json.loads(row["prepared"]))
+    except RayTaskError as error:
+        cause = _root(error)
+        if isinstance(cause, (DataError, StorageError)):
+            raise DataError(str(cause)) from error
+        raise
+
+
+class Progress:
+    """A line every few seconds: files done, rate, and refusals by kind."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._started = console, time.monotonic()
+        self._told = self._started
+        self._kept = self._bytes = 0
+        self._refused: Counter[str] = Counter()
+
+    def add(self, prepared: Prepared) -> None:
+        """Count a part."""
+        self._kept += prepared.kept
+        self._bytes += prepared.bytes
+        self._refused.update(prepared.refused)
+        if time.monotonic() - self._told > TELL_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Print the line."""
+        self._told = time.monotonic()
+        seconds = self._told - self._started
+        files = self._kept + self._refused.total()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self._refused.most_common())
+        self._console.print(
+            f"{files:,} files  {files / seconds:.0f} files/s  {self._bytes / seconds / 1e6:.0f} MB/s  "
+            f"refused {self._refused.total():,}{f' ({kinds})' if kinds else ''}",
+            markup=False,
+        )
+
+
+class _Listing:
+    """The pending parts, one a batch; the same ones should Ray begin anew after some were done."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._settings, self._done = settings, done_parts(settings.output)
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for part in pending_parts(self._settings, self._done):
+            yield {"part": [json.dumps([astuple(source) for source in part])]}
+
+
+class _Task:
+    """`prepare_part` on a row of the listing."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        part = [Source(*fields) for fields in json.loads(row["part"])]
+        judge: Judge | None = bundled_judge() if self._settings.split == "prior" else None
+        return {"prepared": json.dumps(asdict(prepare_part(self._settings, part, judge)))}
+
+
+def _root(error: BaseException) -> BaseException:
+    while cause := getattr(error, "cause", None) or error.__cause__:
+        error = cause
+    return error

@@ -1,0 +1,29 @@
+"""Any prefix of pictures, good and bad, into shards of one size and a manifest that training reads.
+
+python pipelines/prepare.py --input s3://photos/raw --output s3://photos/prepared
+python pipelines/prepare.py --input DIR --output DIR --split prior
+
+Run it again after it was stopped, or after pictures were added: it does only what is left.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from lle.config import PrepareSettings
+from pipelines.jobs.command_line import parse_settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; the exit status is 0 when every file is accounted for, 1 for a failure told in one sentence, 2 for
+    a mistake.
+    """
+    settings = parse_settings(PrepareSettings, __doc__, argv)  # exits here on --help and mistakes
+    from pipelines.jobs import preparation  # ray waits until the settings are known to be good
+
+    return preparation.run(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

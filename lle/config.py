@@ -121,6 +121,9 @@ class AugmentSettings(Settings):
     """Random changes of geometry, the same for every picture of a kind (paper, supplement)."""
 
     flip: float = setting(0.5, "Probability of a horizontal flip, and of a vertical one.", source="paper", ge=0, le=1)
+    mirror: float = setting(
+        0.0, "Probability of a horizontal flip alone, for photos with the sky above.", source="ours", ge=0, le=1
+    )
     transpose: float = setting(0.5, "Probability of swapping height and width.", source="paper", ge=0, le=1)
     zoom: float = setting(0.3, "Probability of a zoom.", source="paper", ge=0, le=1)
     zoom_range: Range = setting((0.7, 1.3), "Zoom factor, drawn uniformly.", source="paper", needs="augment.zoom!=0")

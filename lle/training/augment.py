@@ -22,6 +22,8 @@ def augmentation(settings: AugmentSettings) -> Augmentation:
     steps: list[nn.Module] = []
     if settings.flip:
         steps += [K.RandomHorizontalFlip(p=settings.flip), K.RandomVerticalFlip(p=settings.flip)]
+    if settings.mirror:
+        steps.append(K.RandomHorizontalFlip(p=settings.mirror))
     if settings.transpose:
         steps.append(RandomTranspose(settings.transpose))
     if settings.zoom:

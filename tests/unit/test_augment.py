@@ -39,6 +39,11 @@ def test_certain_flips_turn_every_picture_upside_down_and_around(images: Tensor)
     torch.testing.assert_close(out, images.flip(2, 3))
 
 
+def test_a_certain_mirror_swaps_left_and_right_alone(images: Tensor):
+    out = augmentation(AugmentSettings(**{**OFF, "mirror": 1.0}))(images)
+    torch.testing.assert_close(out, images.flip(3))
+
+
 def test_a_certain_transpose_swaps_height_and_width(images: Tensor):
     assert torch.equal(RandomTranspose(1.0)(images), images.transpose(2, 3))
 

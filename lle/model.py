@@ -28,7 +28,7 @@ class Model(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.enhancer(image).image
+        return self.enhancer.picture(image)
 
     def save(self, folder: str | Path) -> Path:
         """Write weights and description into a folder, made if missing; `about` must be plain JSON."""

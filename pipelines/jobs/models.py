@@ -95,7 +95,7 @@ class EnhancerPictures(nn.Module):
         self.enhancer = enhancer
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.enhancer(image).image
+        return self.enhancer.picture(image)
 
 
 class Control(nn.Module):

@@ -1,0 +1,58 @@
+"""A flat model of settings as a command line: one option a field, mistakes in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipelines.jobs.settings_text import accepts, shown
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_settings(model: type[Model], doc: str | None, argv: Sequence[str] | None = None) -> Model:
+    """Checked settings from the command line; `max_pixels` is given as `--max-pixels`, true as `--name` alone.
+
+    Args:
+        model: settings without branches; its fields' descriptions become the help, those without default are required.
+        doc: what --help begins with, the entry point's docstring.
+        argv: arguments; None: those of this process.
+
+    Raises:
+        SystemExit: 0 after --help; 2 and one sentence on stderr after a mistake.
+    """
+    parser = _Parser(
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for name, info in model.model_fields.items():
+        option, about = f"--{name.replace('_', '-')}", str(info.description).replace("%", "%%")
+        if info.annotation is bool:
+            parser.add_argument(option, dest=name, action="store_true", help=about)
+        else:
+            default = "" if info.is_required() else f" ({shown(info.default)})"
+            parser.add_argument(option, dest=name, required=info.is_required(), help=about + default)
+    given = vars(parser.parse_args(argv))
+    try:
+        return model(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        field = model.model_fields.get(name)
+        if field:
+            reason = f"{name}: {shown(given[name])} is not allowed; give {accepts(field)}"
+        else:
+            reason = str(first.get("ctx", {}).get("error", first["msg"]))
+        parser.error(reason)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(message.removeprefix("argument "), file=sys.stderr)
+        raise SystemExit(2) from None

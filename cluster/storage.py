@@ -1,46 +1,335 @@
-"""One URI, one file system: folders, `file://` and `s3://` (any endpoint), for pyarrow and Ray."""
+"""One URI, one file system: folders, `file://`, `s3://` (any endpoint) and `gs://`, for pyarrow, boto3 and MLflow.
+
+Keys are never read here: pyarrow and boto3 each find them in the usual AWS chain (environment, profile, instance), so
+that no file system, client or message made here holds one.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import mimetypes
 import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pyarrow import fs
 
+CONNECT_SECONDS = 5.0
+REQUEST_SECONDS = 60.0  # without a byte from the server
+ATTEMPTS = 5  # with growing pauses between them; AWS_MAX_ATTEMPTS sets another number
+PAGE = 1000  # keys per answer, the most that S3 allows
+DEFAULT_REGION = "us-east-1"  # other servers than Amazon's ignore it, yet signatures need one
+UNFINISHED = ".unfinished"  # last part of the name of a file being written
 
-class StorageError(ValueError):
-    """A URI that cannot be used; the message says what to change."""
+
+class StorageError(OSError, ValueError):
+    """Something at a URI cannot be used; the message says what to change, and holds no key."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file or object as it was when listed."""
+
+    path: str  # on its file system: an absolute path, or BUCKET/KEY
+    size: int  # bytes
+    version: str  # changes whenever the content does: the etag on S3, else modification time (ns) and size
 
 
 def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     """The pyarrow file system of a folder or URI, and the path on it.
 
     Args:
-        uri: a local path, `file://PATH` or `s3://BUCKET/PREFIX`. Credentials come from the usual AWS chain, the
-            endpoint from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the region from AWS_REGION.
+        uri: a local path, `file:///PATH`, `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`. For S3 the endpoint comes from
+            AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the region from AWS_REGION or AWS_DEFAULT_REGION, certificates
+            from AWS_CA_BUNDLE. Nothing is asked of the server yet.
 
     Raises:
-        StorageError: an unknown scheme.
+        StorageError: an unknown scheme, no bucket, keys inside the URI, an endpoint that is none.
     """
-    parts = urlsplit(uri)
-    if parts.scheme in ("", "file") or len(parts.scheme) == 1:  # one letter: a drive
-        path = parts.path if parts.scheme == "file" else uri
-        return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
-    if parts.scheme == "s3":
-        return _s3(), f"{parts.netloc}{parts.path}".rstrip("/")
-    raise StorageError(f"{uri}: unknown scheme {parts.scheme}://; use a folder, file:// or s3://")
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+    if scheme == "file":
+        if not rest.startswith("/"):
+            raise StorageError(f"{uri}: write file:/// and the absolute path, with three slashes")
+        return fs.LocalFileSystem(), str(Path(unquote(rest)).absolute())
+    if scheme not in ("s3", "gs"):
+        raise StorageError(f"{scheme}://: unknown scheme; use a folder, file://, s3:// or gs://")
+    bucket, _, key = rest.partition("/")
+    if "@" in bucket:
+        raise StorageError(f"{scheme}://: keys do not belong into a URI; export AWS_ACCESS_KEY_ID and so on instead")
+    if not bucket:
+        raise StorageError(f"{uri}: no bucket; write {scheme}://BUCKET/PREFIX")
+    return (_s3() if scheme == "s3" else _gcs()), f"{bucket}/{key}".rstrip("/")
 
 
-def _s3() -> fs.FileSystem:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if not endpoint:
-        return fs.S3FileSystem(region=region)
-    parts = urlsplit(endpoint)
-    return fs.S3FileSystem(
-        region=region or "us-east-1",
-        scheme=parts.scheme,
-        endpoint_override=parts.netloc,
-        force_virtual_addressing=False,
+def list_files(uri: str) -> Iterator[StoredFile]:
+    """All files below a folder or prefix, in the order of their paths; a prefix that does not exist holds none.
+
+    Memory: one page of 1000 keys on S3, one folder elsewhere. Left out: folders themselves, and what an interrupted
+    `write_atomically` left behind. A URI that names a file gives that file.
+
+    Raises:
+        StorageError: the place cannot be listed: no such bucket, wrong key, no permission, nobody answers.
+    """
+    filesystem, root = open_uri(uri)
+    files = _list_s3(root) if isinstance(filesystem, fs.S3FileSystem) else _list_folders(filesystem, root)
+    try:
+        yield from (file for file in files if not file.path.endswith(UNFINISHED))
+    except StorageError:
+        raise
+    except Exception as error:
+        if not _is_from_storage(error):
+            raise
+        raise StorageError(f"{uri} cannot be listed: {explain(error)}") from error
+
+
+def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
+    """Write a file so that others see the whole of it or nothing, whatever happens meanwhile.
+
+    Args:
+        filesystem: where, as `open_uri` gave it.
+        path: on that file system; missing folders are made.
+        data: the whole content. Locally it goes under another name first, on S3 it is one upload.
+
+    Raises:
+        StorageError: it cannot be written: no permission, no room, nobody answers.
+    """
+    try:
+        if isinstance(filesystem, fs.LocalFileSystem):
+            _write_file(Path(path), data)
+        else:
+            kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+            with filesystem.open_output_stream(path, metadata={"Content-Type": kind}) as stream:
+                stream.write(data)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {explain(error)}") from error
+
+
+def s3_client() -> Any:
+    """A boto3 client for S3 with the endpoint, region, time-outs and retries that `open_uri` uses.
+
+    Raises:
+        StorageError: an endpoint that is none.
+    """
+    import boto3
+    from botocore.config import Config
+
+    endpoint = s3_endpoint()
+    # Checksums in trailers are Amazon's own; other servers may refuse them.
+    elsewhere: dict[str, Any] = {
+        "s3": {"addressing_style": "path"},
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=REQUEST_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _attempts()},
+        max_pool_connections=32,
+        **(elsewhere if endpoint else {}),
     )
+    return boto3.client("s3", endpoint_url=endpoint, region_name=_region(), config=config)
+
+
+def mlflow_environment() -> dict[str, str]:
+    """The variables with which MLflow, and servers it starts, reach the same S3 endpoint."""
+    endpoint = s3_endpoint()
+    if not endpoint:
+        return {}
+    return {
+        "MLFLOW_S3_ENDPOINT_URL": endpoint,
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path",
+        "AWS_DEFAULT_REGION": _region() or DEFAULT_REGION,
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+    }
+
+
+def s3_endpoint() -> str | None:
+    """The S3 server that the environment names, `https://HOST:PORT`; None: Amazon's. TLS unless it says http.
+
+    Raises:
+        StorageError: it is no such address.
+    """
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if value := os.environ.get(name):
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+                raise StorageError(f"{name}: write https://HOST:PORT, without user name or password")
+            return f"{parts.scheme}://{parts.netloc}"
+    return None
+
+
+def explain(error: BaseException) -> str:
+    """What a failure of pyarrow or boto3 means and what to change, without the text that the server sent.
+
+    Args:
+        error: what reading, writing or listing raised.
+    """
+    for meaning, codes in MEANINGS:
+        if re.search(codes, _code(error), re.IGNORECASE):
+            return meaning.format(endpoint=s3_endpoint() or "Amazon S3")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _without_secrets(str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+
+# A failure's code in boto3 (NoSuchBucket) and pyarrow (NO_SUCH_BUCKET), and what to do about it; the first that fits.
+MEANINGS = (
+    (
+        "{endpoint} refuses the key; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        "InvalidAccessKeyId|SignatureDoesNotMatch|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID"
+        "|UnrecognizedClient|InvalidToken|ExpiredToken|EXPIRED_TOKEN",
+    ),
+    (
+        "no credentials were found; export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        "NoCredentials|PartialCredentials|MISSING_AUTHENTICATION_TOKEN",
+    ),
+    ("{endpoint} has no such bucket; check its name, or create it", "NoSuchBucket|NO_SUCH_BUCKET"),
+    ("nothing is there; check the path", "NoSuchKey|NO_SUCH_KEY|RESOURCE_NOT_FOUND|FileNotFoundError|^404$"),
+    (
+        "the bucket lies in another region; set AWS_REGION to its own",
+        "PermanentRedirect|PERMANENT_REDIRECT|AuthorizationHeaderMalformed|IllegalLocationConstraint|^301$",
+    ),
+    (
+        "permission denied; the credentials in use must be allowed to list, read or write there",
+        "AccessDenied|ACCESS_DENIED|PermissionError|^403$|HTTP status 403",
+    ),
+    (
+        "{endpoint} does not answer; check AWS_ENDPOINT_URL and the network",
+        "EndpointConnection|ConnectionClosed|ConnectTimeout|ReadTimeout|NETWORK_CONNECTION|REQUEST_TIMEOUT|SSLError",
+    ),
+    (
+        "{endpoint} is overloaded; try again later, or set AWS_MAX_ATTEMPTS higher",
+        "SlowDown|SLOW_DOWN|ServiceUnavailable|SERVICE_UNAVAILABLE|InternalError|INTERNAL_FAILURE|^50[0-9]$",
+    ),
+)
+
+
+def _code(error: BaseException) -> str:
+    """The error code of a boto3 or pyarrow failure, else the names of the exception."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict) and "Error" in response:
+        return str(response["Error"].get("Code", ""))
+    said = re.search(r"AWS Error (\w+)", str(error))
+    status = re.search(r"HTTP status (\d+)", str(error))
+    if said and said[1] != "UNKNOWN":
+        return said[1]
+    return status[1] if status else type(error).__name__
+
+
+def _without_secrets(text: str) -> str:
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        if secret := os.environ.get(name):
+            text = text.replace(secret, "...")
+    return text
+
+
+def _is_from_storage(error: Exception) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
+
+
+def _s3() -> fs.S3FileSystem:
+    endpoint = s3_endpoint()
+    where = {}
+    if endpoint:
+        parts = urlsplit(endpoint)
+        where = {"scheme": parts.scheme, "endpoint_override": parts.netloc}
+    return fs.S3FileSystem(
+        region=_region(),
+        connect_timeout=CONNECT_SECONDS,
+        request_timeout=REQUEST_SECONDS,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_attempts()),
+        tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
+        allow_delayed_open=True,  # one request for a small object instead of three
+        **where,
+    )
+
+
+def _gcs() -> fs.FileSystem:
+    if not hasattr(fs, "GcsFileSystem"):
+        raise StorageError("gs://: this pyarrow was built without Google Cloud Storage; install another build")
+    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=REQUEST_SECONDS))
+
+
+def _region() -> str | None:
+    """None: Amazon's own rules decide (profile, instance)."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return region or (DEFAULT_REGION if s3_endpoint() else None)
+
+
+def _attempts() -> int:
+    given = os.environ.get("AWS_MAX_ATTEMPTS", "")
+    if given and not (given.isdecimal() and int(given) > 0):
+        raise StorageError(f"AWS_MAX_ATTEMPTS: {given!r} is no number of attempts; write 1 or more")
+    return int(given or ATTEMPTS)
+
+
+def _list_s3(root: str) -> Iterator[StoredFile]:
+    bucket, _, key = root.partition("/")
+    client = s3_client()
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=key and f"{key}/", PaginationConfig={"PageSize": PAGE}
+    )
+    empty = True
+    for page in pages:
+        for entry in page.get("Contents", ()):
+            empty = False
+            if not entry["Key"].endswith("/"):  # a folder's marker
+                yield StoredFile(f"{bucket}/{entry['Key']}", entry["Size"], entry["ETag"].strip('"'))
+    if empty and key:
+        yield from _one_s3_object(client, bucket, key)
+
+
+def _one_s3_object(client: Any, bucket: str, key: str) -> Iterator[StoredFile]:
+    found = client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", ())
+    for entry in found:
+        if entry["Key"] == key:
+            yield StoredFile(f"{bucket}/{key}", entry["Size"], entry["ETag"].strip('"'))
+
+
+def _list_folders(filesystem: fs.FileSystem, root: str) -> Iterator[StoredFile]:
+    at_root = filesystem.get_file_info(root)
+    if at_root.type == fs.FileType.File:
+        yield _stored(at_root)
+    elif at_root.type == fs.FileType.Directory:
+        yield from _walk(filesystem, root)
+
+
+def _walk(filesystem: fs.FileSystem, folder: str, above: frozenset[str] = frozenset()) -> Iterator[StoredFile]:
+    real = os.path.realpath(folder)
+    if real in above:  # a link back up
+        return
+    entries = filesystem.get_file_info(fs.FileSelector(folder))
+    # The slash gives folders the place among files that S3 gives their keys.
+    for entry in sorted(entries, key=lambda e: e.path + "/" * (e.type == fs.FileType.Directory)):
+        if entry.type == fs.FileType.Directory:
+            yield from _walk(filesystem, entry.path, above | {real})
+        elif entry.type == fs.FileType.File:
+            yield _stored(entry)
+
+
+def _stored(entry: fs.FileInfo) -> StoredFile:
+    return StoredFile(entry.path, entry.size, f"{entry.mtime_ns}-{entry.size}")
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}{UNFINISHED}")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not reach the disk before the content
+        unfinished.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise

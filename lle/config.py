@@ -1,8 +1,8 @@
 """Every setting of a training, typed, bounded and documented where it is defined.
 
 A tree of frozen models: `TrainSettings` is the root, a dotted path such as `objective.guidance.weight` names a leaf.
-Presets, files and the command line fill the same tree (see docs/settings.md). `EvaluationSettings` and
-`PrepareSettings` stand beside it.
+Presets, files and the command line fill the same tree (see docs/settings.md). `EvaluationSettings`,
+`PrepareSettings` and `EnhanceSettings` stand beside it.
 This module imports no torch: it must load in a few tenths of a second.
 
 "Paper" in a description is CLIP-LIT (ICCV 2023) unless another is named; its values are the defaults.
@@ -911,3 +911,37 @@ class PrepareSettings(Settings):
                 f"dark_below: {self.dark_below} is above well_lit_from, {self.well_lit_from}; give a smaller one"
             )
         return self
+
+
+OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff"]
+
+
+class EnhanceSettings(Settings):
+    """Enhancing a folder or prefix of photos."""
+
+    model: str = setting(
+        ...,
+        "What enhances: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, the folder of a saved model, "
+        "published:NAME=FILE, or control:NAME.",
+        unit="URI",
+        min_length=1,
+    )
+    input: str = setting(..., "Photos, with all folders below; or one photo.", unit="folder, file or URI", min_length=1)
+    output: str = setting(..., "Where they go, under the names they had.", unit="folder or URI", min_length=1)
+    format: OutputFormat = setting(
+        "same", "Kind of the files written; one that differs from the photo's own is added to its name."
+    )
+    quality: int = setting(95, "Of JPEG and WebP; from 90 up, JPEG keeps the full colour resolution.", ge=1, le=100)
+    side_by_side: bool = setting(False, "Write the photo itself to the left of each result.")
+    max_pixels: int = setting(150_000_000, "Larger pictures are refused.", unit="px", ge=1024, le=178_000_000)
+    batch_pixels: int = setting(
+        4_000_000, "Photos of one size are enhanced together up to so many pixels.", unit="px", ge=1
+    )
+    workers: int = setting(0, "Processes that enhance; 0: one for each GPU, else for each core.", ge=0, le=10_000)
+    again: bool = setting(False, "Also enhance what an earlier run has done already.")
+    tracking: str = setting(
+        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
+    )
+    address: str = setting(
+        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
+    )

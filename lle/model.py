@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -30,7 +31,7 @@ class Model(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.enhancer(image).image
+        return self.enhancer.picture(image)
 
     def save(self, folder: str | Path) -> Path:
         """Write weights and description into a folder, made if missing; `about` must be plain JSON."""
@@ -72,3 +73,19 @@ def enhance(model: nn.Module, image: Tensor) -> Tensor:
     """One picture, RGB in [0, 1], (3, H, W), any size; the same shape back on the CPU."""
     device = next((weight.device for weight in model.parameters()), image.device)
     return model(image[None].to(device))[0].float().cpu()
+
+
+@torch.inference_mode()
+def enhance_pixels(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """Photos of one size as they come from files, uint8 RGB (B, H, W, 3); the same shape back.
+
+    Raises:
+        ValueError: the model gives values that are not numbers.
+    """
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
+    stored = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+    enhanced = model(stored.to(torch.float32, memory_format=torch.contiguous_format).div_(255))
+    if enhanced.isnan().any():
+        raise ValueError("the model gives values that are not numbers (NaN) for it")
+    rounded = enhanced.float().clamp(0, 1).mul_(255).round_().byte()
+    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).cpu().numpy())

@@ -28,6 +28,10 @@ class Enhancer(nn.Module):
         """Brighten a batch and say by which maps."""
         raise NotImplementedError
 
+    def picture(self, image: Tensor) -> Tensor:
+        """The picture of `forward` alone, for any size: without a gradient, memory stays near that of the result."""
+        return self(image).image
+
 
 def start_small(module: nn.Module) -> None:
     """For `apply`: convolutions of the published networks start from weights of N(0, 0.02) and biases of 0."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer, start_small
+from lle.enhancers.tiles import in_tiles
 
 CURVES = 8
 Convolution = Callable[[int, int], nn.Module]
@@ -37,14 +38,23 @@ class CurveEnhancer(Enhancer):
         maps = self.curve_maps(image)
         return Enhanced(apply_curves(image, maps.chunk(CURVES, dim=1)), maps)
 
+    def picture(self, image: Tensor) -> Tensor:
+        return in_tiles(lambda tile: self(tile).image, image, CurveNetwork.reach)
+
 
 class CurveNetwork(nn.Module):
     """Seven convolutions at one resolution: four ahead, three that also see what the first three saw.
 
     Args:
         maps: channels of the result.
-        convolution: makes a layer from its numbers of channels, in and out, that keeps height and width.
+        convolution: makes a layer from its numbers of channels, in and out, that keeps height and width and sees one
+            pixel to every side.
+
+    Attributes:
+        reach: pixels to every side that a result depends on.
     """
+
+    reach = 7
 
     def __init__(self, maps: int, convolution: Convolution) -> None:
         super().__init__()

@@ -15,7 +15,6 @@ the same numbers in a fraction of the memory.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import cast
 
 import torch
@@ -23,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.blocks import PlainBlock, leaky
+from lle.enhancers.tiles import fits_in_one, tiles_of
 
 BLOCK = 2
 REACH = 64  # pixels to every side that a result depends on, 52, rounded up to whole cells of the coarse scale
-TILE = 768  # whole cells; the tensors stay below the size at which glibc asks the system for fresh memory each time
 BLUR_RADIUS = 2
 COARSE_BLUR = 4
 SHARPER = 4.0  # differences from the blurs are small numbers
@@ -62,16 +61,12 @@ class Denoiser(nn.Module):
 
     def forward(self, image: Tensor, exponent: Tensor) -> Tensor:
         """RGB in [0, 1] from RGB, (B, 3, H, W), and the light exponent h it was lifted by, (B, 1, H, W)."""
-        height, width = image.shape[-2:]
-        if torch.is_grad_enabled() or image.is_cuda or max(height, width) <= TILE:
+        if fits_in_one(image):
             return self._denoise(image, exponent)
         denoised = torch.empty_like(image)
-        for top, left in product(range(0, height, TILE), range(0, width, TILE)):
-            above, before = max(0, top - REACH), max(0, left - REACH)
-            seen = (..., slice(above, top + TILE + REACH), slice(before, left + TILE + REACH))
-            inside = (..., slice(top - above, top - above + TILE), slice(left - before, left - before + TILE))
-            tile = (..., slice(top, top + TILE), slice(left, left + TILE))
-            denoised[tile] = self._denoise(image[seen], exponent[seen])[inside]
+        for tile in tiles_of(image, REACH):
+            seen = (..., *tile.seen)
+            denoised[(..., *tile.place)] = self._denoise(image[seen], exponent[seen])[(..., *tile.inside)]
         return denoised
 
     def _denoise(self, image: Tensor, exponent: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer
 from lle.enhancers.curve_maps import CURVES, CurveNetwork, apply_curves
+from lle.enhancers.tiles import in_tiles
 
 DARKEST_LIGHT = 1e-4
 
@@ -34,6 +35,11 @@ class ZeroDcePlusPlus(Enhancer):
         maps = self.network(F.interpolate(padded, size=small, mode="bilinear"))
         curve = F.interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=True)
         return Enhanced(apply_curves(image, [curve[..., :height, :width]] * CURVES), maps)
+
+    def picture(self, image: Tensor) -> Tensor:
+        if self.scale > 1:  # the small copy is that of the whole picture
+            return self(image).image
+        return in_tiles(lambda tile: self(tile).image, image, CurveNetwork.reach)
 
 
 class SeparableConvolution(nn.Module):
@@ -66,3 +72,6 @@ class Sci(Enhancer):
         x = x + F.relu(self.normalise(self.middle(x)))
         light = torch.clamp(image + torch.sigmoid(self.last(x)), DARKEST_LIGHT, 1)
         return Enhanced(torch.clamp(image / light, 0, 1), light)
+
+    def picture(self, image: Tensor) -> Tensor:
+        return in_tiles(lambda tile: self(tile).image, image, reach=3)

@@ -7,17 +7,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer, start_small
+from lle.enhancers.tiles import Where, fits_in_one, tiles_of
 
 Padding = Literal["zeros", "reflect"]
 EPSILON = 1e-4
 POOL_BINS = (1, 2, 3, 6)
+REACH = 17  # pixels to every side that a result depends on, beside the pooled context
+REACH_TO_POOL = 5  # the same for what is pooled
 
 
 class RetinexEnhancer(Enhancer):
@@ -44,15 +47,42 @@ class RetinexEnhancer(Enhancer):
 
     def light_map(self, image: Tensor) -> Tensor:
         """L >= 0, (B, 1, H, W)."""
-        x = F.leaky_relu(self.stem(image), 0.2, inplace=True)
-        x = self.context(self.body_in(x))
+        return self._decide(self.context(self._see(image)))
+
+    def forward(self, image: Tensor) -> Enhanced:
+        light = self.light_map(image)
+        return Enhanced(_relit(image, light), light)
+
+    def picture(self, image: Tensor) -> Tensor:
+        """Large pictures in two passes over their tiles: what is pooled from the whole, then the light by it."""
+        if fits_in_one(image):
+            return self(image).image
+        grids = self.context.grids(self._pooled(image))
+        whole = torch.empty_like(image)
+        for tile in tiles_of(image, REACH):
+            seen = image[(..., *tile.seen)]
+            beside = [_enlarged(grid, image.shape[-2:], tile.seen) for grid in grids]
+            light = self._decide(self.context.fuse(torch.cat([self._see(seen), *beside], dim=1)))
+            whole[(..., *tile.place)] = _relit(seen, light)[(..., *tile.inside)]
+        return whole
+
+    def _see(self, image: Tensor) -> Tensor:
+        return cast(Tensor, self.body_in(F.leaky_relu(self.stem(image), 0.2, inplace=True)))
+
+    def _decide(self, x: Tensor) -> Tensor:
         x = self.body_wide(self.widen(x))
         x = self.body_out(self.narrow(x))
         return F.relu(self.head(x))
 
-    def forward(self, image: Tensor) -> Enhanced:
-        light = self.light_map(image)
-        return Enhanced(torch.clamp(image / (light + EPSILON), 0, 1), light)
+    def _pooled(self, image: Tensor) -> list[Tensor]:
+        """Averages over the whole picture, (B, 32, bins, bins) each, gathered from its tiles."""
+        matrices = [[_averaging_matrix(length, bins, image) for length in image.shape[-2:]] for bins in POOL_BINS]
+        pooled = [image.new_zeros(len(image), self.stem.out_channels, bins, bins) for bins in POOL_BINS]
+        for tile in tiles_of(image, REACH_TO_POOL):
+            x = self._see(image[(..., *tile.seen)])[(..., *tile.inside)]
+            for total, (rows, columns) in zip(pooled, matrices, strict=True):
+                total += rows[:, tile.place[0]] @ x @ columns[:, tile.place[1]].T
+        return pooled
 
 
 class ResidualBlock(nn.Module):
@@ -81,11 +111,13 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[-2:]
-        pooled = [
-            F.interpolate(level(average_pool(x, bins)), size=size, mode="bilinear", align_corners=True)
-            for level, bins in zip(self.levels, POOL_BINS, strict=True)
-        ]
-        return self.fuse(torch.cat([x, *pooled], dim=1))
+        grids = self.grids([average_pool(x, bins) for bins in POOL_BINS])
+        beside = [F.interpolate(grid, size=size, mode="bilinear", align_corners=True) for grid in grids]
+        return self.fuse(torch.cat([x, *beside], dim=1))
+
+    def grids(self, pooled: list[Tensor]) -> list[Tensor]:
+        """What is laid beside every pixel, (B, reduced, bins, bins), from the averages, (B, channels, bins, bins)."""
+        return [level(averages) for level, averages in zip(self.levels, pooled, strict=True)]
 
 
 def average_pool(x: Tensor, bins: int) -> Tensor:
@@ -96,6 +128,25 @@ def average_pool(x: Tensor, bins: int) -> Tensor:
     rows = _averaging_matrix(x.shape[-2], bins, x)
     columns = _averaging_matrix(x.shape[-1], bins, x)
     return rows @ x @ columns.T
+
+
+def _relit(image: Tensor, light: Tensor) -> Tensor:
+    return torch.clamp(image / (light + EPSILON), 0, 1)
+
+
+def _enlarged(grid: Tensor, size: tuple[int, ...], where: Where) -> Tensor:
+    """A part of the grid enlarged to `size` as by bilinear interpolation with aligned corners."""
+    rows, columns = (
+        _interpolation(length, grid.shape[-1], grid)[span] for length, span in zip(size, where, strict=True)
+    )
+    return rows @ grid @ columns.T
+
+
+def _interpolation(length: int, knots: int, like: Tensor) -> Tensor:
+    """(length, knots): the weights by which pixel i mixes the knots, the first and last of which lie on the borders."""
+    position = torch.arange(length, device=like.device) * ((knots - 1) / max(1, length - 1))
+    distance = position[:, None] - torch.arange(knots, device=like.device)
+    return (1 - distance.abs()).clamp_min(0).to(like.dtype)
 
 
 def _averaging_matrix(length: int, bins: int, like: Tensor) -> Tensor:

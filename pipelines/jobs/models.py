@@ -14,14 +14,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise
 from lle.enhancers import Enhancer
 from lle.enhancers.published import load_published
-from lle.model import load
+from lle.model import Model, load
 
 CONTROLS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "auto-gain": auto_gain,
@@ -53,6 +55,16 @@ class NamedModel:
     def parameters(self) -> int:
         """Number of weights."""
         return sum(weight.numel() for weight in self.network.parameters())
+
+    @property
+    def version(self) -> str:
+        """Changes with anything that changes its pictures: kind, settings, weights; not with where it lies."""
+        settings = self.network.settings.model_dump_json() if isinstance(self.network, Model) else self.name
+        digest = sha256(settings.encode())
+        for name, weight in self.network.state_dict().items():
+            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+            digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 def find_model(uri: str, tracking: str) -> NamedModel:
@@ -95,7 +107,7 @@ class EnhancerPictures(nn.Module):
         self.enhancer = enhancer
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.enhancer(image).image
+        return self.enhancer.picture(image)
 
 
 class Control(nn.Module):

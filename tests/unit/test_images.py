@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from lle import images
-from lle.images import ImageError, ImageHeader, decode, encode, read_header
+from lle.images import ImageError, ImageHeader, decode, decode_picture, encode, read_header
 
 # Pillow warns where these tests hand it broken metadata and bombs on purpose.
 pytestmark = [
@@ -481,6 +481,65 @@ def test_carried_over_exif_keeps_its_fields_but_turns_nothing_again(format: str)
     with Image.open(io.BytesIO(data)) as image:
         assert image.getexif()[271] == "Camera"
         assert image.info["icc_profile"] == swapped_profile()
+
+
+def exif_of_a_camera() -> Image.Exif:
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "Camera"
+    exif[34665] = {33434: (1, 125), 36867: "2024:05:01 12:00:00"}  # exposure time, when it was taken
+    return exif
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("written", ["jpeg", "png", "webp", "tiff"])
+def test_a_picture_written_again_keeps_its_exif_and_is_turned_once(format: str, written: str) -> None:
+    picture = decode_picture(file_of(Image.fromarray(scene()), format, exif=exif_of_a_camera().tobytes()))
+    assert picture.pixels.shape == (64, 48, 3)
+    with Image.open(io.BytesIO(encode(picture.pixels, written, exif=picture.exif))) as again:
+        assert again.size == (48, 64) and again.getexif().get(274, 1) == 1
+        assert again.getexif()[271] == "Camera"
+        assert again.getexif().get_ifd(34665)[36867] == "2024:05:01 12:00:00"
+
+
+def test_a_picture_keeps_a_colour_space_with_the_tones_of_srgb() -> None:
+    picture = decode_picture(file_of(Image.fromarray(scene()), "PNG", icc_profile=swapped_profile()))
+    assert np.array_equal(picture.pixels, scene()) and picture.icc_profile == swapped_profile()
+
+
+def profile_with_gamma(gamma: float) -> bytes:
+    """sRGB's primaries, but plain powers as its tones."""
+    profile = bytearray(swapped_profile())
+    count = struct.unpack_from(">I", profile, 128)[0]
+    for at in range(132, 132 + 12 * count, 12):
+        kind, start, _ = struct.unpack_from(">4sII", profile, at)
+        if kind in (b"rTRC", b"gTRC", b"bTRC"):
+            struct.pack_into(">I", profile, at + 8, 14)
+            struct.pack_into(">4sIIH", profile, start, b"curv", 0, 1, round(gamma * 256))
+    return bytes(profile)
+
+
+@pytest.mark.parametrize(("gamma", "kept"), [(2.2, True), (1.8, False), (1.0, False)])
+def test_a_picture_under_other_tones_becomes_srgb(gamma: float, kept: bool) -> None:
+    data = file_of(Image.fromarray(scene()), "PNG", icc_profile=profile_with_gamma(gamma))
+    picture = decode_picture(data)
+    assert (picture.icc_profile is not None) == kept
+    assert np.array_equal(picture.pixels, scene() if kept else decode(data))
+    assert not np.array_equal(decode(data), scene())
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P"])
+def test_a_picture_that_is_not_opaque_rgb_becomes_srgb(mode: str) -> None:
+    image = Image.fromarray(scene()).convert(mode)
+    data = file_of(image, "TIFF" if mode == "CMYK" else "PNG", icc_profile=swapped_profile())
+    picture = decode_picture(data)
+    assert picture.icc_profile is None and np.array_equal(picture.pixels, decode(data))
+
+
+def test_an_exif_block_too_long_for_jpeg_is_left_out() -> None:
+    exif = Image.Exif()
+    exif[270] = "x" * 70_000
+    with Image.open(io.BytesIO(encode(scene(), "jpeg", exif=exif.tobytes()))) as image:
+        assert 270 not in image.getexif()
 
 
 def test_broken_exif_is_left_out() -> None:

@@ -1,0 +1,76 @@
+"""Large pictures piece by piece: a network that looks a known distance needs no more of the picture than that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+TILE = {"cpu": 768, "cuda": 2048}
+"""Side of a tile by device, px. On CPUs its tensors stay below the size at which glibc asks the system for fresh memory
+each time; on GPUs they are large enough to keep them busy."""
+
+Where = tuple[slice, slice]
+
+
+class Tile(NamedTuple):
+    """Rows and columns of one tile.
+
+    Attributes:
+        place: the tile in the picture.
+        seen: the tile and what it depends on around it, in the picture.
+        inside: the tile in what is seen.
+    """
+
+    place: Where
+    seen: Where
+    inside: Where
+
+
+def fits_in_one(image: Tensor) -> bool:
+    """Whether a picture (..., H, W) is small enough for one tile; with a gradient every picture is."""
+    return torch.is_grad_enabled() or max(image.shape[-2:]) <= side_of_tiles(image)
+
+
+def side_of_tiles(image: Tensor) -> int:
+    """Side of the tiles that suit the picture's device, px."""
+    return TILE.get(image.device.type, TILE["cpu"])
+
+
+def tiles_of(image: Tensor, reach: int) -> Iterator[Tile]:
+    """The tiles of a picture (..., H, W), row by row; they begin at multiples of their side.
+
+    Args:
+        reach: pixels to every side that a result depends on.
+    """
+    height, width = image.shape[-2:]
+    side = side_of_tiles(image)
+    for place in product(_spans(height, side), _spans(width, side)):
+        seen = tuple(slice(max(0, span.start - reach), span.stop + reach) for span in place)
+        inside = tuple(
+            slice(span.start - around.start, span.stop - around.start) for span, around in zip(place, seen, strict=True)
+        )
+        yield Tile((place[0], place[1]), (seen[0], seen[1]), (inside[0], inside[1]))
+
+
+def in_tiles(function: Callable[[Tensor], Tensor], image: Tensor, reach: int) -> Tensor:
+    """What `function` makes of a picture, (B, 3, H, W) each, in tiles: the same numbers in a fraction of the memory.
+
+    Args:
+        function: keeps the size; each of its pixels depends on no more than `reach` pixels to every side.
+        image: (B, 3, H, W).
+        reach: pixels.
+    """
+    if fits_in_one(image):
+        return function(image)
+    whole = torch.empty_like(image)
+    for tile in tiles_of(image, reach):
+        whole[(..., *tile.place)] = function(image[(..., *tile.seen)])[(..., *tile.inside)]
+    return whole
+
+
+def _spans(length: int, side: int) -> Iterator[slice]:
+    return (slice(start, min(start + side, length)) for start in range(0, length, side))

@@ -1,0 +1,26 @@
+"""Enhance photos: a folder or prefix in, the same names out, brightened.
+
+python pipelines/enhance.py --model runs/NAME/model --input photos --output brighter
+python pipelines/enhance.py --model models:/lle-enhancer@champion --input s3://photos/dark --output s3://photos/bright
+python pipelines/enhance.py --model control:auto-exposure --input photos --output out --format webp --quality 85
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from lle.config import EnhanceSettings
+from pipelines.jobs.command_line import parse_settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; the exit status is 0 where every photo is done, 1 where some failed, 2 for a mistake."""
+    settings = parse_settings(EnhanceSettings, __doc__, argv)  # exits here on --help and mistakes
+    from pipelines.jobs import enhancement  # torch and ray wait until the settings are known to be good
+
+    return enhancement.run(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

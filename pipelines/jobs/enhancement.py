@@ -1,0 +1,170 @@
+"""Enhancing as a job: find the model, list the photos, leave out what is done, enhance the rest, tell."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+
+from cluster.connect import ClusterError, connect
+from cluster.storage import StorageError, list_files, open_uri
+from lle.config import EnhanceSettings
+from lle.images import SUFFIXES, is_image_name
+from pipelines.jobs.done import REPORT, Done, Entry
+from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
+from pipelines.jobs.ingest import DataError
+from pipelines.jobs.models import ModelError, NamedModel, find_model
+from pipelines.jobs.tracking import TrackingError, tracking_uri
+
+RUNS = "runs"
+LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
+SECONDS_BETWEEN_LINES = 10.0
+FAILURES_SHOWN = 20
+SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
+
+
+@dataclass
+class Tally:
+    """What a run has done so far.
+
+    Attributes:
+        done, failed: photos.
+        pixels: of those that are done.
+        began: when the first worker began, in seconds since 1970.
+    """
+
+    done: int = 0
+    failed: int = 0
+    pixels: int = 0
+    began: float = float("inf")
+
+    def speed(self) -> str:
+        """Photos and megapixels a second since the first worker began."""
+        seconds = max(time.time() - self.began, 1e-3)
+        return f"{self.done / seconds:.2f} images/s, {self.pixels / 1e6 / seconds:.2f} megapixels/s"
+
+
+def run(settings: EnhanceSettings) -> int:
+    """`enhance` as a job: progress on stdout, mistakes as one sentence on stderr.
+
+    Returns:
+        0: every photo is done; 1: some failed, or the job broke off; 2: it could not begin.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
+        done = Done(settings.output)
+        photos, skipped = find_work(settings, model.version, done)
+    except (DataError, ModelError, StorageError, TrackingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        tally = enhance(settings, model, photos, done, console) if photos else Tally()
+    except (ClusterError, StorageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    console.print(
+        f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
+        + (f"; {tally.speed()}" if tally.done else "")
+    )
+    console.print(f"photos and {REPORT} in {settings.output}", markup=False)
+    return 1 if tally.failed else 0
+
+
+def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], done: Done, console: Console) -> Tally:
+    """Enhance the photos and note what became of each, also when the job is interrupted.
+
+    Raises:
+        ClusterError: no cluster.
+        StorageError: the report cannot be written.
+    """
+    tally, told = Tally(), time.monotonic()
+    console.print(f"enhancing {len(photos)} photos with {model.name} ({model.parameters:,} parameters) ...")
+    try:
+        with connect(settings.address, cpus=max(LEAST_SLOTS, settings.workers + 1)) as resources:
+            for entry, began in enhance_photos(model, photos, settings, resources):
+                done.note(entry)
+                tally.began = min(tally.began, began)
+                tally.failed += bool(entry.failed)
+                tally.done += not entry.failed
+                tally.pixels += entry.width * entry.height
+                if entry.failed and tally.failed <= FAILURES_SHOWN:
+                    console.print(f"failed: {entry.photo}: {entry.failed}", markup=False)
+                if time.monotonic() > told + SECONDS_BETWEEN_LINES:
+                    console.print(f"{tally.done + tally.failed} of {len(photos)}, {tally.speed()}")
+                    told = time.monotonic()
+    finally:
+        done.close()
+    return tally
+
+
+def find_work(settings: EnhanceSettings, model_version: str, done: Done) -> tuple[list[Photo], int]:
+    """The photos of the input that are to be enhanced, and how many are done already.
+
+    Args:
+        settings: input, output, kind of file.
+        model_version: of what will enhance them.
+        done: the notes of the output.
+
+    Raises:
+        DataError: no photo there, or results would be written over photos.
+        StorageError: it cannot be listed.
+    """
+    _refuse_overwriting(settings)
+    recipe = f"{model_version} {settings.format} {settings.quality}" + (
+        " side-by-side" if settings.side_by_side else ""
+    )
+    photos, skipped, photo_of = list[Photo](), 0, dict[str, str]()
+    for path, entry in _entries(settings):
+        entry = replace(entry, recipe=recipe)
+        other = photo_of.setdefault(entry.result, entry.photo)
+        if other != entry.photo:
+            raise DataError(f"format: {other} and {entry.photo} would both become {entry.result}; rename one of them")
+        if done.has(entry) and not settings.again:
+            skipped += 1
+        else:
+            photos.append(Photo(path, entry))
+    if not photo_of:
+        raise DataError(
+            f"input: {settings.input} holds no picture (no file named {', '.join(SUFFIXES[:4])} ...); check the path"
+        )
+    return photos, skipped
+
+
+def result_name(photo: str, format: str) -> str:
+    """The name of a result: the photo's own where it fits the format, else the format's suffix is added.
+
+    Adding, not replacing: `a.jpg` and `a.png` must not become one file.
+    """
+    own = written_as(photo)
+    if format == "same":
+        format = "png" if own == "gif" else own  # what gif holds, png holds as well
+    return photo if format == own else photo + SUFFIX_OF[format]
+
+
+def _entries(settings: EnhanceSettings) -> Iterator[tuple[str, Entry]]:
+    """Path and first notes of each photo of the input; the output is left out where it lies inside."""
+    _, root = open_uri(settings.input)
+    source, target = _place(settings.input), _place(settings.output)
+    inside = target[len(source) :] if target.startswith(source) else None
+    for file in list_files(settings.input):
+        name = file.path[len(root) :].lstrip("/") or os.path.basename(root)
+        if is_image_name(name) and not (inside and name.startswith(inside)):
+            yield file.path, Entry(name, file.version, "", result_name(name, settings.format))
+
+
+def _refuse_overwriting(settings: EnhanceSettings) -> None:
+    if _place(settings.input).startswith(_place(settings.output)):
+        raise DataError(
+            f"output: {settings.output} holds the input, whose photos would be written over; choose another folder"
+        )
+
+
+def _place(uri: str) -> str:
+    """A folder or prefix as one text with a slash at its end, the same however it was written."""
+    filesystem, path = open_uri(uri)
+    return f"{filesystem.type_name}:{os.path.realpath(path) if filesystem.type_name == 'local' else path}/"

@@ -1,0 +1,314 @@
+"""Enhancing folders of photos, without a cluster: what is to be done, what a worker makes of it, what is noted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lle.config import EnhancerSettings, EnhanceSettings
+from lle.enhancers import build_enhancer
+from lle.images import read
+from lle.model import Model, enhance, enhance_pixels
+from pipelines import enhance as entry_point
+from pipelines.jobs.done import PARTS, REPORT, Done, Entry
+from pipelines.jobs.enhancement import find_work, result_name
+from pipelines.jobs.enhancing import Photo, Worker
+from pipelines.jobs.ingest import DataError
+from pipelines.jobs.models import NamedModel, find_model
+
+
+class Brighten(nn.Module):
+    """Adds 50 of 255, and remembers the shapes it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(image.shape))
+        return image + 50 / 255
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Four photos of two sizes in two folders, and a file of another kind."""
+    folder = tmp_path / "in"
+    (folder / "b").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name, size in (("a.png", (20, 30)), ("b/c.png", (20, 30)), ("b/d.png", (10, 12)), ("e.png", (20, 30))):
+        Image.fromarray(random.integers(0, 200, (*size, 3), dtype=np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def settings(photos: Path, **changes: object) -> EnhanceSettings:
+    return EnhanceSettings(
+        **{"model": "control:input", "input": str(photos), "output": str(photos.parent / "out"), **changes}
+    )
+
+
+def work(given: EnhanceSettings, version: str = "model") -> list[Photo]:
+    return find_work(given, version, Done(given.output))[0]
+
+
+def work_off(given: EnhanceSettings, network: nn.Module | None = None, version: str = "model") -> list[Entry]:
+    """A run without Ray."""
+    worker = Worker(NamedModel("", "", network or Brighten()), given)
+    done = Done(given.output)
+    entries = list(worker.enhance(find_work(given, version, done)[0]))
+    for entry in entries:
+        done.note(entry)
+    done.close()
+    return entries
+
+
+def names(photos: Sequence[Photo]) -> list[str]:
+    return [photo.entry.photo for photo in photos]
+
+
+def test_every_photo_comes_out_under_its_name(photos: Path):
+    given = settings(photos)
+    assert names(work(given)) == ["a.png", "b/c.png", "b/d.png", "e.png"]
+    assert not any(entry.failed for entry in work_off(given))
+    for name in ("a.png", "b/c.png", "b/d.png", "e.png"):
+        assert np.array_equal(read(photos.parent / "out" / name), read(photos / name) + 50)
+
+
+def test_photos_of_one_size_are_enhanced_together_within_the_budget(photos: Path):
+    for budget, shapes in (
+        (10_000, [(1, 3, 10, 12), (3, 3, 20, 30)]),
+        (1_200, [(1, 3, 10, 12), (2, 3, 20, 30), (1, 3, 20, 30)]),
+        (1, [(1, 3, 10, 12), *[(1, 3, 20, 30)] * 3]),
+    ):
+        network = Brighten()
+        work_off(settings(photos, batch_pixels=budget, again=True), network)
+        assert sorted(network.shapes) == sorted(shapes)
+
+
+def test_what_is_done_is_not_done_again(photos: Path):
+    given = settings(photos)
+    work_off(given)
+    assert find_work(given, "model", Done(given.output)) == ([], 4)
+    assert names(work(given, version="another model")) == ["a.png", "b/c.png", "b/d.png", "e.png"]
+    assert names(work(settings(photos, quality=80))) == ["a.png", "b/c.png", "b/d.png", "e.png"]
+    assert names(work(settings(photos, again=True))) == ["a.png", "b/c.png", "b/d.png", "e.png"]
+
+
+def test_a_changed_a_new_and_a_lost_photo_are_done_again(photos: Path):
+    given = settings(photos)
+    work_off(given)
+    Image.new("RGB", (9, 9)).save(photos / "a.png")
+    Image.new("RGB", (9, 9)).save(photos / "new.png")
+    (photos.parent / "out" / "e.png").unlink()
+    assert names(work(given)) == ["a.png", "e.png", "new.png"]
+
+
+def test_bad_files_are_noted_with_their_reason_and_tried_again(photos: Path):
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "text.jpg").write_text("no photo at all")
+    whole = (photos / "e.png").read_bytes()
+    (photos / "e.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (400, 300)).save(photos / "large.png")
+    given = settings(photos, max_pixels=100_000)
+    reasons = {entry.photo: entry.failed for entry in work_off(given)}
+    assert reasons.pop("empty.jpg") == "the file is empty"
+    assert "not a JPEG" in reasons.pop("text.jpg")
+    assert "truncated" in reasons.pop("e.png")
+    assert "over the limit of 100000" in reasons.pop("large.png")
+    assert set(reasons.values()) == {""} and len(reasons) == 3
+    report = (photos.parent / "out" / REPORT).read_text()
+    assert "the file is empty" in report and "over the limit" in report
+    (photos / "e.png").write_bytes(whole)
+    assert names(work(given)) == ["e.png", "empty.jpg", "large.png", "text.jpg"]
+
+
+def test_a_photo_that_vanishes_is_noted(photos: Path):
+    given = settings(photos)
+    waiting = work(given)
+    (photos / "a.png").unlink()
+    entries = list(Worker(NamedModel("", "", Brighten()), given).enhance(waiting))
+    assert {entry.photo for entry in entries if entry.failed} == {"a.png"} and len(entries) == 4
+
+
+class FailsOnFlat(Brighten):
+    """Cannot do photos that are all zero."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if (image.amax(dim=(1, 2, 3)) == 0).any():
+            raise RuntimeError("too dark to see\nand a trace")
+        return super().forward(image)
+
+
+class GivesNaN(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image * torch.nan
+
+
+def test_one_photo_that_the_model_cannot_do_does_not_cost_the_others_of_its_size(photos: Path):
+    Image.new("RGB", (30, 20)).save(photos / "black.png")
+    entries = work_off(settings(photos), FailsOnFlat())
+    assert [(entry.photo, entry.failed) for entry in entries if entry.failed] == [("black.png", "too dark to see")]
+    assert len(entries) == 5
+
+
+def test_values_that_are_not_numbers_are_a_failure(photos: Path):
+    assert all("NaN" in entry.failed for entry in work_off(settings(photos), GivesNaN()))
+    assert [*(photos.parent / "out").glob("**/*.png")] == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_to_write_is_a_failure_of_each_photo(photos: Path):
+    out = photos.parent / "out"
+    out.mkdir(mode=0o500)
+    worker = Worker(NamedModel("", "", Brighten()), settings(photos))
+    assert all("ermission" in entry.failed for entry in worker.enhance(work(settings(photos))))
+
+
+def test_exif_and_profile_are_kept_and_nothing_is_turned_twice(photos: Path):
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "Camera"
+    for file in photos.glob("**/*.png"):
+        file.unlink()
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(photos / "turned.jpg", exif=exif)
+    work_off(settings(photos))
+    with Image.open(photos.parent / "out" / "turned.jpg") as written:
+        assert written.size == (20, 30) and written.getexif()[271] == "Camera" and written.getexif().get(274, 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix", "kind"),
+    [
+        ("same", "", "PNG"),
+        ("png", "", "PNG"),
+        ("jpeg", ".jpg", "JPEG"),
+        ("webp", ".webp", "WEBP"),
+        ("tiff", ".tif", "TIFF"),
+    ],
+)
+def test_the_format_can_be_chosen(photos: Path, format: str, suffix: str, kind: str):
+    work_off(settings(photos, format=format))
+    with Image.open(photos.parent / "out" / f"a.png{suffix}") as written:
+        assert written.format == kind and written.size == (30, 20)
+
+
+@pytest.mark.parametrize(
+    ("photo", "format", "result"),
+    [
+        ("a.JPG", "same", "a.JPG"),
+        ("a.jfif", "jpeg", "a.jfif"),
+        ("a.gif", "same", "a.gif.png"),
+        ("a.bmp", "same", "a.bmp"),
+        ("x/a.tiff", "tiff", "x/a.tiff"),
+        ("x/a.tiff", "webp", "x/a.tiff.webp"),
+    ],
+)
+def test_a_result_has_the_photos_name_or_one_suffix_more(photo: str, format: str, result: str):
+    assert result_name(photo, format) == result
+
+
+def test_side_by_side_has_the_photo_on_the_left(photos: Path):
+    work_off(settings(photos, side_by_side=True))
+    pair, photo = read(photos.parent / "out" / "a.png"), read(photos / "a.png")
+    assert np.array_equal(pair[:, :30], photo) and np.array_equal(pair[:, -30:], photo + 50)
+
+
+def test_one_photo_alone_can_be_named(photos: Path):
+    assert names(work(settings(photos, input=str(photos / "b" / "c.png")))) == ["c.png"]
+
+
+def test_an_output_inside_the_input_is_not_enhanced_again(photos: Path):
+    given = settings(photos, output=f"{photos}/out")
+    work_off(given)
+    assert (photos / "out" / "b" / "c.png").exists()
+    assert find_work(given, "model", Done(given.output)) == ([], 4)
+
+
+@pytest.mark.parametrize("output", ["in", "in/../in/", "."])
+def test_an_output_that_holds_the_input_is_refused(photos: Path, output: str):
+    with pytest.raises(DataError, match="output: .* holds the input, whose photos would be written over"):
+        work(settings(photos, output=str(photos.parent / output)))
+
+
+def test_two_photos_that_would_become_one_file_are_refused(photos: Path):
+    Image.new("RGB", (9, 9)).save(photos / "a.png.jpg")
+    with pytest.raises(DataError, match="a.png and a.png.jpg would both become a.png.jpg; rename one of them"):
+        work(settings(photos, format="jpeg"))
+
+
+def test_a_killed_run_leaves_its_notes_in_parts(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipelines.jobs.done.SECONDS_BETWEEN_PARTS", -1.0)
+    given = settings(photos)
+    done = Done(given.output)
+    for entry in Worker(NamedModel("", "", Brighten()), given).enhance(work(given)[:2]):
+        done.note(entry)  # and no close
+    out = photos.parent / "out"
+    assert len([*(out / PARTS).iterdir()]) == 2 and not (out / REPORT).exists()
+    assert len(work(given)) == 2
+    work_off(given)
+    assert not (out / PARTS).exists() and len((out / REPORT).read_text().splitlines()) == 5
+    assert work(given) == []
+
+
+def model(**changes: object) -> Model:
+    torch.manual_seed(0)
+    given = EnhancerSettings(**{"kind": "compact", "look": 32, "width": 4, **changes})
+    return Model(build_enhancer(given), given)
+
+
+def test_the_version_of_a_model_follows_its_weights_and_settings_not_its_place(tmp_path: Path):
+    first, moved = (find_model(str(model().save(tmp_path / name)), "").version for name in ("first", "moved"))
+    other_look = find_model(str(model(look=48).save(tmp_path / "look")), "").version
+    changed = model()
+    with torch.no_grad():
+        changed.enhancer.head.bias.add_(0.1)
+    other_weights = find_model(str(changed.save(tmp_path / "weights")), "").version
+    assert first == moved and len({first, other_look, other_weights}) == 3
+    assert find_model("control:auto-gain", "").version != find_model("control:auto-gain=0.3", "").version
+
+
+def test_pixels_are_enhanced_like_pictures():
+    network = model().eval()
+    torch.nn.init.constant_(network.enhancer.head.bias, 0.5)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 15, 18, 3), dtype=np.uint8)
+    for one, brighter in zip(pixels, enhance_pixels(network, pixels), strict=True):
+        picture = enhance(network, torch.from_numpy(one).permute(2, 0, 1) / 255)
+        assert np.array_equal(brighter, (picture * 255).round().byte().permute(1, 2, 0).numpy())
+        assert not np.array_equal(one, brighter)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--input", "x", "--output", "y"], "model"),
+        (["--model", "control:input", "--input", "x", "--output", "y", "--quality", "0"], "quality: 0 is not allowed"),
+        (["--model", "control:input", "--input", "x", "--output", "y", "--format", "heic"], "one of same, jpeg, png"),
+        (["--model", "control:magic", "--input", "x", "--output", "y"], "control:magic is no control"),
+        (["--model", "control:input", "--input", "nowhere", "--output", "y"], "input: nowhere holds no picture"),
+        (["--model", "control:input", "--input", "ftp://x", "--output", "y"], "ftp://: unknown scheme"),
+    ],
+)
+def test_a_mistake_ends_with_2_and_one_sentence(
+    arguments: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = entry_point.main(arguments)
+    except SystemExit as exit:
+        status = exit.code
+    told = capsys.readouterr().err.strip()
+    assert status == 2 and sentence in told and "\n" not in told
+
+
+def test_nothing_to_do_needs_no_cluster(photos: Path, capsys: pytest.CaptureFixture):
+    given = settings(photos)
+    work_off(given, version=find_model("control:input", "").version)
+    arguments = ["--model", "control:input", "--input", str(photos), "--output", given.output]
+    assert entry_point.main(arguments) == 0
+    assert "0 photos enhanced, 4 done before, 0 failed" in capsys.readouterr().out

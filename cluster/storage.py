@@ -135,7 +135,7 @@ def s3_client() -> Any:
         max_pool_connections=32,
         **(elsewhere if endpoint else {}),
     )
-    return boto3.client("s3", endpoint_url=endpoint, region_name=_region(), config=config)
+    return boto3.Session().client("s3", endpoint_url=endpoint, region_name=_region(), config=config)
 
 
 def mlflow_environment() -> dict[str, str]:
@@ -192,6 +192,10 @@ MEANINGS = (
         "no credentials were found; export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         "NoCredentials|PartialCredentials|MISSING_AUTHENTICATION_TOKEN",
     ),
+    (
+        "{endpoint} does not accept the request; check that AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set",
+        "^400$",
+    ),
     ("{endpoint} has no such bucket; check its name, or create it", "NoSuchBucket|NO_SUCH_BUCKET"),
     ("nothing is there; check the path", "NoSuchKey|NO_SUCH_KEY|RESOURCE_NOT_FOUND|FileNotFoundError|^404$"),
     (
@@ -199,7 +203,7 @@ MEANINGS = (
         "PermanentRedirect|PERMANENT_REDIRECT|AuthorizationHeaderMalformed|IllegalLocationConstraint|^301$",
     ),
     (
-        "permission denied; the credentials in use must be allowed to list, read or write there",
+        "permission denied; check that the key is right and may do this there (AWS_ACCESS_KEY_ID, AWS_PROFILE)",
         "AccessDenied|ACCESS_DENIED|PermissionError|^403$|HTTP status 403",
     ),
     (

@@ -6,7 +6,11 @@ import torch
 
 from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
+from lle.exposure import camera
+from lle.images import to_tensor
+from lle.metrics import psnr
 from lle.model import DESCRIPTION, WEIGHTS, Model, enhance, load
+from pipelines.jobs.samples import sample_photos
 
 KINDS = [
     EnhancerSettings(kind="compact", look=48, width=8),
@@ -45,6 +49,16 @@ def test_a_loaded_model_is_the_saved_one(settings: EnhancerSettings, tmp_path: P
 
 def test_a_saved_model_is_json_and_safetensors_only(saved: Path):
     assert sorted(each.name for each in saved.iterdir()) == [DESCRIPTION, WEIGHTS]
+
+
+def test_the_bundled_enhancer_brings_light_back_and_leaves_black_alone():
+    bundled = load("bundled")
+    photo = to_tensor(sample_photos(["astronaut"])["astronaut"])
+    dark = camera.expose(photo[None], -3.0)[0]
+    restored, black = enhance(bundled, dark), enhance(bundled, torch.zeros(3, 96, 128))
+    assert psnr(restored[None], photo[None]) > psnr(dark[None], photo[None]) + 6
+    assert psnr(enhance(bundled, photo)[None], photo[None]) > 25
+    assert black.mean() < 0.02
 
 
 def test_saving_again_replaces_the_model(saved: Path):

@@ -20,7 +20,7 @@ help: ## Show this list
 
 env: $(INSTALLED) ## Install everything into .venv (once; about 7 GB, 1 to 5 minutes)
 
-demo: $(INSTALLED) ## Train on sample photos; show before/after pictures and numbers (5 minutes on 2 cores)
+demo: $(INSTALLED) ## Train on sample photos; show before/after pictures and numbers (2 to 5 minutes on 2 cores)
 	@$(BIN)/python pipelines/train.py
 
 stack: $(INSTALLED) ## Start an S3 server and an MLflow server on this machine; print the environment to export

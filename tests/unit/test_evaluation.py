@@ -365,6 +365,10 @@ def test_the_controls_score_what_others_measured(stored: dict, name: str, psnr: 
     assert found["ssim"]["mean"] == pytest.approx(ssim, abs=0.001)
 
 
+def test_the_bundled_enhancer_has_a_name():
+    assert find_model("bundled", "").parameters == 202_289
+
+
 def test_the_page_shows_the_stored_results(repository: Path):
     results = json.loads((repository / "benchmarks" / "results" / "quality.json").read_text())
     assert as_text(results).strip() in (repository / "docs" / "benchmarks.md").read_text()

@@ -1,5 +1,6 @@
 """Two real gloo processes run whole trainings; what they leave is compared, rank with rank and with one alone."""
 
+import gc
 import json
 from dataclasses import asdict
 from hashlib import sha256
@@ -97,6 +98,8 @@ def work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
     try:
         scenarios(rank, Path(folder))
+        gc.collect()  # reducers of ended trainings hold the group's threads
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 

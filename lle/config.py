@@ -185,7 +185,7 @@ class PriorSettings(Settings):
 
     model: str = setting(
         "bundled",
-        "open_clip model name of the guidance tower, or `bundled`.",
+        "open_clip model name of the guidance tower, `bundled`, or as a control `untrained`: the same, weights random.",
         source="paper: ViT-B-32-quickgelu",
         min_length=1,
     )

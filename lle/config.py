@@ -759,7 +759,7 @@ class TrainSettings(Settings):
     )
     runs: str = setting(
         "runs",
-        "Folder that holds the run folders; with several machines, one that all of them see.",
+        "Folder that holds the run folders; with several machines, one that all of them see, or name `checkpoints`.",
         unit="folder or URI",
         min_length=1,
     )

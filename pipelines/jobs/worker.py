@@ -21,6 +21,7 @@ from lle.training import state as states
 from lle.training.loop import Hooks, Report, Step, train
 from lle.training.validation import ValidationSet, Validator
 from pipelines.jobs.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
+from pipelines.jobs.metrics import Meters
 from pipelines.jobs.report import before_after
 from pipelines.jobs.tracking import Recorder
 
@@ -47,11 +48,13 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     device = ray.train.torch.get_device()
     prior = load_prior(settings.prior).to(device)
     recorder = Recorder(config["tracking"]) if speaks else None
+    meters = Meters(settings.name, worker)
     told: set[str] = set()
 
     def on_refusal(path: str, reason: str) -> None:
         if path not in told:
             told.add(path)
+            meters.refused()
             lines.put(f"set aside: {path}: {reason}")
 
     validation = validation_set(settings, photos, on_refusal)
@@ -74,10 +77,12 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
 
     def log(step: Step) -> None:
         lines.put(step.line)
+        meters.step(step)
         if recorder:
             recorder.metrics(step.step, step.metrics)
 
     def report(report: Report) -> None:
+        meters.memory(device)
         with tempfile.TemporaryDirectory() if speaks and report.write else nullcontext() as folder:
             checkpoint = None
             if folder and report.write:

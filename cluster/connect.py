@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,3 +56,31 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def grown(bundles: Sequence[dict[str, float]], minutes: float) -> dict[str, float]:
+    """The connected cluster's resources, once it holds what is wanted or the wait is over.
+
+    Args:
+        bundles: what each worker wants, such as {"CPU": 1, "GPU": 1}; the autoscaler, if there is one, is asked for it.
+        minutes: how long to wait; 0 takes the cluster as it is.
+    """
+    import ray
+    from ray.autoscaler.sdk import request_resources
+
+    wanted = {name: sum(each.get(name, 0) for each in bundles) for each in bundles for name in each}
+
+    def lacks() -> bool:
+        there = ray.cluster_resources()
+        return any(there.get(name, 0) < amount for name, amount in wanted.items())
+
+    if minutes and lacks():
+        request_resources(bundles=list(bundles))
+        try:
+            deadline = time.monotonic() + 60 * minutes
+            while lacks() and time.monotonic() < deadline:
+                time.sleep(1)
+        finally:
+            request_resources(bundles=[])  # or the machines would stay, and cost, for ever
+    resources: dict[str, float] = ray.cluster_resources()
+    return resources

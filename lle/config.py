@@ -749,6 +749,13 @@ class ClusterSettings(Settings):
     address: str = setting(
         "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
     )
+    wait_minutes: float = setting(
+        0.0,
+        "How long a training waits for machines that the cluster's autoscaler brings; 0: it takes what is there.",
+        unit="minutes",
+        ge=0,
+        le=1440,
+    )
 
 
 class TrainSettings(Settings):

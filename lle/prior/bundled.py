@@ -7,6 +7,8 @@ It has the layout of any open_clip model, so whatever works on the OpenAI weight
 from __future__ import annotations
 
 import json
+import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +37,13 @@ def load_bundled(trained: bool = True) -> tuple[CLIP, dict[str, Any]]:
     import torch
     from safetensors.torch import load_file
 
-    for path in (CONFIG_FILE, WEIGHTS_FILE):
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"the bundled prior's {path.name} is missing from lle/prior/assets; reinstall the package, or rebuild "
-                "it with python pipelines/pretrain_prior.py"
-            )
     config = read_config()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(config)
     if trained:
-        model.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS_FILE).items()})
+        weights = WEIGHTS_FILE if WEIGHTS_FILE.is_file() else _installed_weights(config["sha256"])
+        model.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
     return model.eval().requires_grad_(False), config["preprocess_cfg"]
 
 
@@ -61,7 +58,7 @@ def build(config: dict[str, Any]) -> CLIP:
 
 def read_config() -> dict[str, Any]:
     """The bundled prior's configuration: `model_cfg`, `preprocess_cfg`, in the layout of open_clip's configuration
-    files.
+    files, and the `sha256` of its weights.
     """
     config: dict[str, Any] = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))
     return config
@@ -80,3 +77,19 @@ def save(model: CLIP, folder: Path) -> Path:
     )
     aside.replace(path)
     return path
+
+
+def _installed_weights(expected: str) -> Path:
+    """The same weights in another copy of the package: a job's upload has the code and leaves them out (.rayignore).
+
+    Raises:
+        FileNotFoundError: no copy on Python's path has them.
+    """
+    for entry in sys.path:
+        path = Path(entry) / "lle" / "prior" / "assets" / WEIGHTS_FILE.name
+        if path.is_file() and sha256(path.read_bytes()).hexdigest() == expected:
+            return path
+    raise FileNotFoundError(
+        f"the bundled prior's {WEIGHTS_FILE.name} is missing from lle/prior/assets and from every installed copy of "
+        "the package; reinstall it on every node, or rebuild it with python pipelines/pretrain_prior.py"
+    )

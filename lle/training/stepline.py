@@ -14,7 +14,7 @@ class StepLine:
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
-        self._pictures = self._seconds = self._waited = 0.0
+        self._pictures = self._seconds = self._waited = self._counted = 0.0
         self._steps, self._all_pictures, self._all_seconds, self._all_waited = 0, 0.0, 0.0, 0.0
         self._warm = False
 
@@ -24,6 +24,7 @@ class StepLine:
             self._pictures += pictures
             self._seconds += seconds
             self._waited += waited
+            self._counted += 1
             self._steps += 1
             self._all_pictures += pictures
             self._all_seconds += seconds
@@ -50,10 +51,11 @@ class StepLine:
         """
         seconds = max(self._seconds, 1e-9)
         speed, wait = self._pictures / seconds, self._waited / seconds
+        each = self._seconds / max(self._counted, 1)
         remaining = planned_steps(self._settings.phases, now) - now.step
         total = now.step + remaining
         eta = remaining * self._all_seconds / max(self._steps, 1)
-        self._pictures = self._seconds = self._waited = 0.0
+        self._pictures = self._seconds = self._waited = self._counted = 0.0
         terms = " ".join(f"{k.removeprefix('term/')} {v:.3f}" for k, v in metrics.items() if k.startswith("term/"))
         loss = f"loss {metrics['loss']:.2f} ({terms})" if "loss" in metrics else "loss not finite, skipped"
         where = f"round {done.round} {done.phase.value}" if done.round else done.phase.value
@@ -61,8 +63,8 @@ class StepLine:
             f"{where}  step {now.step}/{total}  {100 * now.step / max(total, 1):.1f} %  {loss}  {speed:.0f} img/s  "
             f"wait {100 * wait:.1f} %  eta {_duration(eta)}"
         )
-        told = {**metrics, "images_per_second": speed, "data_wait_share": wait, "round": float(done.round)}
-        return line, told
+        told = {**metrics, "images_per_second": speed, "data_wait_share": wait, "step_seconds": each}
+        return line, told | {"round": float(done.round)}
 
 
 def _duration(seconds: float) -> str:

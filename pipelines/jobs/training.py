@@ -20,7 +20,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.util.queue import Queue
 from rich.console import Console
 
-from cluster.connect import ALLOCATOR, ClusterError, connect
+from cluster.connect import ALLOCATOR, ClusterError, connect, grown
 from cluster.storage import StorageError, open_uri
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
@@ -82,9 +82,9 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
         photos = find_photos(settings)
         tell_photos(photos, console)
         console.print("starting Ray and MLflow ...")
-        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
+        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2):
             signal.signal(signal.SIGTERM, _exit)  # over the handler that Ray has just installed
-            scaling = scaling_config(settings, resources)
+            scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes))
             with tracked_run(settings, photos, folder) as run:
                 (folder / SETTINGS).write_text(to_yaml(settings))
                 ended = train(settings, photos, run, scaling, console)
@@ -152,6 +152,13 @@ def tell_photos(photos: TrainingPhotos, console: Console) -> None:
         console.print(f"... and {len(photos.refused) - 10} more, see refused.json in MLflow")
 
 
+def wanted(settings: TrainSettings) -> list[dict[str, float]]:
+    """What the workers will reserve, and a CPU for decoding."""
+    chosen = settings.scaling
+    worker = {"CPU": chosen.cpus_per_worker or 1.0} | ({"GPU": 1.0} if chosen.gpu == "true" else {})
+    return [worker] * chosen.workers + [{"CPU": 1.0}]
+
+
 def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> ScalingConfig:
     """Workers and what each reserves, from the settings and what the cluster has.
 
@@ -165,10 +172,14 @@ def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> Scal
     if share * chosen.workers > cpus - 0.25 or share <= 0:
         raise TrainingError(
             f"scaling.workers: {chosen.workers} workers do not fit the cluster's {cpus:g} CPUs beside the decoding; "
-            "take fewer workers, or fewer CPUs for each with --scaling.cpus_per_worker"
+            "take fewer workers, or fewer CPUs for each with --scaling.cpus_per_worker, or wait for machines that an "
+            "autoscaler brings with --cluster.wait_minutes"
         )
     if use_gpu and gpus < chosen.workers:
-        raise TrainingError(f"scaling.gpu: {chosen.workers} workers want a GPU each, the cluster has {gpus:g}")
+        raise TrainingError(
+            f"scaling.gpu: {chosen.workers} workers want a GPU each, the cluster has {gpus:g}; take fewer workers, or "
+            "wait for machines that an autoscaler brings with --cluster.wait_minutes"
+        )
     workers = (chosen.min_workers, chosen.workers) if chosen.is_elastic else chosen.workers
     return ScalingConfig(
         num_workers=workers,  # type: ignore[arg-type]  # of Train V2

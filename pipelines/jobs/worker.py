@@ -25,6 +25,7 @@ from lle.training.validation import ValidationSet, Validator
 from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
 from pipelines.jobs.lines import Line
+from pipelines.jobs.metrics import Meters
 from pipelines.jobs.report import before_after
 from pipelines.jobs.stopping import StopRequest
 from pipelines.jobs.tracking import Recorder
@@ -54,6 +55,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     device = ray.train.torch.get_device()
     prior = load_prior(settings.prior).to(device)
     recorder = Recorder(config["tracking"]) if speaks else None
+    meters = Meters(settings.name, worker)
     told: set[str] = set()
 
     def tell(text: str) -> None:
@@ -62,6 +64,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     def on_refusal(path: str, reason: str) -> None:
         if path not in told:
             told.add(path)
+            meters.refused()
             tell(f"set aside: {path}: {reason}")
 
     validation = validation_set(settings, photos, on_refusal)
@@ -84,12 +87,14 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
 
     def log(step: Step) -> None:
         lines.put(Line(step.line, step.step))
+        meters.step(step)
         if recorder:
             recorder.metrics(step.step, step.metrics)
 
     checkpoints = Checkpoints(config["checkpoints"], settings.loop.keep_checkpoints, tell)
 
     def report(report: Report) -> None:
+        meters.memory(device)
         if speaks and report.write:
             checkpoints.save(report)
         ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.measures})

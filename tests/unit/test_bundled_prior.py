@@ -1,4 +1,6 @@
 import math
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +100,22 @@ def test_saved_weights_are_the_models_rounded_to_half_precision(model, tmp_path,
 
 def test_missing_weights_are_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "WEIGHTS_FILE", tmp_path / "light_prior.safetensors")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(FileNotFoundError, match=r"pretrain_prior\.py"):
+        bundled.load_bundled()
+
+
+def test_code_without_weights_takes_those_of_an_installed_package_if_they_are_the_same(model, tmp_path, monkeypatch):
+    installed = tmp_path / "lle" / "prior" / "assets" / "light_prior.safetensors"
+    installed.parent.mkdir(parents=True)
+    shutil.copy(bundled.WEIGHTS_FILE, installed)
+    monkeypatch.setattr(bundled, "WEIGHTS_FILE", tmp_path / "light_prior.safetensors")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with torch.random.fork_rng():
+        loaded = bundled.load_bundled()[0].state_dict()
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in model.state_dict().items())
+        bundled.save(bundled.build(bundled.read_config()), installed.parent)
+    with pytest.raises(FileNotFoundError, match="every installed copy"):
         bundled.load_bundled()
 
 

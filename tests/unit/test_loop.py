@@ -98,6 +98,7 @@ def test_time_left_follows_from_the_mean_step():
     remaining = 1000 + STEPS - 3 - 3
     assert f"eta {remaining * 15 // 3600} h {remaining * 15 % 3600 // 60} min" in text
     assert metrics["images_per_second"] == pytest.approx(16 / 30)
+    assert metrics["step_seconds"] == pytest.approx(15)
     assert metrics["data_wait_share"] == pytest.approx(0.25)
 
 

@@ -89,6 +89,13 @@ def test_workers_share_the_cluster_and_leave_room_for_decoding(tmp_path: Path, f
     assert on_gpus.use_gpu and not training.scaling_config(chosen, {"CPU": 64.0, "GPU": 1.0}).use_gpu
 
 
+def test_workers_and_room_for_decoding_are_what_an_autoscaler_is_asked_for(tmp_path: Path, folders):
+    chosen = settings(tmp_path, folders, scaling={"workers": 2, "gpu": "true", "cpus_per_worker": 3})
+    assert training.wanted(chosen) == [{"CPU": 3, "GPU": 1}, {"CPU": 3, "GPU": 1}, {"CPU": 1}]
+    plain = settings(tmp_path, folders, scaling={"workers": 1})
+    assert training.wanted(plain) == [{"CPU": 1}, {"CPU": 1}]
+
+
 def test_workers_that_do_not_fit_are_refused(tmp_path: Path, folders):
     scaling = ScalingSettings(workers=4, cpus_per_worker=1)
     with pytest.raises(training.TrainingError, match="4 workers do not fit the cluster's 4 CPUs"):

@@ -1,0 +1,100 @@
+"""A cluster whose machines come after the job has started, and what Prometheus reads from a node."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import urllib.request
+
+from pipelines.jobs.metrics import GAUGES, REFUSED
+from tests.integration.conftest import Cluster, run, wait_for
+
+GROWS = """
+import json, tempfile, threading, time
+from ray.cluster_utils import Cluster
+from cluster.connect import connect, grown
+
+head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": tempfile.mkdtemp(prefix="lle")}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+with connect(cluster.address):
+    import ray
+    from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    def asked():
+        return len(json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL) or "[]"))
+
+    print("at once", grown([{"CPU": 1}] * 2, minutes=0).get("CPU", 0), "asked", asked())
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(grown([{"CPU": 1}] * 2, minutes=2)))
+    waiting.start()
+    while not asked():
+        time.sleep(0.2)
+    print("waiting", waiting.is_alive(), "asked", asked())
+    cluster.add_node(num_cpus=3)
+    waiting.join(60)
+    print("grown", found[0]["CPU"], "asked", asked())
+    print("over", grown([{"CPU": 9}], minutes=0.02)["CPU"], "asked", asked())
+cluster.shutdown()
+"""
+
+METERS = """
+import sys, time
+import ray, torch
+from lle.training.loop import Step
+from lle.training.schedule import Phase
+from pipelines.jobs.metrics import Meters
+
+ray.init(sys.argv[1], logging_level="ERROR")
+meters = Meters("seen", 3)
+speed = {"step_seconds": 0.5, "data_wait_share": 0.1, "images_per_second": 64.0}
+meters.step(Step(7, "", {"loss": 3.0, "term/guidance": 0.25, **speed}, Phase.REFINEMENT))
+for photo in range(2):
+    meters.refused()
+print(ray.nodes()[0]["MetricsExportPort"], flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_training_waits_for_machines_and_does_not_ask_for_them_longer_than_it_waits(cluster: Cluster):
+    environment = {name: value for name, value in cluster.environment.items() if name != "RAY_ADDRESS"}
+    done = run([sys.executable, "-c", GROWS], environment, 200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == [
+        "at once 0 asked 0",
+        "waiting True asked 2",
+        "grown 3.0 asked 0",
+        "over 3.0 asked 0",
+    ]
+
+
+def test_prometheus_reads_the_meters_of_a_worker_from_its_node(cluster: Cluster):
+    command = [sys.executable, "-c", METERS, cluster.address]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=cluster.environment, text=True, **pipes) as driver:
+        assert driver.stdin and driver.stdout
+        port = driver.stdout.readline().strip()
+        wait_for(lambda: f"ray_{REFUSED}_total" in seen(port), 60, "the meters on the node's port")
+        values = seen(port)
+        driver.stdin.close()
+    assert values.keys() == {f"ray_{name}" for name in GAUGES if name != "lle_gpu_memory_bytes"} | {
+        f"ray_{REFUSED}_total"
+    }
+    assert values[f"ray_{REFUSED}_total"] == {("3", "seen", ""): 2.0}
+    assert values["ray_lle_loss_term"] == {("3", "seen", "total"): 3.0, ("3", "seen", "guidance"): 0.25}
+    assert values["ray_lle_phase"]["3", "seen", "refinement"] == 1.0
+
+
+def seen(port: str) -> dict[str, dict[tuple[str, str, str], float]]:
+    """Our metrics on a node, by name, then by rank, run and term or phase."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    found: dict[str, dict[tuple[str, str, str], float]] = {}
+    for line in lines:
+        if match := re.fullmatch(r"(ray_lle_\w+)\{(.*)\} (\S+)", line):
+            tags = dict(re.findall(r'(\w+)="([^"]*)"', match[2]))
+            found.setdefault(match[1], {})[tags["rank"], tags["run"], tags.get("term") or tags.get("phase") or ""] = (
+                float(match[3])
+            )
+    return found

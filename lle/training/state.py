@@ -21,6 +21,7 @@ from torch import Tensor, optim
 
 from lle.training.schedule import ScheduleState
 
+UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, SafetensorError)
 STATE, TENSORS, FORMAT = "state.json", "tensors.safetensors", 3
 
 
@@ -108,7 +109,7 @@ def read(folder: Path) -> Snapshot:
         progress = dict(description["progress"])
         schedule = ScheduleState.from_json(progress.pop("schedule"))
         return Snapshot(
-            Progress(schedule, **progress),
+            _checked(Progress(schedule, **progress)),
             description["settings"],
             load_file(folder / TENSORS),
             _pair(description["best"]),
@@ -118,7 +119,7 @@ def read(folder: Path) -> Snapshot:
         raise StateError(f"{folder}: no checkpoint ({Path(error.filename).name} is missing)") from error
     except StateError:
         raise
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise StateError(f"{folder}: not a readable checkpoint ({type(error).__name__}: {error})") from error
 
 
@@ -144,6 +145,13 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _checked(progress: Progress) -> Progress:
+    counts = [progress.dark_row, progress.well_lit_row, progress.skipped, *progress.phase_steps.values()]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError("progress counts something other than whole steps and rows")
+    return progress
 
 
 def _pair(value: list[Any] | None) -> tuple[float, int] | None:

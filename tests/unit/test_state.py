@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -95,6 +96,18 @@ def forget_progress(folder: Path) -> None:
     (folder / STATE).write_text(json.dumps(description))
 
 
+def with_right_hashes(**changed):
+    """Values that a stranger wrote, who can also hash (found by fuzzing)."""
+
+    def damage(folder: Path) -> None:
+        description = json.loads((folder / STATE).read_text()) | changed
+        del description["sha256"]
+        description["sha256"] = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+        (folder / STATE).write_text(json.dumps(description))
+
+    return damage
+
+
 def other_phase(folder: Path) -> None:
     description = json.loads((folder / STATE).read_text())
     description["progress"]["schedule"]["phase"] = "lunch"
@@ -111,6 +124,11 @@ def other_phase(folder: Path) -> None:
         (shutil.rmtree, "state.json is missing"),
         (change(format=99), f"format 99, this version reads {FORMAT}"),
         (forget_progress, "state.json does not match its hash"),
+        (with_right_hashes(best="x"), "not a readable checkpoint"),
+        (with_right_hashes(best=[2**2000, 1]), "not a readable checkpoint"),
+        (with_right_hashes(progress={"schedule": {"phase": "lunch", "recent": []}}), "lunch"),
+        (with_right_hashes(progress={"schedule": {"phase": "done", "recent": []}, "dark_row": -1}), "whole steps"),
+        (with_right_hashes(progress=[]), "not a readable checkpoint"),
         (other_phase, "state.json does not match its hash"),
         (lambda folder: (folder / STATE).write_text('{"format": 2, '), "not a readable checkpoint"),
         (lambda folder: (folder / STATE).write_text("[]"), "not a readable checkpoint"),

@@ -136,6 +136,17 @@ class Recorder:
         """Plain values as a JSON file of the run."""
         self._put(lambda: self._client.log_dict(self._run.run_id, values, name))
 
+    def file(self, path: Path) -> None:
+        """A small file, read now."""
+        content, name = path.read_bytes(), path.name
+
+        def send() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, name).write_bytes(content)
+                self._client.log_artifact(self._run.run_id, str(Path(folder, name)))
+
+        self._put(send)
+
     def close(self, seconds: float = 30.0) -> None:
         """Deliver what waits, for so long at most."""
         self._put(None)

@@ -25,7 +25,9 @@ from lle.training.validation import ValidationSet, Validator
 from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
 from pipelines.jobs.lines import Line
+from pipelines.jobs.logs import structured
 from pipelines.jobs.metrics import Meters
+from pipelines.jobs.profiling import Trace
 from pipelines.jobs.report import before_after
 from pipelines.jobs.stopping import StopRequest
 from pipelines.jobs.tracking import Recorder
@@ -56,9 +58,11 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     prior = load_prior(settings.prior).to(device)
     recorder = Recorder(config["tracking"]) if speaks else None
     meters = Meters(settings.name, worker)
+    logger = structured(config["tracking"].run_id, worker)
     told: set[str] = set()
 
     def tell(text: str) -> None:
+        logger.info(text)
         lines.put(Line(text))
 
     def on_refusal(path: str, reason: str) -> None:
@@ -86,6 +90,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         )
 
     def log(step: Step) -> None:
+        logger.info("step", extra={"values": {"step": step.step, **step.metrics}})
         lines.put(Line(step.line, step.step))
         meters.step(step)
         if recorder:
@@ -111,7 +116,8 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         verb = "continuing from" if resume else "beginning at"
         lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
     validator = Validator(validation, prior.guidance, device, settings.loop.measure)
-    hooks = Hooks(log, report, wishes(settings, stop.watch()))
+    trace = Trace(recorder.file) if recorder and settings.loop.profile else None
+    hooks = Hooks(log, report, wishes(settings, stop.watch(), trace))
     try:
         outcome = train(settings, prior, open_stream, validator, hooks, resume)
     except NonFiniteError as error:
@@ -145,14 +151,16 @@ def last_checkpoint(checkpoints: Checkpoints) -> Snapshot | None:
     return checkpoints.read(path) if path else None
 
 
-def wishes(settings: TrainSettings, stop_asked: Callable[[], bool]) -> Callable[[], Wish]:
-    """What the cluster wants of the loop; also the watchdog, for the loop asks at every step."""
+def wishes(settings: TrainSettings, stop_asked: Callable[[], bool], trace: Trace | None) -> Callable[[], Wish]:
+    """What the cluster wants of the loop; also the watchdog and the trace, for the loop asks at every step."""
     steps = count(1)
     warned = False
 
     def wish() -> Wish:
         nonlocal warned
         faulthandler.dump_traceback_later(settings.scaling.hang_limit, exit=True, file=STDERR)
+        if trace:
+            trace.step()
         if stop_asked():
             return Wish.STOP
         # Asking Ray is a message among all workers.

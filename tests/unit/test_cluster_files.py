@@ -96,6 +96,11 @@ def test_the_bill_is_bounded_and_idle_machines_leave(launcher: dict[str, Any]):
     assert all(each["min_workers"] == 0 for each in workers)
 
 
+def test_comments_are_no_part_of_a_command(launcher: dict[str, Any]):
+    for name in ("initialization_commands", "head_start_ray_commands", "worker_start_ray_commands"):
+        assert launcher[name] and not [each for each in launcher[name] if "YOURS" in each or "#" in each]
+
+
 def test_images_are_pinned(launcher: dict[str, Any], machines: dict[str, Any]):
     images = [
         launcher["docker"]["image"],

@@ -60,6 +60,15 @@ def test_ray_asks_for_a_token_unless_told_otherwise(stages: list[list[Instructio
     assert "RAY_AUTH_MODE=token" in arguments(stages[-1], "ENV")[0]
 
 
+def test_login_shells_find_ray_too(stages: list[list[Instruction]]):
+    final = " ".join(argument for _, argument in stages[-1])
+    (line,) = re.findall(r"echo '([^']*)' > /etc/profile\.d/\w+\.sh", final)
+    (folder,) = re.findall(r" PATH=(/opt/\w+/bin):", final)
+    script = f"PATH=/usr/bin:/bin; {line}; echo $PATH"  # as Debian's /etc/profile does it
+    shell = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert shell.stdout.startswith(f"{folder}:/usr/bin")
+
+
 def test_every_python_package_has_the_version_of_the_constraints(stages: list[list[Instruction]]):
     installs = [
         part for stage in stages for run in arguments(stage, "RUN") for part in run.split("&&") if " install " in part

@@ -157,6 +157,12 @@ def test_kustomize_renders_what_this_test_renders(folder: Path, objects: list[di
     }
 
 
+def test_every_object_can_be_chosen_by_its_component(objects: list[dict[str, Any]]):
+    part = {each["kind"]: each["metadata"]["labels"]["app.kubernetes.io/component"] for each in objects}
+    assert (part.pop("RayCluster"), part.pop("RayJob")) == ("cluster", "job")
+    assert set(part.values()) == {"common"}
+
+
 def test_clusters_want_a_token_that_no_manifest_holds(clusters: dict[str, Any], folder: Path):
     for spec in clusters.values():
         assert spec["authOptions"] == {"mode": "token", "secretName": "lle-ray-token"}

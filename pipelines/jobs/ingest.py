@@ -76,7 +76,9 @@ class PhotoSet:
 
 @dataclass(frozen=True)
 class TrainingPhotos:
-    """Everything a training reads: the two sets, what is kept out of them, and the pairs."""
+    """Everything a training reads: the two sets, what is kept out of them, the pairs; and what the validation photos
+    hold, as `pipelines.jobs.pinned.validation_hash` tells it, empty where nobody has looked.
+    """
 
     dark: PhotoSet
     well_lit: PhotoSet
@@ -84,6 +86,7 @@ class TrainingPhotos:
     held_out_well_lit: PhotoSet
     pairs_low: PhotoSet | None = None
     pairs_high: PhotoSet | None = None
+    validation_hash: str = ""
 
     @property
     def refused(self) -> dict[str, str]:
@@ -392,14 +395,30 @@ class Decode:
         chance = np.random.default_rng((self.seed, row))
         if chance.random() >= self.crop_share:
             whole = images.decode(data, path, max_pixels=self.max_pixels, short_side=self.size)
-            return images.resize(whole, (self.size, self.size))
+            return resized(whole, self.size)
         smallest, largest = self.crop_side
         share = smallest * (largest / smallest) ** chance.random()
         enough = round(self.size / share)
         photo = images.decode(data, path, max_pixels=self.max_pixels, short_side=enough)
         side = max(1, round(min(photo.shape[:2]) * share))
         top, left = (int(chance.integers(length - side + 1)) for length in photo.shape[:2])
-        return images.resize(photo[top : top + side, left : left + side], (self.size, self.size))
+        return resized(photo[top : top + side, left : left + side], self.size)
+
+
+def resized(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture squeezed to a square, antialiased bicubic: what `lle.images.resize` gives, but for rounding, in a
+    quarter of its time and after seconds of importing torch.
+
+    Args:
+        picture: RGB, uint8, (H, W, 3).
+        side: wanted height and width.
+    """
+    import torch
+
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    # torch is fast on pixels with their channels side by side, as they are here.
+    square = torch.nn.functional.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
+    return square[0].permute(1, 2, 0).contiguous().numpy()
 
 
 class KnownRegions:

@@ -114,6 +114,12 @@ class DataSettings(Settings):
         le=10_000,
     )
     validation_size: int = setting(512, "Longest side of a validation picture.", unit="px", ge=32, le=8192)
+    validation_hash: str = setting(
+        "",
+        "Refuses to train when the photos to validate on are others than those with this SHA-256, as told by the "
+        "summary of a run; runs with the same one were measured on the same photos.",
+        source="ours",
+    )
     decoders: int = setting(2, "Pictures decoded at once, for each worker and stream.", unit="threads", ge=1, le=64)
 
 

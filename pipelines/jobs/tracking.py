@@ -333,6 +333,7 @@ def _describe(client: MlflowClient, run_id: str, settings: TrainSettings, photos
     for name, photo_set in (("dark", photos.dark), ("well_lit", photos.well_lit)):
         client.set_tag(run_id, f"data.{name}.count", len(photo_set.paths))
         client.set_tag(run_id, f"data.{name}.hash", names_hash(photo_set))
+    client.set_tag(run_id, "data.validation.hash", photos.validation_hash)
     client.set_tag(run_id, "data.refused", len(photos.refused))
     client.set_tag(run_id, "git.revision", git_revision())
     client.log_dict(run_id, {"refused": photos.refused}, "refused.json")

@@ -28,8 +28,9 @@ from lle.images import encode, to_tensor
 from lle.model import Model
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints
-from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos, load_photo
+from pipelines.jobs.ingest import DataError, TrainingPhotos, load_photo
 from pipelines.jobs.lines import printed
+from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.quality import Quality, compare, mean_brightness
 from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.samples import write_quickstart_data
@@ -79,7 +80,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
     started = time.perf_counter()
     with run_folder(settings) as folder:
         settings = with_sample_photos(settings, folder, console)
-        photos = find_photos(settings)
+        photos = photos_of_run(settings, folder)
         tell_photos(photos, console)
         console.print("starting Ray and MLflow ...")
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2):
@@ -144,7 +145,7 @@ def tell_photos(photos: TrainingPhotos, console: Console) -> None:
     pairs = f", {len(photos.pairs_low.paths)} pairs" if photos.pairs_low else ""
     console.print(
         f"{len(photos.dark.paths)} dark and {len(photos.well_lit.paths)} well-lit photos; "
-        f"kept out for validation: {kept_out}{pairs}"
+        f"kept out for validation: {kept_out}{pairs} (hash {photos.validation_hash[:16]})"
     )
     for path, reason in list(photos.refused.items())[:10]:
         console.print(f"set aside: {path}: {reason}")
@@ -255,6 +256,7 @@ def conclude(
         "groups": {each.name: {group: each.psnr(group) for group in each.groups} for each in quality},
         "seconds": time.perf_counter() - started,
         **ended,
+        "validation_hash": photos.validation_hash,
         "model": uri,
         "mlflow_run_id": run.run_id,
     }

@@ -1,13 +1,17 @@
+from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from lle import images
 from lle.config import DataSettings, RegionSettings, TrainSettings
 from lle.regions import find_regions
-from pipelines.jobs.ingest import DataError, Decode, PhotoSet, find_photos, list_photos
+from pipelines.jobs.ingest import DataError, Decode, PhotoSet, RayStream, find_photos, list_photos, resized
 
 
 def write_photos(folder: Path, count: int, level: int = 128, suffix: str = "png") -> Path:
@@ -188,9 +192,17 @@ def lengths(picture: np.ndarray) -> tuple[float, float]:
     return height, width
 
 
+@pytest.mark.parametrize("size", [(40, 60), (90, 31), (16, 16), (7, 9)])
+def test_a_resized_picture_is_that_of_the_slower_way_but_for_rounding(size: tuple[int, int]):
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    square, slower = resized(picture, 16), images.resize(picture, (16, 16))
+    assert square.dtype == np.uint8 and square.shape == (16, 16, 3)
+    np.testing.assert_allclose(square.astype(int), slower, atol=2)
+
+
 def test_a_whole_photo_is_squeezed_where_no_squares_are_wanted(tmp_path: Path):
     photos = places(tmp_path / "places", [(60, 120)])
-    squeezed = images.resize(images.read(photos.paths[0]), (SIDE, SIDE))
+    squeezed = resized(images.read(photos.paths[0]), SIDE)
     for picture in squares(photos, share=0.0, side=(0.1, 0.2)):
         np.testing.assert_array_equal(picture, squeezed)
     assert lengths(squeezed) == pytest.approx((60, 120), rel=0.05)
@@ -256,6 +268,45 @@ def test_workers_share_the_rows_without_repeating_or_dropping_any(folders, worke
     whole = decode(photos, 12, row=6)["image"]
     shares = [decode(photos, 12 // workers, worker, workers, row=6)["image"] for worker in range(workers)]
     np.testing.assert_array_equal(np.stack(shares, axis=1).reshape(whole.shape), whole)
+
+
+class LocalStream(RayStream):
+    """Decoded where it is taken, without Ray."""
+
+    def _run(self) -> Generator[dict[str, np.ndarray]]:
+        yield from self._decode.batches()
+
+
+BATCH = 6  # a multiple of every number of workers
+LEGS = st.lists(st.tuples(st.sampled_from([1, 2, 3]), st.integers(0, 7)), min_size=1, max_size=3)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(legs=LEGS, count=st.integers(1, 11), seed=st.integers(0, 99))
+def test_stopped_anywhere_and_resumed_on_other_workers_an_epoch_shows_every_photo_once(
+    tmp_path: Path, legs: list[tuple[int, int]], count: int, seed: int
+):
+    folder = tmp_path / str(count)
+    photos = list_photos(str(folder if folder.exists() else write_photos(folder, count)), "data.dark", DataSettings())
+    shown, row = list[int](), 0
+    for workers, steps in legs:
+        streams = [
+            LocalStream(
+                photos, size=4, seed=seed, row=row, worker=worker, workers=workers, decoders=1, max_pixels=10**6,
+                on_refusal=lambda path, reason: None,
+            )
+            for worker in range(workers)
+        ]  # fmt: skip
+        for _ in range(steps):
+            shown += [int(picture[0, 0, 0]) for stream in streams for picture in stream.take(BATCH // workers)]
+            row += BATCH
+        for stream in streams:
+            stream.close()
+    seen, (epochs, part) = Counter(shown), divmod(row, count)
+    assert row == len(shown) and set(seen) <= set(range(count))
+    assert Counter(seen[photo] for photo in range(count)) == Counter({epochs: count - part}) + Counter(
+        {epochs + 1: part}
+    )
 
 
 def test_a_file_that_breaks_after_listing_gives_its_row_to_the_next_and_is_told(folders):

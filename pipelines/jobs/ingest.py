@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pyarrow import fs
 
-from cluster.storage import open_uri
+from cluster.storage import explain, open_uri
 from lle import images
 from lle.config import DataSettings, RegionSettings, TrainSettings
 from lle.regions import find_regions
@@ -348,7 +348,7 @@ class Decode:
             except images.ImageError as error:
                 refused.append(f"{path}\t{error.reason}")
             except OSError as error:
-                refused.append(f"{path}\t{str(error).splitlines()[0]}")
+                refused.append(f"{path}\t{explain(error)}")
         raise DataError(f"{self.photos.uri}: none of its {len(paths)} pictures can be decoded; {refused[0]}")
 
     def _regions_finder(self) -> Callable[[str, np.ndarray], np.ndarray] | None:
@@ -407,7 +407,7 @@ def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:
     except images.ImageError as error:
         return error.reason
     except OSError as error:
-        return str(error).splitlines()[0]
+        return explain(error)
     return ""
 
 

@@ -222,7 +222,7 @@ MEANINGS = (
         "AccessDenied|ACCESS_DENIED|PermissionError|^403$|HTTP status 403",
     ),
     (
-        "{endpoint} breaks off in the middle of its answers; check the network, and try again",
+        "{endpoint} breaks off in the middle of its answers; check the network",
         "Transferred a partial file|IncompleteRead|ResponseStreaming|ResponseParser",
     ),
     (

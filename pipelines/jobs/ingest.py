@@ -124,7 +124,7 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
     except FileNotFoundError:
         raise DataError(f"{setting}: {uri} does not exist; check the path") from None
     except (NotADirectoryError, OSError) as error:
-        raise DataError(f"{setting}: {uri} cannot be listed ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{setting}: {uri} cannot be listed ({explain(error)})") from error
     files = [entry for entry in entries if entry.is_file]
     named = sorted(entry.path for entry in files if images.is_image_name(entry.base_name))
     if not named:

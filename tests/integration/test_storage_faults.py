@@ -1,37 +1,30 @@
-"""Listing, reading and writing while the server fails: a real S3 server, and a proxy in front that makes the trouble."""
+"""Listing, reading and writing while the server fails: a real S3 server, and in front a proxy that makes trouble."""
 
 from __future__ import annotations
 
 import os
 import re
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from cluster.storage import ONE_REQUEST, StorageError, explain, list_files, open_uri, s3_client, write_atomically
 from pipelines.jobs import shards
 from tests.integration.conftest import Stack, use_environment
-from tests.integration.unreliable import Request, Trouble, UnreliableServer, unreliable
+from tests.integration.unreliable import Request, Trouble, UnreliableServer
 
 CONTENT = os.urandom(300_000)
-KEYS = 100_000
-
-
-@pytest.fixture(scope="module")
-def proxy(stack: Stack) -> Iterator[UnreliableServer]:
-    with unreliable(urlsplit(stack.environment["AWS_ENDPOINT_URL"]).port or 0) as server:
-        yield server
+KEYS = 10_000
 
 
 @pytest.fixture
 def server(stack: Stack, proxy: UnreliableServer, monkeypatch: pytest.MonkeyPatch) -> UnreliableServer:
     """The proxy, calm, and this process's environment set for it."""
     proxy.calm()
-    use_environment(monkeypatch, stack.environment | {"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "4"})
+    use_environment(monkeypatch, stack.environment | {"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "3"})
     return proxy
 
 
@@ -93,7 +86,7 @@ def test_trouble_that_stays_is_one_sentence(server: UnreliableServer, bucket: st
     server.trouble = lambda request: Trouble(kept=0.5) if request.method == "GET" else None
     with pytest.raises(OSError) as reading:
         read(bucket)
-    assert explain(reading.value) == f"{server.url} breaks off in the middle of its answers; check the network, and try again"
+    assert explain(reading.value) == f"{server.url} breaks off in the middle of its answers; check the network"
 
 
 @pytest.mark.parametrize("size", [1000, ONE_REQUEST, 4 * ONE_REQUEST])
@@ -130,7 +123,7 @@ def test_a_listing_cut_off_between_pages_misses_and_repeats_nothing(
     assert listed(bucket) == [*(f"{bucket}/{index:03d}.jpg" for index in range(40)), f"{bucket}/a.bin"]
 
 
-def test_a_hundred_thousand_keys_are_listed_in_the_memory_of_a_page(stack: Stack, server: UnreliableServer):
+def test_ten_thousand_keys_are_listed_in_the_memory_of_a_page(stack: Stack, server: UnreliableServer):
     s3_client().create_bucket(Bucket="many")
     put_names(stack, "many", KEYS)
     tracemalloc.start()
@@ -139,16 +132,16 @@ def test_a_hundred_thousand_keys_are_listed_in_the_memory_of_a_page(stack: Stack
         for file in list_files("s3://many"):
             assert file.path == f"many/{count:06d}.jpg"
             count += 1
-            if count in (5_000, KEYS):
+            if count in (KEYS // 4, KEYS):
                 peaks.append(tracemalloc.get_traced_memory()[1])
     finally:
         tracemalloc.stop()
     assert count == KEYS
-    assert peaks[1] < 1.2 * peaks[0] and peaks[1] < 50e6
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def put_names(stack: Stack, bucket: str, count: int) -> None:
-    """Write names straight into the server's index of a bucket: a hundred thousand requests would take an hour."""
+    """Write names straight into the server's index of a bucket: as many requests would take minutes."""
     from swift.common.utils import Timestamp
     from swift.container.backend import ContainerBroker
 

@@ -155,7 +155,7 @@ def test_no_key_is_in_what_is_shown_or_sent_to_workers():
         (NoCredentialsError(), "no credentials were found"),
         (EndpointConnectionError(endpoint_url="http://h"), "does not answer"),
         (OSError("AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 7"), "does not answer"),
-        (OSError("AWS Error SLOW_DOWN during GetObject operation"), "is overloaded"),
+        (OSError("AWS Error SLOW_DOWN during GetObject operation"), "fails or is overloaded"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (RuntimeError(f"unknown, with {SECRET}"), "unknown, with ..."),
         (RuntimeError(), "RuntimeError"),

@@ -38,7 +38,7 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
         cpus: task slots of a cluster started here, at least; the cores of the machine if they are more.
 
     Raises:
-        ClusterError: nobody answers at the address.
+        ClusterError: nobody answers at the address, or Ray does not start here, whatever the reason.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -49,9 +49,10 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
     start_here: dict[str, Any] = {} if address else {"num_cpus": slots, "include_dashboard": False}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start_here)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises nothing narrower when a node is not up in time
         where = f"cluster.address: no Ray cluster answers at {address}" if address else "Ray did not start here"
-        raise ClusterError(f"{where} ({str(error).splitlines()[0]})") from error
+        said = str(error).strip() or type(error).__name__
+        raise ClusterError(f"{where} ({said.splitlines()[0]})") from error
     try:
         yield ray.cluster_resources()
     finally:

@@ -23,6 +23,8 @@ from pyarrow import fs
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 60.0  # without a byte from the server
 ATTEMPTS = 5  # with growing pauses between them; AWS_MAX_ATTEMPTS sets another number
+MORE_ATTEMPTS = 4  # of boto3, whose pauses double from 0.05 s; pyarrow's do from 1 s
+ONE_REQUEST = 4 * 2**20  # bytes; more than that pyarrow sends in parts
 PAGE = 1000  # keys per answer, the most that S3 allows
 DEFAULT_REGION = "us-east-1"  # other servers than Amazon's ignore it, yet signatures need one
 UNFINISHED = ".unfinished"  # last part of the name of a file being written
@@ -80,14 +82,8 @@ def list_files(uri: str) -> Iterator[StoredFile]:
     """
     filesystem, root = open_uri(uri)
     files = _list_s3(root) if isinstance(filesystem, fs.S3FileSystem) else _list_folders(filesystem, root)
-    try:
+    with failing_as(f"{uri} cannot be listed"):
         yield from (file for file in files if not file.path.endswith(UNFINISHED))
-    except StorageError:
-        raise
-    except Exception as error:
-        if not _is_from_storage(error):
-            raise
-        raise StorageError(f"{uri} cannot be listed: {explain(error)}") from error
 
 
 def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
@@ -96,24 +92,43 @@ def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
     Args:
         filesystem: where, as `open_uri` gave it.
         path: on that file system; missing folders are made.
-        data: the whole content. Locally it goes under another name first, on S3 it is one upload.
+        data: the whole content, on S3 5 GB at most. Locally it goes under another name first, on S3 it is one request:
+            parts would stay behind, unseen and paid for, where their upload is interrupted.
 
     Raises:
         StorageError: it cannot be written: no permission, no room, nobody answers.
     """
-    try:
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    with failing_as(f"{path} cannot be written"):
         if isinstance(filesystem, fs.LocalFileSystem):
             _write_file(Path(path), data)
+        elif isinstance(filesystem, fs.S3FileSystem) and len(data) > ONE_REQUEST:
+            bucket, _, key = path.partition("/")
+            s3_client().put_object(Bucket=bucket, Key=key, Body=data, ContentType=kind)
         else:
-            kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
             with filesystem.open_output_stream(path, metadata={"Content-Type": kind}) as stream:
                 stream.write(data)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {explain(error)}") from error
+
+
+@contextlib.contextmanager
+def failing_as(what: str) -> Iterator[None]:
+    """Failures of the storage inside the block, of pyarrow or boto3, as one sentence that begins with `what`.
+
+    Raises:
+        StorageError: `WHAT: reason`; one from inside the block stays as it is.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        if not _is_from_storage(error):
+            raise
+        raise StorageError(f"{what}: {explain(error)}") from error
 
 
 def s3_client() -> Any:
-    """A boto3 client for S3 with the endpoint, region, time-outs and retries that `open_uri` uses.
+    """A boto3 client for S3 with the endpoint, region and time-outs that `open_uri` uses, and retries for as long.
 
     Raises:
         StorageError: an endpoint that is none.
@@ -131,7 +146,7 @@ def s3_client() -> Any:
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=REQUEST_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _attempts()},
+        retries={"mode": "standard", "total_max_attempts": _attempts() + MORE_ATTEMPTS},
         max_pool_connections=32,
         **(elsewhere if endpoint else {}),
     )
@@ -207,11 +222,15 @@ MEANINGS = (
         "AccessDenied|ACCESS_DENIED|PermissionError|^403$|HTTP status 403",
     ),
     (
+        "{endpoint} breaks off in the middle of its answers; check the network",
+        "Transferred a partial file|IncompleteRead|ResponseStreaming|ResponseParser",
+    ),
+    (
         "{endpoint} does not answer; check AWS_ENDPOINT_URL and the network",
         "EndpointConnection|ConnectionClosed|ConnectTimeout|ReadTimeout|NETWORK_CONNECTION|REQUEST_TIMEOUT|SSLError",
     ),
     (
-        "{endpoint} is overloaded; try again later, or set AWS_MAX_ATTEMPTS higher",
+        "{endpoint} fails or is overloaded; try again later, or set AWS_MAX_ATTEMPTS higher",
         "SlowDown|SLOW_DOWN|ServiceUnavailable|SERVICE_UNAVAILABLE|InternalError|INTERNAL_FAILURE|^50[0-9]$",
     ),
 )
@@ -222,6 +241,8 @@ def _code(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict) and "Error" in response:
         return str(response["Error"].get("Code", ""))
+    if "Transferred a partial file" in str(error):
+        return "Transferred a partial file"
     said = re.search(r"AWS Error (\w+)", str(error))
     status = re.search(r"HTTP status (\d+)", str(error))
     if said and said[1] != "UNKNOWN":

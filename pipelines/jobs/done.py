@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 
 from pyarrow import fs
 
-from cluster.storage import list_files, open_uri, write_atomically
+from cluster.storage import failing_as, list_files, open_uri, write_atomically
 
 REPORT, PARTS = "report.csv", "report.parts"
 SECONDS_BETWEEN_PARTS = 20.0
@@ -91,22 +91,23 @@ class Done:
             write_atomically(self._filesystem, self._parts[-1], _table(self._noted))
             self._noted, self._written = [], time.monotonic()
 
-    def close(self) -> None:
-        """Write the report; what lay in parts is in it.
+    def write_report(self) -> None:
+        """Write down all that is known; what lay in parts is in it.
 
         Raises:
             StorageError: the output cannot be written.
         """
         entries = (self._entries[photo] for photo in sorted(self._entries))
         write_atomically(self._filesystem, f"{self._root}/{REPORT}", _table(entries))
-        for path in self._parts:
-            self._filesystem.delete_file(path)
-        if self._parts and isinstance(self._filesystem, fs.LocalFileSystem):
-            self._filesystem.delete_dir(f"{self._root}/{PARTS}")
+        with failing_as(f"{self._root}/{PARTS} cannot be removed"):
+            for path in self._parts:
+                self._filesystem.delete_file(path)
+            if self._parts and isinstance(self._filesystem, fs.LocalFileSystem):
+                self._filesystem.delete_dir(f"{self._root}/{PARTS}")
         self._parts = []
 
     def _read(self, path: str) -> Iterable[Entry]:
-        with self._filesystem.open_input_stream(path) as stream:
+        with failing_as(f"{path} cannot be read"), self._filesystem.open_input_stream(path) as stream:
             text = bytes(stream.read()).decode()
         for row in csv.DictReader(io.StringIO(text)):
             if row.keys() == {field.name for field in fields(Entry)}:

@@ -59,6 +59,8 @@ def run(settings: EnhanceSettings) -> int:
         model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
         done = Done(settings.output)
         photos, skipped = find_work(settings, model.version, done)
+        if photos:
+            done.write_report()  # or who may not write there would learn it from every single photo
     except (DataError, ModelError, StorageError, TrackingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -98,7 +100,7 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
                     console.print(f"{tally.done + tally.failed} of {len(photos)}, {tally.speed()}")
                     told = time.monotonic()
     finally:
-        done.close()
+        done.write_report()
     return tally
 
 

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple
 from typing import Any
 
-from pyarrow import fs
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
-from cluster.storage import StorageError, explain, open_uri
+from cluster.storage import StorageError, failing_as, list_files, open_uri
 from lle.config import PrepareSettings
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
@@ -44,7 +43,7 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
         DataError, ManifestError, StorageError, ClusterError: one sentence each.
     """
     check(settings)
-    if next(pending_parts(settings, done_parts(settings.output)), None):
+    if _anything_pending(settings):
         with connect(settings.address, cpus=LEAST_SLOTS):
             progress = Progress(console)
             for prepared in prepare_parts(settings):
@@ -52,10 +51,8 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
         progress.tell()
     else:
         console.print("nothing new to prepare")
-    try:
+    with failing_as(f"output: {settings.output} cannot be read"):
         totals = finish(settings)
-    except OSError as error:
-        raise DataError(f"output: {settings.output} cannot be read or written ({explain(error)})") from error
     console.print(
         f"{settings.output} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and {totals.similar:,} "
         f"near copies of another; {totals.refused:,} files are refused, with reasons in manifest.parquet"
@@ -84,16 +81,10 @@ def check(settings: PrepareSettings) -> None:
     nested = f"{target_root}/".startswith(f"{source_root}/") or f"{source_root}/".startswith(f"{target_root}/")
     if nested and source.type_name == target.type_name:
         raise DataError("input and output: one lies in the other; choose an output beside the input")
-    try:
-        found = source.get_file_info(source_root).type
-    except OSError as error:
-        raise DataError(f"input: {settings.input} cannot be listed ({explain(error)})") from error
-    if found == fs.FileType.NotFound:
-        raise DataError(f"input: {settings.input} does not exist; check the path")
-    try:
+    if next(list_files(settings.input), None) is None:
+        raise DataError(f"input: {settings.input} does not exist or holds no file; check the path")
+    with failing_as(f"output: {settings.output} cannot be read"):
         begin(settings)
-    except OSError as error:
-        raise DataError(f"output: {settings.output} cannot be written ({explain(error)})") from error
 
 
 def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
@@ -120,6 +111,11 @@ def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
         if isinstance(cause, (DataError, StorageError)):
             raise DataError(str(cause)) from error
         raise
+
+
+def _anything_pending(settings: PrepareSettings) -> bool:
+    with failing_as(f"output: {settings.output} cannot be read"):
+        return next(pending_parts(settings, done_parts(settings.output)), None) is not None
 
 
 class Progress:
@@ -159,8 +155,9 @@ class _Listing:
         self._settings, self._done = settings, done_parts(settings.output)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for part in pending_parts(self._settings, self._done):
-            yield {"part": [json.dumps([astuple(source) for source in part])]}
+        with failing_as(f"output: {self._settings.output} cannot be read"):
+            for part in pending_parts(self._settings, self._done):
+                yield {"part": [json.dumps([astuple(source) for source in part])]}
 
 
 class _Task:

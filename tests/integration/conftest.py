@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from cluster.local.stack import READER
 from cluster.local.stack import environment as stack_environment
+from tests.integration.unreliable import UnreliableServer, unreliable
 
 TINY = """
 data: {samples: true, image_size: 64, prompt_size: 64, validation_images: 4, validation_size: 128, decoders: 1}
@@ -138,6 +140,13 @@ def on_stack(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """The stack, with this process's environment set for it."""
     use_environment(monkeypatch, stack.environment)
     return stack
+
+
+@pytest.fixture(scope="session")
+def proxy(stack: Stack) -> Iterator[UnreliableServer]:
+    """A server in front of the stack's S3 that makes the trouble a test wants."""
+    with unreliable(urlsplit(stack.environment["AWS_ENDPOINT_URL"]).port or 0) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def work_off(given: EnhanceSettings, network: nn.Module | None = None, version: 
     entries = list(worker.enhance(find_work(given, version, done)[0]))
     for entry in entries:
         done.note(entry)
-    done.close()
+    done.write_report()
     return entries
 
 

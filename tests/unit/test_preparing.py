@@ -447,7 +447,7 @@ def test_mistakes_are_one_sentence_and_start_no_cluster(tmp_path: Path, monkeypa
         ("--input", there, "--output", beside, "--dark-below", "0.5"): "dark_below: 0.5 is above well_lit_from",
         ("--input", there, "--output", f"{there}/out"): "input and output: one lies in the other",
         ("--input", there, "--output", there): "input and output: one lies in the other",
-        ("--input", f"{there}/nowhere", "--output", beside): "nowhere does not exist; check the path",
+        ("--input", f"{there}/nowhere", "--output", beside): "nowhere does not exist or holds no file; check the path",
         ("--input", "gopher://a", "--output", beside): "gopher://: unknown scheme",
     }
     for arguments, sentence in cases.items():

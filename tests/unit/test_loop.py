@@ -257,15 +257,15 @@ def complete():
     return tiny_train(RESUMABLE, told=told), told.losses()
 
 
-@pytest.mark.parametrize("stop_at", [0, 1, 3, 4, 6, 7, 9, 11, 13, 14, 15, 17, 20])
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 4, 6, 7, 9, 11, 13, 14, 15, 17, 20])
 def test_a_resumed_training_equals_an_uninterrupted_one(stop_at: int, complete, tmp_path: Path):
-    """Stops at the start, in each phase, at its boundaries and in each round."""
+    """Stops after the first step, in each phase, at its boundaries and in each round."""
     expected, losses = complete
     before, after = Told(tmp_path, stop_at), Told()
     halted = tiny_train(RESUMABLE, told=before)
     assert not halted.finished
     assert halted.progress.schedule.step == stop_at == before.reports[-1].step
-    assert before.reports[-1].write is not None and before.reports[-1].measures == {}
+    assert before.reports[-1].write is not None
 
     outcome = tiny_train(RESUMABLE, told=after, resume=newest(tmp_path))
     assert before.losses() + after.losses() == pytest.approx(losses, rel=1e-6, abs=1e-6)

@@ -65,7 +65,7 @@ def test_a_run_that_exists_is_not_overwritten(tmp_path: Path, folders, capsys):
 
 
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path, folders, capsys):
-    assert "there is no run" in run_and_read(settings(tmp_path, folders, resume=True), capsys)
+    assert "holds no checkpoint" in run_and_read(settings(tmp_path, folders, resume=True), capsys)
     assert not (tmp_path / "runs").exists()
 
 

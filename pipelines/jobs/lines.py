@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import ray
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 
@@ -51,6 +52,12 @@ class Heard:
             text += f" ({lost} steps are done again)"
         self.last_step = line.step
         return text
+
+
+def queue_here() -> Queue:
+    """A queue whose actor lives on the driver's machine, so that it is not lost with another one."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import ray
-from ray.util.queue import Queue
+
+from pipelines.jobs.lines import queue_here
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 25.0  # clusters wait 30 s before they kill
@@ -22,7 +23,7 @@ class StopRequest:
     """The driver's wish that the workers stop; can be sent to them."""
 
     def __init__(self) -> None:
-        self._queue = Queue(actor_options={"num_cpus": 0})
+        self._queue = queue_here()
 
     def make(self) -> None:
         """Ask the workers to stop."""

@@ -38,6 +38,7 @@ RUN_ID = "mlflow_run_id"
 PARAMETER_LENGTH = 6_000
 QUEUE_LENGTH = 10_000
 PICTURES_WAITING = 32
+NUMBERS_AT_ONCE = 1000  # MLflow's limit
 LONGEST_PAUSE = 30.0  # s, between two attempts at a server that is gone
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED")
 IMAGE = TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))
@@ -117,8 +118,7 @@ class Recorder:
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Numbers by name at a step."""
         now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step) for name, value in values.items()]
-        self._put(lambda: self._client.log_batch(self._run.run_id, metrics=metrics))
+        self._put([Metric(name, value, now, step) for name, value in values.items()])
 
     def picture(self, step: int, key: str, picture: np.ndarray) -> None:
         """A picture, uint8 (H, W, 3), in the run's time slider."""
@@ -162,15 +162,29 @@ class Recorder:
             self._dropped += 1
 
     def _deliver(self) -> None:
-        while (job := self._queue.get()) is not None:
+        job = self._queue.get()
+        while job is not None:
+            numbers, following = self._numbers_from(job)
             pause = 1.0
-            while not self._delivered(job) and not self._closing.wait(pause):
+            while not self._delivered(numbers or job) and not self._closing.wait(pause):
                 pause = min(2 * pause, LONGEST_PAUSE)
+            job = following if numbers else self._queue.get()
+
+    def _numbers_from(self, job: Any) -> tuple[list[Metric], Any]:
+        """The numbers of a job and of those that wait behind it, for one message; and the first job that holds none."""
+        numbers: list[Metric] = []
+        while isinstance(job, list) and len(numbers) + len(job) <= NUMBERS_AT_ONCE:
+            numbers += job
+            job = self._queue.get()
+        return numbers, job
 
     def _delivered(self, job: Any) -> bool:
         """Whether a job is done with: taken, or refused for what it holds."""
         try:
-            job()
+            if isinstance(job, list):
+                self._client.log_batch(self._run.run_id, metrics=job)
+            else:
+                job()
         except Exception as error:
             if getattr(error, "error_code", "") not in REFUSALS:
                 return False

@@ -17,7 +17,6 @@ import torch
 from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
-from ray.util.queue import Queue
 from rich.console import Console
 
 from cluster.connect import ALLOCATOR, ClusterError, connect, grown
@@ -29,7 +28,7 @@ from lle.model import Model
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.ingest import DataError, TrainingPhotos, load_photo
-from pipelines.jobs.lines import printed
+from pipelines.jobs.lines import printed, queue_here
 from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.quality import Quality, compare, mean_brightness
 from pipelines.jobs.report import before_after, print_quality
@@ -198,7 +197,7 @@ def train(
         TrainingError: with the first worker's reason.
         KeyboardInterrupt, SystemExit: a signal came; the workers have saved a checkpoint.
     """
-    lines, stop = Queue(actor_options={"num_cpus": 0}), StopRequest()
+    lines, stop = queue_here(), StopRequest()
     uri = checkpoints_uri(settings)
     filesystem, root = open_uri(uri)
     trainer = TorchTrainer(

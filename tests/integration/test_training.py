@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 import lle
 from lle.images import read, to_tensor
-from tests.integration.conftest import Cluster, Trainings, answers, free_port, ray_command, run, wait_for
+from tests.integration.conftest import Cluster, Trainings, free_port, mlflow_server, ray_command, run
 
 SUMMARY_KEYS = {
     "psnr_input", "psnr_enhanced", "ssim_input", "ssim_enhanced", "seconds", "steps", "images_per_second",
@@ -120,20 +118,9 @@ def test_a_stopped_training_resumes_into_the_same_record(trainings: Trainings):
 
 
 def test_a_tracking_server_that_goes_away_does_not_stop_training(trainings: Trainings):
-    port = free_port()
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{trainings.runs / 'server.db'}",
-        "--artifacts-destination", str(trainings.runs / "artifacts"),
-    ]  # fmt: skip
-    with (trainings.runs / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_for(lambda: answers(port), 120, "the MLflow server")
-        training = trainings.start("untracked", "--tracking.uri", f"http://127.0.0.1:{port}")
+    with mlflow_server(trainings.runs, free_port()) as address:
+        training = trainings.start("untracked", "--tracking.uri", address)
         training.wait_until("prompt_init  step 8")
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
     assert training.wait() == 0, training.output[-4000:]
     assert "MLflow did not take the model" in training.output
     assert training.summary["model"] == "" and training.summary["steps"]["enhancement"] == 20

@@ -357,8 +357,11 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path: Path):
 def test_too_many_steps_that_are_not_finite_end_the_training_and_name_the_settings():
     tower = CountingTower(blind=range(4, 1000))
     told = Told()
-    with pytest.raises(NonFiniteError, match=r"3 steps.*reconstruction at step 5.*optimiser\.enhancer_lr.*clip_norm"):
+    with pytest.raises(
+        NonFiniteError, match=r"3 steps.*reconstruction at step 5.*optimiser\.enhancer_lr.*clip_norm"
+    ) as error:
         tiny_train(tiny_settings(loop={"non_finite_limit": 2}), Prior(tower, tower), told)
+    assert error.value.rows == {"dark": list(range(3 * 4, 6 * 4))}  # of the skipped steps, four photos each
     assert [step.metrics["skipped_steps"] for step in told.steps[3:]] == [1, 2]
 
 

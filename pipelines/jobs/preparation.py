@@ -91,10 +91,9 @@ def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
     """`prepare_part` for all that is pending, on a joined Ray cluster, as the parts are done.
 
     Raises:
-        DataError: the output cannot be written.
+        DataError: the input cannot be listed, the output not be read or written.
     """
     import ray.data
-    from ray.exceptions import RayTaskError
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     listed = ray.data.from_items([{"input": settings.input}]).map_batches(
@@ -103,14 +102,10 @@ def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
     )
     listed.context.target_max_block_size = 1  # one part a block, or one task would do several
     done = listed.map(_Task(settings), num_cpus=1)
-    try:
-        for row in done.iter_rows():
-            yield Prepared(**json.loads(row["prepared"]))
-    except RayTaskError as error:
-        cause = _root(error)
-        if isinstance(cause, (DataError, StorageError)):
-            raise DataError(str(cause)) from error
-        raise
+    for row in done.iter_rows():
+        if row["failed"]:
+            raise DataError(row["failed"])
+        yield Prepared(**json.loads(row["prepared"]))
 
 
 def _anything_pending(settings: PrepareSettings) -> bool:
@@ -149,15 +144,21 @@ class Progress:
 
 
 class _Listing:
-    """The pending parts, one a batch; the same ones should Ray begin anew after some were done."""
+    """The pending parts, one a batch; the same ones should Ray begin anew after some were done.
+
+    A failure is a row as well: Ray Data would print a page about an exception, and lose what caused it.
+    """
 
     def __init__(self, settings: PrepareSettings) -> None:
         self._settings, self._done = settings, done_parts(settings.output)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        with failing_as(f"output: {self._settings.output} cannot be read"):
-            for part in pending_parts(self._settings, self._done):
-                yield {"part": [json.dumps([astuple(source) for source in part])]}
+        try:
+            with failing_as(f"output: {self._settings.output} cannot be read"):
+                for part in pending_parts(self._settings, self._done):
+                    yield {"part": [json.dumps([astuple(source) for source in part])], "failed": [""]}
+        except StorageError as error:
+            yield {"part": [""], "failed": [str(error)]}
 
 
 class _Task:
@@ -167,12 +168,12 @@ class _Task:
         self._settings = settings
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row["failed"]:
+            return {"prepared": "", "failed": row["failed"]}
         part = [Source(*fields) for fields in json.loads(row["part"])]
         judge: Judge | None = bundled_judge() if self._settings.split == "prior" else None
-        return {"prepared": json.dumps(asdict(prepare_part(self._settings, part, judge)))}
-
-
-def _root(error: BaseException) -> BaseException:
-    while cause := getattr(error, "cause", None) or error.__cause__:
-        error = cause
-    return error
+        try:
+            prepared = prepare_part(self._settings, part, judge)
+        except (DataError, StorageError) as error:
+            return {"prepared": "", "failed": str(error)}
+        return {"prepared": json.dumps(asdict(prepared)), "failed": ""}

@@ -1,7 +1,7 @@
 """How fast photos come from folders and S3 into a training: our stream beside the usual loaders, on the same files.
 
-    python -m benchmarks.ingest                  # everything, about 6 minutes on 2 free cores
-    python -m benchmarks.ingest --turns 1 --seconds 1 --many 2000      # in half of it
+    python -m benchmarks.ingest                  # everything, about 8 minutes on 2 free cores
+    python -m benchmarks.ingest --quick          # one turn instead of three, fewer photos: about 4 minutes
     python -m benchmarks.ingest --parts folder   # only this anew, beside what was stored
     python -m benchmarks.ingest --table          # only the page, from the stored results
 
@@ -52,15 +52,15 @@ from pipelines.jobs.samples import sample_photos
 
 SIZES = {"3 MP": (1536, 2048), "12 MP": (3000, 4000)}
 SMALL = (120, 160)
-LARGEST = "12 MP"
+FROM_S3, LARGEST = SIZES
 SIDE = 512
 GRAIN = 4.0  # levels; with it a photo of 12 MP takes 2.6 MB, as from a phone
 FILES = 24
 BUCKET = "ingest"
 FOLDER, S3, MEMORY, WAITING = PARTS = ("folder", "s3", "memory", "waiting")
 NETWORKS = {"retinex": "faithful", "compact": "small"}
-FEW = 1_000  # small photos, and --many of them
-ENOUGH = 160  # large photos that a loader gives until its memory no longer grows
+FEW = 1_000  # small photos
+ENOUGH = 96  # large photos that a loader gives until its memory no longer grows
 TRAINED_SIDE, TRAINED_BATCH = 256, 8
 STEPS = {"retinex": 6, "compact": 40}  # the small network must empty what was decoded ahead
 READ, READ_SIZED, PILLOW, OUR_DECODER, STREAM, SHARDS = LOADERS
@@ -91,13 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(arguments: argparse.Namespace, folder: Path, found: dict[str, Any]) -> None:
     """Measure the wanted parts and keep them beside those in `found`, in results/ingest.json, as they come."""
     cores = os.cpu_count() or 1
+    turns, many = (1, 4 * FEW) if arguments.quick else (3, 20 * FEW)
     found |= {"machine": machine(("torch", "pillow", "ray", "pyarrow")), "cores": cores, "side": SIDE}
     local = {label: photos_at(str(folder / label), size, cores) for label, size in SIZES.items()}
     found["kilobytes"] = {label: _kilobytes(folder / label) for label in SIZES}
     parts: dict[str, Callable[[], Any]] = {
-        FOLDER: lambda: take_turns(local, arguments.turns, arguments.seconds),
-        S3: lambda: turns_on_s3(folder, arguments.turns, arguments.seconds),
-        MEMORY: lambda: measure_memory(local[LARGEST], folder, FEW, arguments.many),
+        FOLDER: lambda: take_turns(local, turns, arguments.seconds),
+        S3: lambda: turns_on_s3(folder, turns, arguments.seconds),
+        MEMORY: lambda: measure_memory(local[LARGEST], folder, many),
         WAITING: lambda: measure_waiting(local[LARGEST]),
     }
     for part in arguments.parts:
@@ -208,10 +209,8 @@ def turns_on_s3(folder: Path, turns: int, seconds: float) -> dict[str, dict[str,
     with stack(folder / "stack"):
         s3_client().create_bucket(Bucket=BUCKET)
         cores = os.cpu_count() or 1
-        photos = {
-            label: photos_at(f"s3://{BUCKET}/{label.replace(' ', '')}", size, cores) for label, size in SIZES.items()
-        }
-        return take_turns(photos, turns, seconds)
+        photos = photos_at(f"s3://{BUCKET}/photos", SIZES[FROM_S3], cores)
+        return take_turns({FROM_S3: photos}, turns, seconds)
 
 
 @contextmanager
@@ -234,17 +233,19 @@ def stack(folder: Path) -> Iterator[None]:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def measure_memory(photos: Photos, folder: Path, few: int, many: int) -> dict[str, dict[str, int]]:
+def measure_memory(photos: Photos, folder: Path, many: int) -> dict[str, dict[str, int]]:
     """Peak MiB: of each loader over large photos, and of our stream over few and many small ones, each seen once."""
-    whole = {name: peak_apart(name, photos, ENOUGH) for name in LOADERS}
-    print(whole, flush=True)
+    whole = {}
+    for name in LOADERS:
+        whole[name] = peak_apart(name, photos, ENOUGH)
+        print(name, whole[name], flush=True)
     small = replace(photos_at(str(folder / "small"), SMALL, photos.cores), side=SMALL[0])
     flat = {}
-    for count in (few, many):
+    for count in (FEW, many):
         repeated = linked(small, folder / f"small{count}", count)
         for name in (STREAM, SHARDS):
             flat[f"{name}, {count:,}"] = peak_apart(name, repeated, count)
-        print(flat, flush=True)
+            print(name, count, flat[f"{name}, {count:,}"], flush=True)
     return {"large": whole, "small": flat}
 
 
@@ -252,8 +253,8 @@ def linked(photos: Photos, folder: Path, count: int) -> Photos:
     """As many photos: links to the plain ones in a folder of their own, and places of the prepared ones repeated."""
     folder.mkdir()
     for number in range(count):
-        os.link(photos.plain.paths[number % FILES], folder / f"{number:06d}.jpg")
-    places = photos.prepared.paths * (count // FILES + 1)
+        os.link(photos.plain.paths[number % len(photos.plain.paths)], folder / f"{number:06d}.jpg")
+    places = photos.prepared.paths * (count // len(photos.prepared.paths) + 1)
     plain = list_photos(str(folder), "data.dark", DataSettings())
     return replace(photos, plain=plain, prepared=replace(photos.prepared, paths=places[:count]))
 
@@ -424,10 +425,11 @@ def ratio(turns: dict[str, list[Turn]], ours: str, other: str) -> float:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=3, help="of each loader on each kind of photos")
-    parser.add_argument("--seconds", type=float, default=2.5, help="of a turn, after its first batch")
-    parser.add_argument("--many", type=int, default=20_000, help="small photos of the memory part")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--seconds", type=float, default=2.5, help="of a turn, after its first batch")
+    parser.add_argument(
+        "--quick", action="store_true", help="one turn, and fewer small photos to show that memory is flat"
+    )
     parser.add_argument("--table", action="store_true", help="measure nothing")
     return parser.parse_args(argv)
 

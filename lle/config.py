@@ -712,6 +712,9 @@ class TrackingSettings(Settings):
         "challenger", "Alias the new version gets.", min_length=1, max_length=250, pattern=r"^[a-zA-Z0-9_-]+$"
     )
     register_model: bool = setting(True, "Register the trained model.")
+    terms: str = setting(
+        "", "Who may use the trained model for what, for its card; empty: the card says that nobody stated it."
+    )
     pictures: int = setting(4, "Validation pictures in each before/after grid.", unit="pictures", ge=1, le=64)
 
 
@@ -862,6 +865,22 @@ class EvaluationSettings(Settings):
         if not self.low and not self.good:
             raise ValueError("low and good: name at least one folder of photos, with --low or --good")
         return self
+
+
+class ExportSettings(Settings):
+    """A model for other runtimes."""
+
+    model: str = setting(
+        ...,
+        "What to export: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, or the folder of a saved model.",
+        unit="URI",
+        min_length=1,
+    )
+    out: str = setting(..., "Where model.onnx or model.pt2 goes.", unit="folder", min_length=1)
+    format: Literal["onnx", "pt2"] = setting("onnx", "onnx runs anywhere, pt2 wherever torch does.")
+    tracking: str = setting(
+        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
+    )
 
 
 class PrepareSettings(Settings):

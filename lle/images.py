@@ -217,6 +217,22 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     return decode(data, uri)
 
 
+def from_pil(image: Image.Image) -> np.ndarray:
+    """A Pillow image as upright 8-bit sRGB, (height, width, 3), as `decode` makes it of a file.
+
+    Raises:
+        ImageError: a kind of pixels that `decode` refuses too, or a file that is damaged behind its header.
+    """
+    uri = str(getattr(image, "filename", "")) or "PIL image"
+    if image.mode not in _MODES:
+        raise ImageError(uri, f"pixels of kind {image.mode!r}; convert it to RGB")
+    try:
+        image.load()
+    except Exception as error:  # Pillow's plugins raise far more than OSError on damaged files
+        raise ImageError(uri, f"damaged or truncated ({str(error) or type(error).__name__})") from error
+    return _turned_upright(_srgb(image), image)
+
+
 def encode(
     image: np.ndarray,
     format: str = "png",

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
 from lle.enhancers import Enhancer, build_enhancer
+from lle.images import from_pil, from_tensor, read, to_tensor
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 BUNDLED = "bundled"
 ASSETS = Path(__file__).parent / "enhancers" / "assets"
+Photo: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
 class Model(nn.Module):
@@ -32,6 +36,28 @@ class Model(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.enhancer.picture(image)
+
+    def enhance(self, photo: Photo) -> Any:
+        """One photo, enhanced at its own size, as what it was given as; the file at a path as a PIL image.
+
+        Args:
+            photo: the path of a file; a PIL image; RGB pixels, uint8 (H, W, 3); or RGB in [0, 1], a float tensor
+                (3, H, W), for which see `enhance`.
+
+        Raises:
+            ValueError: another shape or type; or a file or PIL image that is no picture (`ImageError`).
+        """
+        if isinstance(photo, Tensor):
+            if photo.ndim != 3 or photo.shape[0] != 3 or not photo.is_floating_point():
+                raise ValueError(
+                    f"photo: a tensor of {photo.dtype} {tuple(photo.shape)} is none; give RGB in [0, 1] as floats, "
+                    "(3, height, width)"
+                )
+            return enhance(self, photo)
+        if isinstance(photo, np.ndarray):
+            return from_tensor(enhance(self, to_tensor(photo)))
+        pixels = from_pil(photo) if isinstance(photo, Image.Image) else read(photo)
+        return Image.fromarray(from_tensor(enhance(self, to_tensor(pixels))))
 
     def save(self, folder: str | Path) -> Path:
         """Write weights and description into a folder, made if missing; `about` must be plain JSON."""

@@ -102,7 +102,7 @@ def relight(image: Tensor, planes: Tensor, balance: Tensor) -> tuple[Tensor, Ten
         RGB in [0, 1], (B, 3, H, W), and h, the light exponent, (B, 1, H, W).
     """
     balanced = image * balance
-    brightest = balanced.amax(dim=1, keepdim=True).clamp(DARKEST, 1)
+    brightest = balanced.amax(dim=1, keepdim=True).clamp(DARKEST, 1.0)
     exponent = torch.addcmul(planes[:, :1], planes[:, 1:], brightest.sqrt())
     gain = torch.exp(EXPONENT_RANGE * exponent)
     return (balanced * (gain / (1 + (gain - 1) * brightest))).clamp(0, 1), exponent

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -80,10 +81,11 @@ def find_model(uri: str, tracking: str) -> NamedModel:
     """
     kind, colon, rest = uri.partition(":")
     if kind in ("models", "runs") and rest.startswith("/"):
-        from pipelines.jobs.tracking import LoggedModel
+        from pipelines.jobs.registry import fetch_model
 
         logged = f"{uri}/model" if kind == "runs" and "/" not in rest.removeprefix("/") else uri
-        return NamedModel(uri, uri, LoggedModel(logged, tracking))
+        with TemporaryDirectory() as folder:
+            return NamedModel(uri, uri, load(fetch_model(logged, tracking, folder)))
     if kind == "published":
         return _published(uri, rest)
     if kind == "control":

@@ -1,4 +1,4 @@
-"""The record in MLflow: the driver opens and closes a run, rank 0 writes to it, the model is registered.
+"""The record in MLflow: the driver opens and closes a run, rank 0 writes to it.
 
 A tracking server that goes away never stops a training: what rank 0 writes waits in a queue until a thread of its own
 has delivered it.
@@ -21,27 +21,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
-import torch
 from mlflow.entities import Experiment, Metric, Param, RunStatus
-from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import Schema, TensorSpec
 
 from lle.config import TrainSettings
-from lle.model import Model
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
 
 LOGGER = logging.getLogger(__name__)
 RUN_ID = "mlflow_run_id"
 PARAMETER_LENGTH = 6_000
 QUEUE_LENGTH = 10_000
+NOTHING = object()
 PICTURES_WAITING = 32
 NUMBERS_AT_ONCE = 1000  # MLflow's limit
 LONGEST_PAUSE = 30.0  # s, between two attempts at a server that is gone
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED")
-IMAGE = TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))
 
 
 class TrackingError(RuntimeError):
@@ -84,7 +79,7 @@ def tracked_run(settings: TrainSettings, photos: TrainingPhotos, folder: Path) -
         client = MlflowClient(uri)
         run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri))
     except Exception as error:
-        raise TrackingError(f"tracking.uri: MLflow does not answer at {uri} ({_first_line(error)})") from error
+        raise TrackingError(f"tracking.uri: MLflow does not answer at {uri} ({first_line(error)})") from error
     status = RunStatus.FINISHED
     try:
         yield run
@@ -164,19 +159,25 @@ class Recorder:
     def _deliver(self) -> None:
         job = self._queue.get()
         while job is not None:
-            numbers, following = self._numbers_from(job)
+            following = NOTHING
+            if isinstance(job, list):
+                job, following = self._joined(job)
             pause = 1.0
-            while not self._delivered(numbers or job) and not self._closing.wait(pause):
+            while not self._delivered(job) and not self._closing.wait(pause):
                 pause = min(2 * pause, LONGEST_PAUSE)
-            job = following if numbers else self._queue.get()
+            job = self._queue.get() if following is NOTHING else following
 
-    def _numbers_from(self, job: Any) -> tuple[list[Metric], Any]:
-        """The numbers of a job and of those that wait behind it, for one message; and the first job that holds none."""
-        numbers: list[Metric] = []
-        while isinstance(job, list) and len(numbers) + len(job) <= NUMBERS_AT_ONCE:
-            numbers += job
-            job = self._queue.get()
-        return numbers, job
+    def _joined(self, numbers: list[Metric]) -> tuple[list[Metric], Any]:
+        """Numbers with those that wait behind them, for one message; and the job that ends them, or NOTHING."""
+        while len(numbers) < NUMBERS_AT_ONCE:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return numbers, NOTHING
+            if not isinstance(job, list) or len(numbers) + len(job) > NUMBERS_AT_ONCE:
+                return numbers, job
+            numbers = numbers + job
+        return numbers, NOTHING
 
     def _delivered(self, job: Any) -> bool:
         """Whether a job is done with: taken, or refused for what it holds."""
@@ -188,73 +189,8 @@ class Recorder:
         except Exception as error:
             if getattr(error, "error_code", "") not in REFUSALS:
                 return False
-            LOGGER.warning("MLflow did not take a record (%s)", _first_line(error))
+            LOGGER.warning("MLflow did not take a record (%s)", first_line(error))
         return True
-
-
-def register(model: Model, run: TrackedRun, settings: TrainSettings, example: torch.Tensor) -> str:
-    """Log a model so that any height and width works, and register it under the settings' name and alias.
-
-    Args:
-        model: the trained model, on the CPU.
-        run: where it was trained.
-        settings: name and alias of the registered model.
-        example: two pictures, RGB in [0, 1], (2, 3, H, W); a batch of two keeps the batch size free.
-
-    Returns:
-        `models:/NAME/VERSION`, or the URI of the logged model where `tracking.register_model` is off.
-    """
-    mlflow.set_tracking_uri(run.uri)
-    signature = ModelSignature(inputs=Schema([IMAGE]), outputs=Schema([IMAGE]))
-    with mlflow.start_run(run_id=run.run_id):
-        info = mlflow.pytorch.log_model(
-            model,
-            name="model",
-            signature=signature,
-            input_example=example.numpy(),
-            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "numpy"],
-        )
-    if not settings.tracking.register_model:
-        return str(info.model_uri)
-    name, client = settings.tracking.model_name, run.client
-    version = mlflow.register_model(info.model_uri, name, tags={"run": settings.name}).version
-    client.set_registered_model_alias(name, settings.tracking.alias, version)
-    return f"models:/{name}/{version}"
-
-
-class LoggedModel(torch.nn.Module):
-    """A model that `register` has logged, on the CPU.
-
-    MLflow keeps it as an exported program. That cannot be pickled: sent to a worker, it is loaded there anew. Nor can
-    it move to another device, for it holds constants of the one it was exported on.
-
-    Args:
-        model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/ID` or `runs:/ID/model`.
-        uri: the tracking server.
-
-    Raises:
-        TrackingError: it is not there, or nobody answers.
-    """
-
-    def __init__(self, model: str, uri: str) -> None:
-        super().__init__()
-        quieten()
-        mlflow.set_tracking_uri(uri)
-        self._address = model, uri
-        try:
-            self.network: torch.nn.Module = mlflow.pytorch.load_model(model, map_location="cpu")
-        except Exception as error:
-            raise TrackingError(f"model: {model} cannot be loaded from {uri} ({_first_line(error)})") from error
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.network(image)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> LoggedModel:
-        """What `to` and `cuda` call."""
-        return self
-
-    def __reduce__(self) -> tuple[type[LoggedModel], tuple[str, str]]:
-        return LoggedModel, self._address
 
 
 def record_evaluation(
@@ -284,7 +220,7 @@ def record_evaluation(
             client.log_artifacts(run_id, folder)
         client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
     except Exception as error:
-        raise TrackingError(f"tracking: MLflow at {uri} does not take the numbers ({_first_line(error)})") from error
+        raise TrackingError(f"tracking: MLflow at {uri} does not take the numbers ({first_line(error)})") from error
     return run_id
 
 
@@ -300,6 +236,7 @@ def quieten() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -380,8 +317,9 @@ def _quietly(job: Any, what: str) -> None:
     try:
         job()
     except Exception as error:
-        LOGGER.warning("MLflow did not take %s (%s)", what, _first_line(error))
+        LOGGER.warning("MLflow did not take %s (%s)", what, first_line(error))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of at most 200 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -23,24 +23,25 @@ from cluster.connect import ALLOCATOR, ClusterError, connect, grown
 from cluster.storage import StorageError, open_uri
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
-from lle.images import encode, to_tensor
+from lle.images import encode
 from lle.model import Model
 from lle.training.state import StateError
+from pipelines.jobs.card import model_card
 from pipelines.jobs.checkpoints import Checkpoints
-from pipelines.jobs.ingest import DataError, TrainingPhotos, load_photo
+from pipelines.jobs.ingest import DataError, TrainingPhotos
 from pipelines.jobs.lines import printed, queue_here
 from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.quality import Quality, compare, mean_brightness
+from pipelines.jobs.registry import register
 from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.samples import write_quickstart_data
 from pipelines.jobs.settings import to_yaml
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
-from pipelines.jobs.tracking import TrackedRun, TrackingError, log_files, register, tracked_run
+from pipelines.jobs.tracking import TrackedRun, TrackingError, log_files, tracked_run
 from pipelines.jobs.worker import run_worker, validation_set
 
 SETTINGS = "settings.yaml"
 FREE_BYTES = 500 * 2**20
-EXAMPLE_SIZE = (96, 128)
 
 
 class TrainingError(RuntimeError):
@@ -248,7 +249,7 @@ def conclude(
     picture = folder / "before_after.png"
     picture.write_bytes(encode(final_picture(settings, photos, model)))
     console.print("registering the model ...")
-    uri = registered(settings, photos, run, model, console)
+    uri = registered(settings, photos, run, model, quality, console)
     summary: dict[str, Any] = {
         **{f"psnr_{each.name.replace('-', '_')}": each.psnr() for each in quality},
         **{f"ssim_{each.name.replace('-', '_')}": each.ssim() for each in quality},
@@ -267,10 +268,17 @@ def conclude(
     return summary
 
 
-def registered(settings: TrainSettings, photos: TrainingPhotos, run: TrackedRun, model: Model, console: Console) -> str:
+def registered(
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    run: TrackedRun,
+    model: Model,
+    quality: list[Quality],
+    console: Console,
+) -> str:
     """`register`, without losing a trained model to a server that is gone; empty where it was not taken."""
     try:
-        return register(model, run, settings, example_pictures(photos, settings))
+        return register(model, run, settings, model_card(settings, photos, model, quality, run.run_id))
     except Exception as error:
         console.print(
             f"MLflow did not take the model ({str(error).splitlines()[0][:200]}); it is saved. Once {run.uri} answers, "
@@ -302,14 +310,6 @@ def final_picture(settings: TrainSettings, photos: TrainingPhotos, model: Model)
     """Before, after and, where there is one, ground truth of some validation photos."""
     shown = validation_set(settings, photos, on_refusal=lambda path, reason: None)  # the workers have told of them
     return before_after(model.enhancer, shown, settings.tracking.pictures, torch.device("cpu"))
-
-
-def example_pictures(photos: TrainingPhotos, settings: TrainSettings) -> torch.Tensor:
-    """Two small dark pictures, (2, 3, 96, 128), that MLflow keeps beside the model."""
-    path = photos.held_out_dark.paths[0]
-    picture = to_tensor(load_photo(photos.held_out_dark, path, settings.data.max_pixels, 512))
-    small = torch.nn.functional.interpolate(picture[None], size=EXAMPLE_SIZE, mode="bilinear", antialias=True)
-    return small.clamp(0, 1).repeat(2, 1, 1, 1)
 
 
 def first_reason(error: TrainingFailedError) -> str:

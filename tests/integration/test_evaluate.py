@@ -18,7 +18,8 @@ from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import read
 from lle.model import Model
-from pipelines.jobs.tracking import TrackedRun, register
+from pipelines.jobs.registry import register
+from pipelines.jobs.tracking import TrackedRun
 from tests.integration.conftest import Cluster, run
 
 PAIRS = 11
@@ -94,7 +95,7 @@ def test_a_registered_model_measures_like_the_saved_one(
     experiment = client.create_experiment("training", artifact_location=(tmp_path / "artifacts").as_uri())
     started = client.create_run(experiment)
     settings = TrainSettings.model_construct(name="run", tracking=TrackingSettings())
-    register(model, TrackedRun(tracking, started.info.run_id), settings, torch.rand(2, 3, 48, 64))
+    register(model, TrackedRun(tracking, started.info.run_id), settings, "# A card")
     found = {}
     for name, uri in (
         ("saved", str(model.save(tmp_path / "mine"))),

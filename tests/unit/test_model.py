@@ -1,13 +1,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.exposure import camera
-from lle.images import to_tensor
+from lle.images import from_pil, from_tensor, read, to_tensor
 from lle.metrics import psnr
 from lle.model import DESCRIPTION, WEIGHTS, Model, enhance, load
 from pipelines.jobs.samples import sample_photos
@@ -119,3 +121,49 @@ def test_enhance_keeps_size_and_range(settings: EnhancerSettings, size: tuple[in
     assert out.shape == image.shape and out.dtype == torch.float32
     assert torch.isfinite(out).all() and float(out.min()) >= 0 and float(out.max()) <= 1
     assert not out.requires_grad
+
+
+def test_a_photo_comes_back_as_what_it_was_given_as(tmp_path: Path):
+    enhancer, pixels = model(KINDS[0]), sample_photos(["chelsea"])["chelsea"][:60, :90]
+    expected = from_tensor(enhance(enhancer, to_tensor(pixels)))
+    file = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(file)
+    array, picture = enhancer.enhance(pixels), enhancer.enhance(Image.fromarray(pixels))
+    assert isinstance(array, np.ndarray) and np.array_equal(array, expected)
+    assert isinstance(picture, Image.Image) and np.array_equal(picture, expected)
+    for path in (file, str(file)):
+        found = enhancer.enhance(path)
+        assert isinstance(found, Image.Image) and np.array_equal(found, expected)
+    assert torch.equal(enhancer.enhance(to_tensor(pixels)), enhance(enhancer, to_tensor(pixels)))
+
+
+def test_pil_images_are_read_like_their_files(tmp_path: Path):
+    exif = Image.Exif()
+    exif[274] = 6
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8))
+    for name, photo, options in (
+        ("turned.jpg", grey.convert("RGB"), {"exif": exif}),
+        ("alpha.png", grey.convert("RGBA"), {}),
+        ("grey.png", grey, {}),
+        ("cmyk.jpg", grey.convert("CMYK"), {}),
+    ):
+        photo.save(tmp_path / name, **options)
+        with Image.open(tmp_path / name) as opened:
+            assert np.array_equal(from_pil(opened), read(tmp_path / name)), name
+    assert from_pil(grey).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("photo", "reason"),
+    [
+        (torch.rand(1, 3, 8, 8), "give RGB in [0, 1] as floats, (3, height, width)"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), "a tensor of torch.uint8 (3, 8, 8) is none"),
+        (np.zeros((8, 8, 3), np.float32), "expected RGB pixels, uint8 (height, width, 3), got float32"),
+        (Image.new("F", (8, 8)), "pixels of kind 'F'; convert it to RGB"),
+        ("nowhere.jpg", "nowhere.jpg: cannot be read"),
+    ],
+)
+def test_what_is_no_photo_is_refused_in_one_sentence(photo: object, reason: str):
+    with pytest.raises(ValueError) as refusal:
+        model(KINDS[0]).enhance(photo)
+    assert reason in str(refusal.value) and "\n" not in str(refusal.value)

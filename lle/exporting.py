@@ -1,0 +1,67 @@
+"""A model for other runtimes: one program for any size, as torch.export's archive or as ONNX.
+
+Height, width and batch stay free. Two things must not be frozen into the program: sizes that a network compares while
+it runs, for which torch is told to take every size for the general case; and pooling, which our networks write as
+products with averaging matrices, for `AdaptiveAvgPool2d` goes to ONNX with the bins of the example's size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from lle.model import Model
+
+EXAMPLE = (2, 3, 97, 131)  # neither a batch of 1 nor sides that divide evenly: those are special cases
+INPUT, OUTPUT = "image", "enhanced"
+
+
+class ExportError(RuntimeError):
+    """The model cannot be exported here; the message says what to change."""
+
+
+def export_program(model: Model) -> ExportedProgram:
+    """The model as a graph: RGB in [0, 1] in and out, float32 (B, 3, H, W), H and W of at least 2.
+
+    Large pictures are not done in tiles: memory grows with them.
+
+    Raises:
+        ExportError: a torch that freezes the size.
+    """
+    from torch.fx.experimental import _config as shapes
+
+    if not hasattr(shapes, "backed_size_oblivious"):
+        raise ExportError(
+            f"torch {torch.__version__} would freeze the size of the pictures; install torch 2.8 or newer"
+        )
+    free = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    with shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # made when it is imported
+        return torch.export.export(model.cpu().eval(), (torch.rand(EXAMPLE),), dynamic_shapes=free)
+
+
+def save_pt2(model: Model, path: str | Path) -> None:
+    """Write the model for `torch.export.load(path).module()`, which needs nothing of this project.
+
+    Raises:
+        ExportError: as `export_program`.
+    """
+    torch.export.save(export_program(model), path)
+
+
+def save_onnx(model: Model, path: str | Path) -> None:
+    """Write the model as one ONNX file whose input `image` and output `enhanced` are float32 (B, 3, H, W).
+
+    Raises:
+        ExportError: as `export_program`, or the packages for it are missing.
+    """
+    try:
+        import onnxscript  # noqa: F401  # what torch.onnx needs, told before the work
+    except ImportError as error:
+        raise ExportError(f"ONNX needs the package {error.name}; install the extra `export`") from error
+    program = torch.onnx.export(
+        export_program(model), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+    )
+    assert program is not None
+    program.save(path, external_data=False)

@@ -1,0 +1,101 @@
+"""An export as a job: find the model, write it, run what was written, tell how far it is from the model."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from lle.config import ExportSettings
+from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
+from lle.model import Model
+from pipelines.jobs.models import ModelError, find_model
+from pipelines.jobs.tracking import TrackingError, tracking_uri
+
+RUNS = "runs"
+CHECKED_SIZES = ((2, 3), (48, 64), (301, 203), (540, 960))  # none of them the example's
+TOLERANCE = 1 / 255
+
+
+def run(settings: ExportSettings) -> int:
+    """`export` as a job: the file on stdout, mistakes as one sentence on stderr; the exit status."""
+    console = Console(soft_wrap=True, highlight=False)
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")
+    try:
+        file, difference = export(settings)
+    except (ExportError, ModelError, TrackingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    sizes = ", ".join(f"{height} x {width}" for height, width in CHECKED_SIZES)
+    console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB", markup=False)
+    console.print(f"differs from the model by {difference * 255:.2g} of 255 at most, checked at {sizes}")
+    return 0
+
+
+def export(settings: ExportSettings) -> tuple[Path, float]:
+    """Write the file, run it at sizes other than the example's, and take it away again if it is wrong.
+
+    Returns:
+        The file, and its largest difference from the model, in [0, 1].
+
+    Raises:
+        ExportError, ModelError, TrackingError: one sentence each.
+    """
+    found = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
+    if not isinstance(found.network, Model):
+        raise ExportError(f"model: {settings.model} is not one of ours; give a registered or saved model")
+    file = Path(settings.out) / f"model.{settings.format}"
+    save, load = {"onnx": (save_onnx, load_onnx), "pt2": (save_pt2, load_pt2)}[settings.format]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save(found.network, file)
+    except OSError as error:
+        raise ExportError(f"out: {file} cannot be written ({error.strerror or error}); choose another") from error
+    difference = largest_difference(found.network, load(file))
+    if not difference <= TOLERANCE:
+        file.unlink()
+        raise ExportError(
+            f"{settings.format}: what was exported differs from the model by {difference * 255:.1f} of 255; it was "
+            "removed, please report the versions of torch and onnxruntime"
+        )
+    return file, difference
+
+
+@torch.inference_mode()
+def largest_difference(model: Model, exported: Callable[[Tensor], Tensor]) -> float:
+    """How far two functions of pictures are apart on noise of the checked sizes, in [0, 1]; NaN where one gives NaN."""
+    generator = torch.Generator().manual_seed(0)
+    worst = torch.zeros(())
+    for height, width in CHECKED_SIZES:
+        picture = torch.rand(1, 3, height, width, generator=generator).square()
+        worst = torch.maximum(worst, (model(picture) - exported(picture)).abs().amax())
+    return float(worst)
+
+
+def load_pt2(file: Path) -> Callable[[Tensor], Tensor]:
+    """The program of a file as a function."""
+    return torch.export.load(file).module()
+
+
+def load_onnx(file: Path) -> Callable[[Tensor], Tensor]:
+    """The graph of a file as a function, in onnxruntime on the CPU.
+
+    Raises:
+        ExportError: onnxruntime is missing.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ExportError("ONNX is checked with onnxruntime; install the extra `export`") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return lambda picture: torch.from_numpy(session.run(None, {INPUT: picture.numpy()})[0])

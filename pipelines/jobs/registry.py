@@ -1,0 +1,86 @@
+"""Models in MLflow's registry: in with all that serving needs, out as the folder that `lle.load` reads."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import mlflow
+import torch
+
+import lle
+from lle.config import TrainSettings
+from lle.model import Model
+from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, quieten
+
+CARD = "MODEL_CARD.md"
+SAVED = "artifacts/model"
+"""Where a logged model keeps what `Model.save` writes; MLflow's own name for the artifact `model`."""
+TRAINING_ONLY = ("exposure", "losses", "metrics", "prior", "training")
+DESCRIPTION_LENGTH = 5_000  # characters that MLflow takes
+NEEDS = ("numpy", "pillow", "pydantic", "safetensors")
+
+
+def register(model: Model, run: TrackedRun, settings: TrainSettings, card: str) -> str:
+    """Log a model so that it can be served and loaded anywhere, and register it under the settings' name and alias.
+
+    Args:
+        model: the trained model, on the CPU.
+        run: where it was trained.
+        settings: name and alias of the registered model.
+        card: what people must know of it, Markdown; kept beside the weights and, up to its
+            settings, as the version's description.
+
+    Returns:
+        `models:/NAME/VERSION`, or the URI of the logged model where `tracking.register_model` is off.
+    """
+    quieten()
+    mlflow.set_tracking_uri(run.uri)
+    with tempfile.TemporaryDirectory() as name, mlflow.start_run(run_id=run.run_id):
+        folder = model.save(Path(name, "model"))
+        (folder / CARD).write_text(card)
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"model": str(folder)},
+            code_paths=[str(_source_of_lle(Path(name)))],
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}", *NEEDS],
+        )
+    if not settings.tracking.register_model:
+        return str(info.model_uri)
+    name, client = settings.tracking.model_name, run.client
+    version = mlflow.register_model(info.model_uri, name, tags={"run": settings.name}).version
+    client.update_model_version(name, version, card.partition("\n## Settings")[0][:DESCRIPTION_LENGTH])
+    client.set_registered_model_alias(name, settings.tracking.alias, version)
+    return f"models:/{name}/{version}"
+
+
+def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
+    """A registered or logged model as a folder for `lle.load`, its card included.
+
+    Args:
+        uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/ID` or `runs:/ID/model`.
+        tracking: the tracking server or database.
+        folder: where the model goes, made if missing.
+
+    Raises:
+        TrackingError: it is not there, nobody answers, or it was logged by others.
+    """
+    quieten()
+    mlflow.set_tracking_uri(tracking)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            found = mlflow.artifacts.download_artifacts(f"{uri}/{SAVED}", dst_path=name)
+            shutil.copytree(found, folder, dirs_exist_ok=True)
+    except Exception as error:
+        raise TrackingError(f"model: {uri} cannot be loaded from {tracking} ({first_line(error)})") from error
+    return folder
+
+
+def _source_of_lle(folder: Path) -> Path:
+    """A copy of what `lle.load` needs of the package's source."""
+    ignored = shutil.ignore_patterns("__pycache__", "assets", *TRAINING_ONLY)
+    return Path(shutil.copytree(Path(lle.__file__).parent, folder / "lle", ignore=ignored))

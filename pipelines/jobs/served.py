@@ -1,0 +1,39 @@
+"""The registered model as MLflow serves it: encoded photos in, PNG files out, any size.
+
+MLflow keeps this file beside the weights and a copy of `lle`, and runs it wherever the model is served or loaded; it
+may import nothing else of the project.
+"""
+
+from __future__ import annotations
+
+import mlflow
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+import lle
+from lle.images import ImageError, decode, encode
+
+
+class PhotoServer(PythonModel):
+    """`mlflow.pyfunc.load_model(URI).predict([photo])`, where a photo is the bytes of a JPEG, PNG, WebP, TIFF, ..."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights that were registered."""
+        self._model = lle.load(context.artifacts["model"]).to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def predict(self, model_input: list[bytes]) -> list[bytes]:  # type: ignore[override]  # MLflow finds the types here
+        """The photos enhanced, as PNG files of the same sizes.
+
+        Raises:
+            MlflowException: a photo cannot be read; a server answers 400 with the reason.
+        """
+        try:
+            photos = [decode(data, f"photo {number}") for number, data in enumerate(model_input, start=1)]
+        except ImageError as error:
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
+        return [encode(self._model.enhance(photo)) for photo in photos]
+
+
+mlflow.models.set_model(PhotoServer())

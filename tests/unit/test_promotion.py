@@ -1,0 +1,187 @@
+"""Who earns a promotion, on which photos, and mistakes in one sentence; no cluster and no server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lle.config import PromotionSettings
+from pipelines.jobs.decision import check_gain, check_guards, gains, refuse_too_few
+from pipelines.jobs.evaluation_set import check_unchanged, contents_hash, read_contents, write_manifest
+from pipelines.jobs.ingest import DataError
+from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos
+from pipelines.promote import main
+
+
+def settings(**others) -> PromotionSettings:
+    return PromotionSettings(low="low", high="high", **others)
+
+
+def measured(group: str = LOW, **values: list[float]) -> list[Measured]:
+    rows = zip(*values.values(), strict=True)
+    return [Measured(group, f"{index}.png", dict(zip(values, row, strict=True))) for index, row in enumerate(rows)]
+
+
+# --- the test over photos ---------------------------------------------------------------------------------------------
+
+
+def test_gains_are_positive_for_better_whichever_way_the_measure_runs():
+    before, after = measured(psnr=[10, 12], lpips=[0.5, 0.25]), measured(psnr=[11, 11], lpips=[0.25, 0.5])
+    assert gains("psnr", before, after) == {"0.png": 1, "1.png": -1}
+    assert gains("lpips", before, after) == {"0.png": 0.25, "1.png": -0.25}
+
+
+def test_gains_are_of_photos_to_enhance_that_both_could_be_measured_on():
+    before = [*measured(psnr=[10, 12]), *measured(GOOD, psnr=[50])]
+    after = [measured(psnr=[11])[0], Measured(LOW, "1.png", refused="broken"), *measured(GOOD, psnr=[60])]
+    assert gains("psnr", before, after) == {"0.png": 1}
+
+
+def test_a_gain_on_every_photo_has_the_p_of_so_many_coins():
+    check = check_gain(settings(), [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    assert check.passed and check.name == "psnr" and "p = 0.016;" in check.finding  # 2 ** -6
+    assert "better by 0.75 dB at the mean of 6 photos" in check.finding
+
+
+@pytest.mark.parametrize(
+    ("gained", "why"),
+    [
+        ([0.05] * 20, "sure, but below the margin"),
+        ([10.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0], "above the margin, but one photo alone"),
+        ([0.0] * 20, "the same model"),
+        ([-1.0] * 20, "worse"),
+    ],
+)
+def test_no_promotion_without_margin_and_significance(gained: list[float], why: str):
+    assert not check_gain(settings(), gained).passed, why
+
+
+def test_a_margin_of_zero_still_wants_significance():
+    assert check_gain(settings(margin=0), [0.01] * 10).passed
+    assert not check_gain(settings(margin=0), [0.01, -0.01] * 5).passed
+
+
+def test_too_few_photos_say_how_many_would_do():
+    with pytest.raises(DataError, match="low: 4 photos can never be significant at 0.05; give 5 or more"):
+        refuse_too_few(4, 0.05)
+    refuse_too_few(5, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "worse"),
+    [
+        ("over_exposed", {"over_exposed": [0.02, 0.0]}),
+        ("colour_cast", {"colour_cast": [6.0, 5.2]}),
+        ("unchanged", {"unchanged": [30.0, 27.9]}),
+        ("speed", {}),
+    ],
+)
+def test_each_guard_refuses_alone(name: str, worse: dict[str, list[float]]):
+    fine = {"over_exposed": [0.0, 0.0], "colour_cast": [5.0, 5.0], "unchanged": [30.0, 30.0]}
+
+    def photos(values: dict[str, list[float]]) -> list[Measured]:
+        of_good = {"unchanged": values["unchanged"]}
+        return [*measured(LOW, **{key: values[key] for key in fine if key not in of_good}), *measured(GOOD, **of_good)]
+
+    checks = check_guards(settings(), photos(fine), photos(fine | worse), 1.3 if name == "speed" else 1.2)
+    assert [check.name for check in checks if not check.passed] == [name]
+    assert len(checks) == 4
+    assert all(check.passed for check in check_guards(settings(), photos(fine | worse), photos(fine), 1.0))
+
+
+def test_without_good_photos_nothing_is_said_about_them():
+    photos = measured(over_exposed=[0.0], colour_cast=[5.0])
+    assert [check.name for check in check_guards(settings(), photos, photos, 1.0)] == [
+        "over_exposed",
+        "colour_cast",
+        "speed",
+    ]
+
+
+# --- the pinned photos ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, str]:
+    for name, level in (("low", 20), ("high", 90), ("good", 120)):
+        (tmp_path / name / "a").mkdir(parents=True)
+        for index in range(5):
+            Image.new("RGB", (30, 20 + index), (level, index, 0)).save(tmp_path / name / "a" / f"{index}.png")
+    return {name: str(tmp_path / name) for name in ("low", "high", "good")}
+
+
+def contents(folders: dict[str, str]) -> dict[str, str]:
+    return read_contents(find_evaluated_photos(folders["low"], folders["high"], folders["good"], 0, 10**6)[0])
+
+
+def test_contents_name_every_photo_and_its_ground_truth(folders: dict[str, str]):
+    found = contents(folders)
+    assert sorted(found) == [f"{group}/a/{index}.png" for group in ("good", "high", "low") for index in range(5)]
+    assert len(set(found.values())) == 15
+
+
+def test_the_hash_follows_content_not_place(folders: dict[str, str], tmp_path: Path):
+    before = contents_hash(contents(folders))
+    moved = Path(folders["low"]).rename(tmp_path / "elsewhere")
+    assert contents_hash(contents({**folders, "low": str(moved)})) == before
+    Image.new("RGB", (30, 20)).save(moved / "a" / "0.png")
+    assert contents_hash(contents({**folders, "low": str(moved)})) != before
+
+
+def test_a_manifest_is_written_once_and_then_holds(folders: dict[str, str], tmp_path: Path):
+    manifest = tmp_path / "new" / "photos.json"
+    check_unchanged(contents(folders), str(manifest))
+    assert json.loads(manifest.read_text()) == contents(folders)
+    check_unchanged(contents(folders), str(manifest))
+
+
+def test_changed_photos_are_told_in_one_sentence(folders: dict[str, str], tmp_path: Path):
+    manifest = str(tmp_path / "photos.json")
+    write_manifest(contents(folders), manifest)
+    Image.new("RGB", (30, 20)).save(Path(folders["high"], "a", "0.png"))
+    Path(folders["good"], "a", "1.png").rename(Path(folders["good"], "a", "9.png"))
+    with pytest.raises(DataError) as refusal:
+        check_unchanged(contents(folders), manifest)
+    assert "changed: high/a/0.png; new: good/a/9.png; gone: good/a/1.png; bring them back, or" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "\xff"])
+def test_another_file_is_no_manifest(text: str, tmp_path: Path):
+    (tmp_path / "photos.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match="photos.json is none; name one that a promotion has written"):
+        check_unchanged({}, str(tmp_path / "photos.json"))
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([], 2, "low: name the photos that both are measured on, with --low (or give --rollback)"),
+        (["--low", "DIR"], 2, "measure: psnr needs ground truth; give --high, or another measure: niqe, our_prior"),
+        (
+            ["--low", "DIR", "--measure", "niqe"],
+            2,
+            "margin: its default is meant for psnr, in dB; give --margin in the",
+        ),
+        (["--low", "DIR", "--high", "DIR", "--measure", "loss"], 2, "measure: loss is not allowed; give"),
+        (["--low", "DIR", "--high", "DIR", "--champion", "7"], 2, "champion: 7 is not allowed"),
+        (["--low", "DIR", "--high", "DIR", "--significance", "0"], 2, "significance: 0 is not allowed"),
+        (["--rollback", "--tracking", "http://127.0.0.1:9"], 1, "tracking: MLflow at http://127.0.0.1:9 refuses or is"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence(
+    arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    try:
+        assert main(arguments) == status
+    except SystemExit as stop:
+        assert stop.code == status
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1

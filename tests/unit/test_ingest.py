@@ -11,7 +11,16 @@ from PIL import Image
 from lle import images
 from lle.config import DataSettings, RegionSettings, TrainSettings
 from lle.regions import find_regions
-from pipelines.jobs.ingest import DataError, Decode, PhotoSet, RayStream, find_photos, list_photos, resized
+from pipelines.jobs.ingest import (
+    DataError,
+    Decode,
+    KnownRegions,
+    PhotoSet,
+    RayStream,
+    find_photos,
+    list_photos,
+    resized,
+)
 
 
 def write_photos(folder: Path, count: int, level: int = 128, suffix: str = "png") -> Path:
@@ -160,6 +169,18 @@ def test_regions_are_found_once_for_each_photo(tmp_path: Path, monkeypatch: pyte
     shown = {bytes(picture): labels for picture, labels in zip(first["image"], first["regions"], strict=True)}
     for picture, labels in zip(second["image"], second["regions"], strict=True):
         np.testing.assert_array_equal(labels, shown[bytes(picture)])
+
+
+def test_regions_that_find_no_room_are_found_again_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = []
+    monkeypatch.setattr("pipelines.jobs.ingest.find_regions", lambda *given: found.append(1) or find_regions(*given))
+    monkeypatch.setattr("pipelines.jobs.ingest.MOST_KNOWN_REGIONS", 1)
+    picture = resized(images.read(halves(tmp_path / "halves").paths[0]), 32)
+    known = KnownRegions(RegionSettings())
+    first, second, again = known.of("kept", picture), known.of("left out", picture), known.of("left out", picture)
+    np.testing.assert_array_equal(known.of("kept", picture), first)
+    np.testing.assert_array_equal(again, second)
+    assert len(found) == 3
 
 
 SIDE = 16

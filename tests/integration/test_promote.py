@@ -1,0 +1,177 @@
+"""A promotion as users run it: registered versions measured over Ray Data, the alias moved, the champion served."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+import lle
+from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
+from lle.enhancers import build_enhancer
+from lle.images import encode
+from lle.model import Model
+from pipelines.jobs.champion import DECISION, Registry
+from pipelines.jobs.registry import fetch_model, register
+from pipelines.jobs.tracking import TrackedRun
+from pipelines.promote import main
+from tests.integration.conftest import Cluster, answers, free_port, run, wait_for
+
+PAIRS = 6
+NAME = "lle-enhancer"
+
+
+def brightener(bias: float) -> Model:
+    """Brightens by a constant number of stops."""
+    settings = EnhancerSettings(kind="compact", look=32, width=4)
+    torch.manual_seed(0)
+    enhancer = build_enhancer(settings)
+    torch.nn.init.constant_(enhancer.head.bias, bias)
+    return Model(enhancer.requires_grad_(False), settings)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """Three versions: a bit of light, the right light, the wrong direction."""
+    folder = tmp_path_factory.mktemp("registry")
+    registry = Registry(f"sqlite:///{folder / 'mlflow.db'}", NAME, "champion")
+    client = MlflowClient(registry.uri)
+    experiment = client.create_experiment("training", artifact_location=(folder / "artifacts").as_uri())
+    settings = TrainSettings.model_construct(name="run", tracking=TrackingSettings())
+    for bias in (0.1, 0.4, -0.2):
+        started = client.create_run(experiment).info.run_id
+        register(brightener(bias), TrackedRun(registry.uri, started), settings, f"# Bias {bias}\n\n## Settings\n")
+    return registry
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs two stops apart, one of which is broken behind its header."""
+    folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for index in range(PAIRS + 1):
+        truth = random.integers(0, 200, (40 + index, 64, 3), dtype=np.uint8)
+        for name, picture in (("low", truth // 4), ("high", truth)):
+            (folder / name).mkdir(exist_ok=True)
+            Image.fromarray(picture).save(folder / name / f"{index}.png")
+    broken = folder / "low" / "6.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    return folder
+
+
+def promote(
+    cluster: Cluster, repository: Path, registry: Registry, photos: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable, str(repository / "pipelines" / "promote.py"), "--address", cluster.address,
+        "--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high"),
+        "--manifest", str(photos / "photos.json"), *arguments,
+    ]  # fmt: skip
+    return run(command, cluster.environment, 300)
+
+
+def test_a_version_becomes_champion_only_by_beating_it(
+    cluster: Cluster, repository: Path, registry: Registry, photos: Path, tmp_path: Path, capsys
+):
+    first = promote(cluster, repository, registry, photos, "--candidate", "1")
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
+    assert "version 1 of lle-enhancer against the input, for there is no champion yet, on 7 photos" in first.stdout
+    assert "version 1 of lle-enhancer is champion" in first.stdout and registry.champion == "1"
+    assert len(json.loads((photos / "photos.json").read_text())) == 2 * (PAIRS + 1)
+
+    worse = promote(cluster, repository, registry, photos)  # challenger is version 3, the last registered
+    assert worse.returncode == 1, worse.stdout[-3000:] + worse.stderr[-3000:]
+    assert "FAILED  psnr better by -" in worse.stdout and "not promoted: psnr" in worse.stdout
+    assert registry.champion == "1"
+
+    better = promote(cluster, repository, registry, photos, "--candidate", "2", "--most-slower", "1000")
+    assert better.returncode == 0, better.stdout[-3000:] + better.stderr[-3000:]
+    assert "against the champion, version 1," in better.stdout and registry.champion == "2"
+    assert f"at the mean of {PAIRS} photos, p = 0.016" in better.stdout
+
+    client = MlflowClient(registry.uri)
+    run_id = client.get_model_version(NAME, "2").tags[DECISION]
+    kept = Path(client.download_artifacts(run_id, "", str(tmp_path)))
+    decision = json.loads((kept / "decision.json").read_text())
+    assert (decision["candidate"], decision["champion"], decision["earned"]) == ("2", "1", True)
+    assert [check["name"] for check in decision["checks"]] == ["psnr", "over_exposed", "colour_cast", "speed"]
+    means = [
+        json.loads((kept / name / "metrics.json").read_text())["sets"]["low"]["psnr"]["mean"]
+        for name in ("candidate", "champion")
+    ]
+    assert means[0] > means[1] + 0.1
+    assert len(list(kept.glob("worst/*.jpg"))) == 4 and (kept / "manifest.json").is_file()
+
+    Image.new("RGB", (64, 40)).save(photos / "high" / "0.png")
+    assert main(["--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high")]) == 1
+    assert "not the photos of the last promotion of lle-enhancer" in capsys.readouterr().err
+
+    assert main(["--tracking", registry.uri, "--rollback"]) == 0
+    assert "version 1 of lle-enhancer is champion again, in place of 2" in capsys.readouterr().out
+    assert registry.champion == "1"
+
+
+def test_a_registered_version_comes_back_as_a_folder_with_its_card(registry: Registry, tmp_path: Path):
+    folder = fetch_model(f"models:/{NAME}/2", registry.uri, tmp_path / "mine")
+    photo = torch.rand(3, 30, 41)
+    assert torch.equal(lle.load(folder).enhance(photo), brightener(0.4).enhance(photo))
+    assert (folder / "MODEL_CARD.md").read_text() == "# Bias 0.4\n\n## Settings\n"
+    assert MlflowClient(registry.uri).get_model_version(NAME, "2").description == "# Bias 0.4\n"
+
+
+@pytest.fixture
+def server(registry: Registry, tmp_path: Path) -> Iterator[str]:
+    """`mlflow models serve` of a version, in an empty folder: it must not need the project's source."""
+    port, log = free_port(), tmp_path / "server.log"
+    scripts = str(Path(sys.executable).parent)
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment |= {"MLFLOW_TRACKING_URI": registry.uri, "PATH": f"{scripts}:{os.environ['PATH']}"}
+    command = [
+        f"{scripts}/mlflow", "models", "serve", "-m", f"models:/{NAME}/2", "--env-manager", "local", "--port", str(port)
+    ]  # fmt: skip
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        wait_for(lambda: answers(port) or process.poll() is not None, 200, f"the model's server; see {log}")
+        assert process.poll() is None, log.read_text()[-3000:]
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)  # the server of MLflow's own server too
+        process.wait(60)
+
+
+def test_a_server_answers_with_pictures_of_any_size(server: str):
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 60, (*size, 3), dtype=np.uint8) for size in ((1, 1), (37, 91), (480, 640))]
+    sent = [base64.b64encode(encode(picture)).decode() for picture in pictures]
+    answer = post(server, {"inputs": sent})["predictions"]
+    for picture, received in zip(pictures, answer, strict=True):
+        with Image.open(io.BytesIO(base64.b64decode(received))) as image:
+            assert image.format == "PNG"
+            assert np.abs(np.asarray(image).astype(int) - brightener(0.4).enhance(picture)).max() <= 1
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        post(server, {"inputs": [sent[0], base64.b64encode(b"no picture").decode()]})
+    assert refusal.value.code == 400
+    assert "photo 2: not a JPEG, PNG, WebP, TIFF, BMP or GIF image" in refusal.value.read().decode()
+
+
+def post(url: str, content: dict[str, list[str]]) -> dict[str, list[str]]:
+    request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.loads(response.read())

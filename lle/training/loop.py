@@ -80,11 +80,13 @@ class Step:
         step: steps done.
         line: a sentence for a person.
         metrics: numbers by name.
+        phase: that the last step was done in.
     """
 
     step: int
     line: str
     metrics: dict[str, float]
+    phase: Phase
 
 
 @dataclass(frozen=True)
@@ -322,7 +324,7 @@ class _Training:
                 | {"skipped_steps": float(self.progress.skipped)}
                 | {name: adam.param_groups[0]["lr"] for name, adam in rates.items()}
             )
-            self.hooks.log(Step(done, *self.line.tell(schedule, self.schedule, metrics)))
+            self.hooks.log(Step(done, *self.line.tell(schedule, self.schedule, metrics), schedule.phase))
 
     @property
     def _enhancer_lr(self) -> float:

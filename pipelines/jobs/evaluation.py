@@ -23,6 +23,8 @@ from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measures import load_measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos, measure_photos
 from pipelines.jobs.models import ModelError, find_model
+from pipelines.jobs.page import REPORT, render
+from pipelines.jobs.pages import evaluation_page, keep_worst_views
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
 RUNS = "runs"
@@ -41,7 +43,7 @@ def run(settings: EvaluationSettings) -> int:
 
 
 def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
-    """Measure a model and leave metrics.json, metrics.csv and pictures behind.
+    """Measure a model and leave report.html, metrics.json, metrics.csv and pictures behind.
 
     Returns:
         The sets of metrics.json: by set and metric mean, worst, photos, unit and direction.
@@ -64,7 +66,8 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     console.print(f"measuring {model.name} ({model.parameters:,} parameters) on {len(photos)} photos ...")
     measured = [Measured("", path, refused=reason) for path, reason in refused.items()]
     with connect(settings.address, cpus=LEAST_SLOTS) as resources:
-        measured += measure_photos(model, measures, photos, settings.max_pixels, resources)
+        found = measure_photos(model, measures, photos, settings.max_pixels, resources)
+        measured += keep_worst_views(found, settings.pictures)
     measured.sort(key=lambda each: (each.group, each.name))
     about = {
         "model": settings.model,
@@ -76,14 +79,15 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
         "revision": git_revision(),
         "skipped": measures.skipped,
     }
-    files = result_files(measured, about)
-    write_files(settings.out, files)
     summary = summarise(measured)
+    page = evaluation_page(model.name, about, summary, measured)
+    files = {**result_files(measured, about), REPORT: render(page)}
+    write_files(settings.out, files)
     print_summary(console, model.name, summary)
     for each in measured:
         if each.refused:
             console.print(f"set aside: {each.name}: {each.refused}")
-    console.print(f"numbers and pictures in {settings.out}")
+    console.print(f"{REPORT}, numbers and pictures in {settings.out}")
     if settings.log:
         means = {f"{group}/{name}": found["mean"] for group, part in summary.items() for name, found in part.items()}
         parameters = {name: str(value) for name, value in settings.model_dump().items()}

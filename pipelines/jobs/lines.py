@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import ray
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
+
+from pipelines.jobs.history import Row, note
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,13 @@ class Line:
         text: the sentence.
         step: steps done, where it tells of progress.
         begins: whether the workers have just begun, at that step.
+        numbers: of a step, for the history.
     """
 
     text: str
     step: int | None = None
     begins: bool = False
+    numbers: Row = field(default_factory=dict)
 
 
 @dataclass
@@ -61,15 +66,24 @@ def queue_here() -> Queue:
 
 
 @contextmanager
-def printed(lines: Queue, console: Console) -> Iterator[Heard]:
-    """Print what the workers say, from a thread, for the length of a block."""
+def printed(lines: Queue, console: Console, history: Path) -> Iterator[Heard]:
+    """Print what the workers say and keep its numbers, from a thread, for the length of a block.
+
+    Args:
+        lines: of the workers.
+        console: where the sentences go.
+        history: file that the numbers are added to.
+    """
     ended = threading.Event()
     heard = Heard()
 
     def follow() -> None:
         while not (ended.is_set() and lines.empty()):
             try:
-                console.print(heard.hear(lines.get(timeout=0.5)))
+                line: Line = lines.get(timeout=0.5)
+                console.print(heard.hear(line))
+                if line.numbers:
+                    note(history, line.numbers)
             except Empty:
                 continue
             except ray.exceptions.RayError:

@@ -23,6 +23,7 @@ from lle.model import enhance
 from pipelines.jobs.ingest import DataError, PhotoSet, list_photos, read_photo, refuse_unpaired
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.models import NamedModel
+from pipelines.jobs.page import view
 from pipelines.jobs.report import side_by_side
 
 LOW, GOOD = "low", "good"
@@ -64,6 +65,7 @@ class Measured:
         refused: why it could not be measured; empty where it could.
         mismatch: how its ground truth differs in size; empty where it does not.
         picture: before, after and ground truth side by side as JPEG; empty unless wanted.
+        views: the same, one by one, for a report.
     """
 
     group: str
@@ -72,6 +74,7 @@ class Measured:
     refused: str = ""
     mismatch: str = ""
     picture: bytes = b""
+    views: list[bytes] = field(default_factory=list)
 
 
 def find_evaluated_photos(
@@ -118,11 +121,9 @@ def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixel
     image = to_tensor(before)
     enhanced = enhance(model.network, image)
     values = measures(image, enhanced, None if truth is None else to_tensor(truth), photo.group == GOOD)
-    picture = b""
-    if photo.shown:
-        row = [before, from_tensor(enhanced), *([] if truth is None else [truth])]
-        picture = encode(side_by_side(row, PICTURE_HEIGHT), "jpeg")
-    return Measured(photo.group, photo.name, values, picture=picture)
+    row = [before, from_tensor(enhanced), *([] if truth is None else [truth])]
+    picture = encode(side_by_side(row, PICTURE_HEIGHT), "jpeg") if photo.shown else b""
+    return Measured(photo.group, photo.name, values, picture=picture, views=[view(each) for each in row])
 
 
 def measure_photos(

@@ -225,9 +225,9 @@ def record_evaluation(
 
 
 def log_files(run: TrackedRun, folder: Path) -> None:
-    """Attach the small files of a run folder (summary, settings, pictures)."""
+    """Attach the small files of a run folder (summary, settings, pictures, report)."""
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".yaml", ".png", ".csv"):
+        if path.suffix in (".json", ".jsonl", ".yaml", ".png", ".csv", ".html"):
             _quietly(lambda path=path: run.client.log_artifact(run.run_id, str(path)), path.name)
 
 

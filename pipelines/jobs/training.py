@@ -23,13 +23,17 @@ from cluster.connect import ALLOCATOR, ClusterError, connect, grown
 from cluster.storage import StorageError, open_uri
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
-from lle.images import encode
+from lle.images import ImageError, encode, to_tensor
 from lle.model import Model
 from lle.training.state import StateError
 from pipelines.jobs.card import model_card
 from pipelines.jobs.checkpoints import Checkpoints
-from pipelines.jobs.ingest import DataError, TrainingPhotos
+from pipelines.jobs.history import HISTORY, read_history
+from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
 from pipelines.jobs.lines import printed, queue_here
+from pipelines.jobs.measures import load_measures
+from pipelines.jobs.page import REPORT, Case, render
+from pipelines.jobs.pages import enhanced_case, training_page
 from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.quality import Quality, compare, mean_brightness
 from pipelines.jobs.registry import register
@@ -88,7 +92,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes))
             with tracked_run(settings, photos, folder) as run:
                 (folder / SETTINGS).write_text(to_yaml(settings))
-                ended = train(settings, photos, run, scaling, console)
+                ended = train(settings, photos, run, scaling, folder, console)
                 return conclude(settings, photos, run, ended, folder, console, started)
 
 
@@ -190,9 +194,17 @@ def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> Scal
 
 
 def train(
-    settings: TrainSettings, photos: TrainingPhotos, run: TrackedRun, scaling: ScalingConfig, console: Console
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    run: TrackedRun,
+    scaling: ScalingConfig,
+    folder: Path,
+    console: Console,
 ) -> dict[str, Any]:
-    """Run the workers to their end, their lines on the console; gives what the first of them returned.
+    """Run the workers to their end, their lines on the console, their numbers in the folder's history.
+
+    Returns:
+        What the first of them returned, and what was lost on the way.
 
     Raises:
         TrainingError: with the first worker's reason.
@@ -222,7 +234,7 @@ def train(
     )
     console.print(f"starting {settings.scaling.workers} workers ...")
     try:
-        with printed(lines, console) as heard:
+        with printed(lines, console, folder / HISTORY) as heard:
             result: Result = run_until_stopped(trainer.fit, stop.make)
     except TrainingFailedError as error:
         raise TrainingError(f"training failed: {first_reason(error)}") from error
@@ -261,6 +273,9 @@ def conclude(
         "mlflow_run_id": run.run_id,
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    history = read_history(folder / HISTORY)
+    page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
+    (folder / REPORT).write_bytes(render(page))
     log_files(run, folder)
     if quality:
         print_quality(console, quality, "enhanced")
@@ -312,6 +327,24 @@ def final_picture(settings: TrainSettings, photos: TrainingPhotos, model: Model)
     return before_after(model.enhancer, shown, settings.tracking.pictures, torch.device("cpu"))
 
 
+def held_out_cases(settings: TrainSettings, photos: TrainingPhotos, model: Model) -> list[Case]:
+    """Held-out photos, pairs where there are any, enhanced and measured for the report."""
+    budget, side = settings.data.max_pixels, settings.data.validation_size
+
+    def load(chosen: PhotoSet, path: str) -> torch.Tensor:
+        return to_tensor(load_photo(chosen, path, budget, side))
+
+    low, high = photos.pairs_low or photos.held_out_dark, photos.pairs_high if photos.pairs_low else None
+    measures, cases = load_measures(""), []
+    for index, path in enumerate(low.paths):
+        try:
+            truth = load(high, high.paths[index]) if high else None
+            cases.append(enhanced_case(model, measures, Path(path).name, load(low, path), truth))
+        except ImageError:  # the workers have told of it
+            continue
+    return cases
+
+
 def first_reason(error: TrainingFailedError) -> str:
     """What went wrong on the first worker that failed, in its own words."""
     if isinstance(error, WorkerGroupError) and error.worker_failures:
@@ -328,7 +361,7 @@ def closing_lines(settings: TrainSettings, run: TrackedRun, folder: Path, summar
     return "\n".join(
         [
             f"model       {summary['model']}  (alias {settings.tracking.alias}), saved in {here / 'model'}",
-            f"pictures    {here / 'before_after.png'}",
+            f"report      {here / REPORT}",
             f"summary     {here / 'summary.json'}",
             f"time        {summary['seconds']:.0f} s, {summary['images_per_second']:.0f} pictures/s, "
             f"{100 * summary['data_wait_share']:.1f} % of it waiting for data",

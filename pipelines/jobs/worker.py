@@ -23,6 +23,7 @@ from lle.training.order import photo_at
 from lle.training.state import Snapshot
 from lle.training.validation import ValidationSet, Validator
 from pipelines.jobs.checkpoints import Checkpoints
+from pipelines.jobs.history import VALIDATION
 from pipelines.jobs.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
 from pipelines.jobs.lines import Line
 from pipelines.jobs.logs import structured
@@ -90,8 +91,9 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         )
 
     def log(step: Step) -> None:
-        logger.info("step", extra={"values": {"step": step.step, **step.metrics}})
-        lines.put(Line(step.line, step.step))
+        numbers = {"step": step.step, "phase": str(step.phase), **step.metrics}
+        logger.info("step", extra={"values": numbers})
+        lines.put(Line(step.line, step.step, numbers=numbers))
         meters.step(step)
         if recorder:
             recorder.metrics(step.step, step.metrics)
@@ -104,11 +106,13 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             checkpoints.save(report)
         ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.measures})
         if recorder and report.measures:
-            recorder.metrics(report.step, {f"validation/{name}": value for name, value in report.measures.items()})
+            measures = {f"{VALIDATION}{name}": value for name, value in report.measures.items()}
+            recorder.metrics(report.step, measures)
             picture = before_after(report.enhancer, validation, settings.tracking.pictures, device)
             recorder.picture(report.step, "before_after", picture)
             values_told = "  ".join(f"{name} {value:.3f}" for name, value in report.measures.items())
-            tell(f"validation at step {report.step}: {values_told}")
+            numbers = {"step": report.step, **measures}
+            lines.put(Line(f"validation at step {report.step}: {values_told}", numbers=numbers))
 
     resume = last_checkpoint(checkpoints)
     if speaks:

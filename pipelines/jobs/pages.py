@@ -1,0 +1,175 @@
+"""The reports of a training and of an evaluation, filled from what those have found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from lle.config import TrainSettings
+from lle.images import from_tensor
+from lle.metrics import METRICS
+from lle.model import Model, enhance
+from pipelines.jobs.history import Row, curves, spans
+from pipelines.jobs.measures import Measures
+from pipelines.jobs.measuring import GOOD, LOW, Measured
+from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, number, view, worst_first
+from pipelines.jobs.quality import Quality
+
+LABELS = ("input", "enhanced", "ground truth")
+TITLES = {LOW: "Photos to enhance", GOOD: "Photos that were good already"}
+PLAIN = {"psnr": "PSNR", "ssim": "SSIM", "our_prior_well_lit": "Well lit, says our prior", "unchanged": "Unchanged"}
+SHOWN_VALUES = ("unchanged", "psnr", "ssim", "our_prior_well_lit", "over_exposed")
+
+
+def training_page(
+    settings: TrainSettings,
+    summary: Mapping[str, Any],
+    quality: Sequence[Quality],
+    history: list[Row],
+    cases: Sequence[Case],
+) -> Page:
+    """The report of a training.
+
+    Args:
+        settings: the training's.
+        summary: what `summary.json` holds.
+        quality: input, control and model on the pairs; may be empty.
+        history: see `read_history`.
+        cases: held-out photos.
+    """
+    headlines = []
+    by_name = {each.name: each for each in quality}
+    if quality:
+        model, before, control = by_name["enhanced"], by_name["input"], by_name["auto-exposure"]
+        headlines += [
+            Headline(
+                "PSNR", number("psnr", model.psnr()), f"input {before.psnr():.2f}, auto-exposure {control.psnr():.2f}"
+            ),
+            Headline("SSIM", f"{model.ssim():.3f}", f"input {before.ssim():.3f}, auto-exposure {control.ssim():.3f}"),
+        ]
+    elif summary.get("best_value") is not None:
+        measure = str(summary["measure"])
+        headlines.append(Headline(measure.replace("_", " "), f"{summary['best_value']:.3f}", METRICS[measure].about))
+    steps = sum(summary["steps"].values())
+    headlines += [
+        Headline("Best at step", f"{summary['best_step']:,}", f"of {steps:,}"),
+        Headline("Time", duration(summary["seconds"]), f"{summary['images_per_second']:.0f} pictures a second"),
+        Headline(
+            "Waited for photos", f"{100 * summary['data_wait_share']:.1f}\N{NO-BREAK SPACE}%", "of the steps' time"
+        ),
+    ]
+    told = ("skipped_steps", "restarts", "worker_restarts", "steps_lost", "hash", "model", "mlflow_run_id")
+    return Page(
+        kind="training",
+        title=settings.name,
+        about=f"{settings.enhancer.kind} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}",
+        headlines=headlines,
+        tables=[_quality_table(quality)] if quality else [],
+        curves=curves(history, summary["best_step"]),
+        spans=spans(history),
+        galleries=[Gallery("Held-out photos", worst_first(cases), len(cases))],
+        details={
+            "dark": settings.data.dark,
+            "well lit": settings.data.well_lit,
+            **{f"steps of {phase}": str(count) for phase, count in summary["steps"].items()},
+            **{name.replace("_", " "): str(summary[name]) for name in told if name in summary},
+        },
+    )
+
+
+def evaluation_page(
+    name: str,
+    about: Mapping[str, Any],
+    summary: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    measured: list[Measured],
+) -> Page:
+    """The report of an evaluation.
+
+    Args:
+        name: of the model.
+        about: what metrics.json begins with.
+        summary: by set and metric, as in metrics.json.
+        measured: of all photos; those with views are shown.
+    """
+    headlines, tables, galleries = list[Headline](), list[Table](), list[Gallery]()
+    for group, part in summary.items():
+        for metric in SHOWN_VALUES:
+            if metric in part and (group == GOOD) == (metric == "unchanged"):
+                worst = f"worst {number(metric, part[metric]['worst'])}, {part[metric]['photos']} photos"
+                label = PLAIN.get(metric, METRICS[metric].about)
+                headlines.append(Headline(label, number(metric, part[metric]["mean"]), worst))
+        rows = [
+            [
+                metric.replace("_", " "),
+                number(metric, found["mean"]),
+                number(metric, found["worst"]),
+                "higher" if found["higher_is_better"] else "lower",
+                str(found["photos"]),
+            ]
+            for metric, found in part.items()
+        ]
+        tables.append(Table(TITLES[group], ["metric", "mean", "worst", "better", "photos"], rows))
+        members = [each for each in measured if each.group == group and not each.refused]
+        cases = worst_first([case_of(each) for each in members if each.views])
+        galleries.append(Gallery(TITLES[group], cases, len(members)))
+    refused = sum(bool(each.refused) for each in measured)
+    return Page(
+        kind="evaluation",
+        title=name,
+        about=f"{about['parameters']:,} parameters" + (f"; {refused} photos set aside" if refused else ""),
+        headlines=headlines,
+        tables=tables,
+        galleries=galleries,
+        details={key: str(value) for key, value in about.items() if value},
+    )
+
+
+def case_of(measured: Measured) -> Case:
+    """A measured photo as the slider shows it."""
+    return Case(measured.name, dict(zip(LABELS, measured.views, strict=False)), shown_values(measured.values))
+
+
+def shown_values(values: Mapping[str, float]) -> dict[str, float]:
+    """Those of a photo's numbers that stand beside its picture."""
+    return {name: values[name] for name in SHOWN_VALUES if name in values}
+
+
+def enhanced_case(model: Model, measures: Measures, name: str, image: Tensor, truth: Tensor | None) -> Case:
+    """A photo, RGB in [0, 1], (3, H, W), enhanced and measured."""
+    enhanced = enhance(model, image)
+    pictures = [image, enhanced, *([] if truth is None else [truth])]
+    views = dict(zip(LABELS, (view(from_tensor(each)) for each in pictures), strict=False))
+    return Case(name, views, shown_values(measures(image, enhanced, truth, good=False)))
+
+
+def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]:
+    """All of them, in another order; of each set only so many of the worst keep their views."""
+    kept: dict[str, list[Measured]] = {}
+    found = []
+    for each in measured:
+        worst = kept.setdefault(each.group, [])
+        worst.append(each)
+        worst.sort(key=lambda one: badness(one.values))
+        if len(worst) > count:
+            found.append(replace(worst.pop(), views=[]))
+    return found + [each for worst in kept.values() for each in worst]
+
+
+def duration(seconds: float) -> str:
+    """Such as `3 min 20 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _quality_table(quality: Sequence[Quality]) -> Table:
+    groups = quality[0].groups
+    rows = [
+        [each.name, *(f"{each.psnr(group):.2f} dB / {each.ssim(group):.3f}" for group in groups)] for each in quality
+    ]
+    return Table("Held-out pairs: PSNR / SSIM", ["", *groups], rows, strong="enhanced")

@@ -57,7 +57,7 @@ SIDE = 512
 GRAIN = 4.0  # levels; with it a photo of 12 MP takes 2.6 MB, as from a phone
 FILES = 24
 BUCKET = "ingest"
-FOLDER, S3, MEMORY, WAITING = PARTS = ("folder", "s3", "memory", "waiting")
+FOLDER, S3, MEMORY, GROWTH, WAITING = PARTS = ("folder", "s3", "memory", "growth", "waiting")
 NETWORKS = {"retinex": "faithful", "compact": "small"}
 FEW = 1_000  # small photos
 ENOUGH = 96  # large photos that a loader gives until its memory no longer grows
@@ -98,7 +98,8 @@ def measure(arguments: argparse.Namespace, folder: Path, found: dict[str, Any]) 
     parts: dict[str, Callable[[], Any]] = {
         FOLDER: lambda: take_turns(local, turns, arguments.seconds),
         S3: lambda: turns_on_s3(folder, turns, arguments.seconds),
-        MEMORY: lambda: measure_memory(local[LARGEST], folder, many),
+        MEMORY: lambda: measure_memory(local[LARGEST]),
+        GROWTH: lambda: measure_growth(photos_at(str(folder / "small"), SMALL, cores), folder, many),
         WAITING: lambda: measure_waiting(local[LARGEST]),
     }
     for part in arguments.parts:
@@ -233,20 +234,24 @@ def stack(folder: Path) -> Iterator[None]:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def measure_memory(photos: Photos, folder: Path, many: int) -> dict[str, dict[str, int]]:
-    """Peak MiB: of each loader over large photos, and of our stream over few and many small ones, each seen once."""
-    whole = {}
+def measure_memory(photos: Photos) -> dict[str, int]:
+    """Peak MiB of each loader."""
+    found = {}
     for name in LOADERS:
-        whole[name] = peak_apart(name, photos, ENOUGH)
-        print(name, whole[name], flush=True)
-    small = replace(photos_at(str(folder / "small"), SMALL, photos.cores), side=SMALL[0])
-    flat = {}
+        found[name] = peak_apart(name, photos, ENOUGH)
+        print(name, found[name], flush=True)
+    return found
+
+
+def measure_growth(photos: Photos, folder: Path, many: int) -> dict[str, dict[str, int]]:
+    """Peak MiB of our stream over few and many small photos, each seen once, by their number."""
+    found: dict[str, dict[str, int]] = {STREAM: {}, SHARDS: {}}
     for count in (FEW, many):
-        repeated = linked(small, folder / f"small{count}", count)
-        for name in (STREAM, SHARDS):
-            flat[f"{name}, {count:,}"] = peak_apart(name, repeated, count)
-            print(name, count, flat[f"{name}, {count:,}"], flush=True)
-    return {"large": whole, "small": flat}
+        repeated = replace(linked(photos, folder / f"small{count}", count), side=SMALL[0])
+        for name, peaks in found.items():
+            peaks[str(count)] = peak_apart(name, repeated, count)
+            print(name, peaks, flush=True)
+    return found
 
 
 def linked(photos: Photos, folder: Path, count: int) -> Photos:
@@ -365,12 +370,20 @@ def as_text(found: dict[str, Any]) -> str:
             turns = found[part]["found"]
             parts += [f"{where} ({_load(found[part])}):", _speed_table(turns), _ratio_table(turns)]
     if MEMORY in found:
-        memory = found[MEMORY]["found"]
-        rows = [[name, mib] for name, mib in (memory["large"] | memory["small"]).items()]
         parts += [
-            f"Peak memory with all processes (ours and Ray's), over {ENOUGH} photos of {LARGEST}, then over as many "
-            f"photos of {SMALL[1]} x {SMALL[0]} as told ({_load(found[MEMORY])}):",
-            markdown_table(["", "MiB"], rows),
+            f"Peak memory with all processes, ours and Ray's, over {ENOUGH} photos of {LARGEST} "
+            f"({_load(found[MEMORY])}):",
+            markdown_table(["", "MiB"], found[MEMORY]["found"].items()),
+        ]
+    if GROWTH in found:
+        growth = found[GROWTH]["found"]
+        counts = next(iter(growth.values()))
+        parts += [
+            f"The same over small photos ({SMALL[1]} x {SMALL[0]}), each seen once ({_load(found[GROWTH])}):",
+            markdown_table(
+                ["", *(f"{int(count):,} photos, MiB" for count in counts)],
+                [[name, *peaks.values()] for name, peaks in growth.items()],
+            ),
         ]
     if WAITING in found:
         rows = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
+from lle.config import DataSettings, EnhancerSettings, TrackingSettings, TrainSettings
 from lle.enhancers import build_enhancer
 from lle.model import Model
 from pipelines.jobs.card import model_card
@@ -27,7 +27,8 @@ def model() -> Model:
 
 
 def settings(**tracking: str) -> TrainSettings:
-    return TrainSettings(name="night", seed=7, tracking=TrackingSettings(**tracking))
+    data = DataSettings(dark=PHOTOS.dark.uri, well_lit=PHOTOS.well_lit.uri)
+    return TrainSettings(name="night", seed=7, data=data, tracking=TrackingSettings(**tracking))
 
 
 def test_it_names_data_numbers_terms_and_settings(model: Model):

@@ -1,7 +1,7 @@
 """Low-light and backlit image enhancers, trained without pairs.
 
 model = lle.load("runs/NAME/model")
-brighter = lle.enhance(model, image)        # RGB in [0, 1], (3, H, W), any size
+model.enhance("photo.jpg").save("out.png")  # or a PIL image, an array, a tensor; any size
 """
 
 from __future__ import annotations

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
 import torch
+from mlflow.models import Model as LoggedModel
 
 import lle
 from lle.config import TrainSettings
+from lle.exporting import ExportError, save_pt2
 from lle.model import Model
 from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, quieten
 
@@ -40,13 +43,7 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, card: str) 
     with tempfile.TemporaryDirectory() as name, mlflow.start_run(run_id=run.run_id):
         folder = model.save(Path(name, "model"))
         (folder / CARD).write_text(card)
-        info = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={"model": str(folder)},
-            code_paths=[str(_source_of_lle(Path(name)))],
-            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}", *NEEDS],
-        )
+        info = LoggedModel.log(artifact_path=None, name="model", flavor=_PhotosAndProgram, model=model, folder=folder)
     if not settings.tracking.register_model:
         return str(info.model_uri)
     name, client = settings.tracking.model_name, run.client
@@ -78,6 +75,36 @@ def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
     except Exception as error:
         raise TrackingError(f"model: {uri} cannot be loaded from {tracking} ({first_line(error)})") from error
     return folder
+
+
+class _PhotosAndProgram:
+    """What `mlflow.models.Model.log` asks of a flavour; this one writes two into one model."""
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: LoggedModel, model: Model, folder: Path) -> None:
+        """Encoded photos in and out for pyfunc and its server (`served`), tensors for `mlflow.pytorch`.
+
+        Args:
+            path: folder that MLflow uploads.
+            mlflow_model: what MLflow is told of it.
+            model: the model.
+            folder: the same as `Model.save` writes it, with its card.
+        """
+        with tempfile.TemporaryDirectory() as source:
+            mlflow.pyfunc.save_model(
+                path=path,
+                mlflow_model=mlflow_model,
+                python_model=str(Path(__file__).with_name("served.py")),
+                artifacts={"model": str(folder)},
+                code_paths=[str(_source_of_lle(Path(source)))],
+                pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}", *NEEDS],
+            )
+        program = Path(path, "data")
+        program.mkdir()
+        with suppress(ExportError):  # an old torch: photos can be served all the same
+            save_pt2(model, program / "model.pt2")
+            mlflow_model.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__), code=None)
+            mlflow_model.save(str(Path(path, "MLmodel")))
 
 
 def _source_of_lle(folder: Path) -> Path:

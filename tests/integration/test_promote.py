@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -128,6 +129,10 @@ def test_a_registered_version_comes_back_as_a_folder_with_its_card(registry: Reg
     folder = fetch_model(f"models:/{NAME}/2", registry.uri, tmp_path / "mine")
     photo = torch.rand(3, 30, 41)
     assert torch.equal(lle.load(folder).enhance(photo), brightener(0.4).enhance(photo))
+    mlflow.set_tracking_uri(registry.uri)
+    program = mlflow.pytorch.load_model(f"models:/{NAME}/2")
+    with torch.no_grad():
+        assert torch.equal(program(photo[None])[0], brightener(0.4).enhance(photo))
     assert (folder / "MODEL_CARD.md").read_text() == "# Bias 0.4\n\n## Settings\n"
     assert MlflowClient(registry.uri).get_model_version(NAME, "2").description == "# Bias 0.4\n"
 

@@ -15,8 +15,17 @@ import torch
 from mlflow.tracking import MlflowClient
 
 import lle
-from lle.images import read, to_tensor
-from tests.integration.conftest import Cluster, Trainings, free_port, mlflow_server, ray_command, run
+from lle.images import decode, encode, from_tensor, read, to_tensor
+from tests.integration.conftest import (
+    Cluster,
+    Trainings,
+    answers,
+    free_port,
+    mlflow_server,
+    ray_command,
+    run,
+    wait_for,
+)
 
 SUMMARY_KEYS = {
     "psnr_input", "psnr_enhanced", "ssim_input", "ssim_enhanced", "seconds", "steps", "images_per_second",
@@ -71,14 +80,17 @@ def test_the_registered_model_takes_any_size_without_pickle(trainings: Trainings
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     mlflow.set_tracking_uri(f"sqlite:///{trainings.runs / 'mlflow.db'}")
     uri = training.summary["model"]
-    saved, as_torch, as_function = lle.load(training.folder / "model"), mlflow.pytorch.load_model(uri), None
+    saved, as_torch = lle.load(training.folder / "model"), mlflow.pytorch.load_model(uri)
     as_function = mlflow.pyfunc.load_model(uri)
     for size in [(1, 3, 40, 56), (3, 3, 97, 64), (2, 3, 33, 150)]:
         images = torch.rand(size)
         with torch.no_grad():
-            expected = saved(images)
-            assert torch.equal(as_torch(images).detach(), expected)
-        np.testing.assert_array_equal(as_function.predict(images.numpy()), expected.numpy())
+            assert torch.equal(as_torch(images).detach(), saved(images))
+        pictures = [from_tensor(image) for image in images]
+        for picture, found in zip(pictures, as_function.predict([encode(each) for each in pictures]), strict=True):
+            np.testing.assert_array_equal(decode(found), saved.enhance(picture))
+    card = mlflow.MlflowClient().get_model_version("lle-enhancer", uri.rpartition("/")[2]).description
+    assert "| dark | 44 |" in card and "Not stated (`tracking.terms`)" in card and "| enhanced |" in card
     photo = to_tensor(read(next((training.folder / "photos" / "pairs" / "low").iterdir())))
     assert lle.enhance(saved, photo).mean() > photo.mean()
 

@@ -188,6 +188,7 @@ def test_photos_left_as_they_are_cost_a_copy_nothing():
 
 
 def test_a_training_without_prompts_or_copying_starts_with_the_enhancement():
-    told = Told(stop_at=0)
+    told = Told(stop_at=1)
     outcome = tiny_train(tiny_preset("pie"), told=told)
+    assert told.steps[0].phase is Phase.ENHANCEMENT
     assert outcome.progress.schedule.phase is Phase.ENHANCEMENT and outcome.progress.schedule.round == 1

@@ -185,7 +185,7 @@ class PriorSettings(Settings):
 
     model: str = setting(
         "bundled",
-        "open_clip model name of the guidance tower, or `bundled`.",
+        "open_clip model name of the guidance tower, `bundled`, or as a control `untrained`: the same, weights random.",
         source="paper: ViT-B-32-quickgelu",
         min_length=1,
     )
@@ -665,7 +665,7 @@ class LoopSettings(Settings):
         200, "Steps of enhancement between two validations; each phase also ends with one.", unit="steps", ge=1
     )
     checkpoint_every: int = setting(500, "Steps between two checkpoints.", unit="steps", ge=1)
-    keep_checkpoints: int = setting(2, "Newest checkpoints kept.", ge=1, le=1000)
+    keep_checkpoints: int = setting(2, "Newest checkpoints kept, beside the last of each round.", ge=1, le=1000)
     non_finite_limit: int = setting(
         10, "Steps with a non-finite loss or gradient that are skipped before training stops.", unit="steps", ge=0
     )
@@ -678,6 +678,14 @@ class ScalingSettings(Settings):
     """Workers of the distributed training."""
 
     workers: int = setting(1, "Ray Train workers, one process each.", unit="workers", ge=1, le=4096)
+    min_workers: int = setting(
+        0,
+        "Workers that training goes on with while machines are missing; 0: always `workers`. What is left of a batch "
+        "that their number does not divide is left out of the step.",
+        unit="workers",
+        ge=0,
+        le=4096,
+    )
     gpu: Literal["auto", "true", "false"] = setting(
         "auto", "auto: a GPU for each worker where the cluster has that many."
     )
@@ -698,6 +706,26 @@ class ScalingSettings(Settings):
     max_failures: int = setting(
         2, "Times a lost worker is replaced and training goes on from the last checkpoint.", ge=0, le=1000
     )
+    hang_limit: float = setting(
+        1800.0,
+        "Time without a step after which a worker counts as hung: it says where it stood, ends, and is replaced.",
+        unit="s",
+        ge=1,
+        le=86400,
+    )
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers may change during a training."""
+        return 0 < self.min_workers < self.workers
+
+    @model_validator(mode="after")
+    def _fewest_and_most(self) -> ScalingSettings:
+        if self.min_workers > self.workers:
+            raise ValueError(
+                f"scaling.min_workers: {self.min_workers} is more than scaling.workers ({self.workers}); choose fewer"
+            )
+        return self
 
 
 class TrackingSettings(Settings):
@@ -731,9 +759,15 @@ class TrainSettings(Settings):
     )
     runs: str = setting(
         "runs",
-        "Folder that holds the run folders; with several machines, one that all of them see.",
+        "Folder that holds the run folders; with several machines, one that all of them see, or name `checkpoints`.",
         unit="folder or URI",
         min_length=1,
+    )
+    checkpoints: str = setting(
+        "",
+        "Folder or s3:// prefix for checkpoints, one folder each run; empty: the run's folder. Machines that share no "
+        "file system need an object store.",
+        unit="folder or URI",
     )
     resume: bool = setting(False, "Continue the run `name` from its last checkpoint.", needs="name!=")
     seed: int = setting(0, "Seed of weights, order and augmentation.", ge=0, le=2**31 - 1)

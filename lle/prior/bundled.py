@@ -18,8 +18,12 @@ CONFIG_FILE = ASSETS / "light_prior.json"
 WEIGHTS_FILE = ASSETS / "light_prior.safetensors"
 
 
-def load_bundled() -> tuple[CLIP, dict[str, Any]]:
+def load_bundled(trained: bool = True) -> tuple[CLIP, dict[str, Any]]:
     """The bundled prior, ready for use: eval mode, float32, on the CPU, gradients switched off for its parameters.
+
+    Args:
+        trained: False: the same network with random weights, always the same ones; the control that shows what a term
+            owes to what the prior has learned.
 
     Returns:
         The model, and how its images are prepared: `size` (112, pixels a side), `mean` and `std` (three each, of RGB
@@ -28,6 +32,7 @@ def load_bundled() -> tuple[CLIP, dict[str, Any]]:
     Raises:
         FileNotFoundError: the package lacks its assets.
     """
+    import torch
     from safetensors.torch import load_file
 
     for path in (CONFIG_FILE, WEIGHTS_FILE):
@@ -37,8 +42,11 @@ def load_bundled() -> tuple[CLIP, dict[str, Any]]:
                 "it with python pipelines/pretrain_prior.py"
             )
     config = read_config()
-    model = build(config)
-    model.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS_FILE).items()})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build(config)
+    if trained:
+        model.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS_FILE).items()})
     return model.eval().requires_grad_(False), config["preprocess_cfg"]
 
 

@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lle.config import PriorSettings
 from lle.prior.crops import resize
 from lle.prior.vgg16 import VGG16, load_vgg16
-from lle.prior.weights import BUNDLED, PriorError, find_weights
+from lle.prior.weights import BUNDLED, PACKAGED, PriorError, find_weights
 
 
 class Seen(NamedTuple):
@@ -136,7 +136,7 @@ class Tower(nn.Module):
         import open_clip
 
         context = self.text.positional_embedding.shape[0]
-        if self.name == BUNDLED:
+        if self.name in PACKAGED:
             return open_clip.SimpleTokenizer(context_length=context)(sentence)[0]
         return open_clip.get_tokenizer(self.name, context_length=context)(sentence)[0]
 
@@ -203,17 +203,17 @@ def load_tower(model: str, pretrained: str) -> Tower:
     """One frozen CLIP.
 
     Args:
-        model: open_clip's name, or `bundled`.
-        pretrained: see `find_weights`; ignored for `bundled`.
+        model: open_clip's name, `bundled` or `untrained`.
+        pretrained: see `find_weights`; ignored for the latter two.
 
     Raises:
         PriorError: weights that cannot be had or do not fit the model.
     """
-    if model == BUNDLED:
+    if model in PACKAGED:
         from lle.prior.bundled import load_bundled
 
-        module, preprocess = load_bundled()
-        return Tower(module, BUNDLED, preprocess["mean"], preprocess["std"])
+        module, preprocess = load_bundled(trained=model == BUNDLED)
+        return Tower(module, model, preprocess["mean"], preprocess["std"])
     import open_clip
 
     weights = find_weights(model, pretrained)

@@ -10,7 +10,8 @@ from lle.config import PriorSettings
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 PROBE_SECONDS = 3.0
-BUNDLED = "bundled"
+BUNDLED, UNTRAINED = "bundled", "untrained"
+PACKAGED = (BUNDLED, UNTRAINED)
 
 
 class PriorError(ValueError):
@@ -24,7 +25,7 @@ def check_prior(settings: PriorSettings) -> None:
         PriorError: within a few seconds.
     """
     for model, pretrained in {(settings.model, settings.pretrained), settings.identity}:
-        if model != BUNDLED:
+        if model not in PACKAGED:
             find_weights(model, pretrained)
     if settings.features == "vgg16":
         find_vgg16(settings.vgg16_weights)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -97,6 +98,7 @@ class Report:
         measures: validation measures; empty where nothing was validated.
         write: writes the checkpoint into an empty folder; None where none is due. Call it on rank 0 only.
         enhancer: the candidate that was measured.
+        ended_round: the round whose enhancement has just ended; 0 elsewhere.
     """
 
     step: int
@@ -105,15 +107,30 @@ class Report:
     measures: dict[str, float]
     write: Callable[[Path], None] | None
     enhancer: Enhancer
+    ended_round: int = 0
+
+
+class Wish(IntEnum):
+    """What the surroundings want of the loop; one rank's wish is every rank's."""
+
+    NOTHING = 0
+    SAVE = 1  # a checkpoint now, for this machine may soon be gone
+    STOP = 2  # a checkpoint now, and no further step
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the surroundings do; the defaults do nothing."""
+    """What the surroundings do; the defaults do nothing.
+
+    Attributes:
+        log: told of steps, on rank 0.
+        report: told of validations and checkpoints, on every rank.
+        wish: asked at every step, on every rank.
+    """
 
     log: Callable[[Step], None] = lambda step: None
     report: Callable[[Report], None] = lambda report: None
-    should_stop: Callable[[], bool] = lambda: False
+    wish: Callable[[], Wish] = lambda: Wish.NOTHING
 
 
 @dataclass(frozen=True)
@@ -125,7 +142,7 @@ class Outcome:
         guide: state of what judged the light, by name: prompt embeddings, latents, or direction and threshold.
         progress: where the training ended.
         best: value and step of the best.
-        finished: False when `should_stop` ended it.
+        finished: False when a wish ended it.
         images_per_second: pictures of all ranks in a second of steps.
         data_wait_share: share of the steps' time spent waiting for data, in [0, 1].
     """
@@ -140,7 +157,18 @@ class Outcome:
 
 
 class NonFiniteError(RuntimeError):
-    """More steps had a non-finite loss or gradient than `loop.non_finite_limit` allows."""
+    """More steps had a non-finite loss or gradient than `loop.non_finite_limit` allows.
+
+    Attributes:
+        rows: rows of each stream (`dark`, `well_lit`) that the skipped steps took, of all ranks together.
+    """
+
+    def __init__(self, message: str, rows: dict[str, list[int]]) -> None:
+        super().__init__(message, rows)
+        self.rows = rows
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def train(
@@ -190,6 +218,9 @@ class _Training:
         self.best: Best | None = None
         self.round_best: Best | None = None
         self.earlier: list[Enhancer] = []
+        self.wish = Wish.NOTHING
+        self.rows: dict[str, list[int]] = {}  # of the step, by stream
+        self.skipped_rows: dict[str, list[int]] = {}
 
         torch.manual_seed(settings.seed)
         self.enhancer = build_enhancer(settings.enhancer).to(self.device).to(memory_format=PIXELS)
@@ -229,10 +260,7 @@ class _Training:
 
     def run(self) -> Outcome:
         reported = self.schedule.step
-        while self.schedule.phase is not Phase.DONE:
-            if self._everyone_stops():
-                self._report({}, checkpoint=True)
-                return self._outcome(finished=False)
+        while self.schedule.phase is not Phase.DONE and self.wish is not Wish.STOP:
             before = self.schedule
             self._step()
             after = self.schedule
@@ -240,11 +268,17 @@ class _Training:
                 self._start_anew()
             ended = not after.in_phase_of(before)
             measures = self._validate(ended, before)
-            due = after.step - reported >= self.settings.loop.checkpoint_every or after.phase is Phase.DONE
+            ended_round = before.round if ended and before.phase is Phase.ENHANCEMENT else 0
+            due = (
+                after.step - reported >= self.settings.loop.checkpoint_every
+                or ended_round > 0
+                or after.phase is Phase.DONE
+                or self.wish is not Wish.NOTHING
+            )
             if measures or due:
-                self._report(measures, checkpoint=due)
+                self._report(measures, due, ended_round)
                 reported = after.step if due else reported
-        return self._outcome(finished=True)
+        return self._outcome(finished=self.schedule.phase is Phase.DONE)
 
     # one step
 
@@ -255,6 +289,7 @@ class _Training:
         optimiser = self.prompt_adam if trains_prompts else self.enhancer_adam
         module = self.tasks.prompts if trains_prompts else self.tasks.enhancer
         micro_batches = self.settings.optimiser.accumulate
+        self.rows = {}
         self.enhancer_adam.param_groups[0]["lr"] = self._enhancer_lr
 
         optimiser.zero_grad(set_to_none=True)
@@ -319,7 +354,9 @@ class _Training:
     def _take(self, photos: str, batch: str, with_regions: bool = False) -> tuple[Tensor, Tensor | None]:
         share = self._share(batch)
         row = f"{photos}_row"
-        setattr(self.progress, row, getattr(self.progress, row) + share * world_size())
+        first = getattr(self.progress, row)
+        setattr(self.progress, row, first + share * world_size())
+        self.rows.setdefault(photos, []).extend(range(first, first + share * world_size()))
         stream = self.streams[photos]
         return stream.take_with_regions(share) if with_regions else (stream.take(share), None)
 
@@ -352,17 +389,23 @@ class _Training:
         names = list(collected[0])
         mine = torch.stack([torch.stack([each[name] for each in collected]).mean() for name in names])
         broken = ~torch.isfinite(mine).all() | ~torch.isfinite(norm)
-        agreed = summed(torch.cat([mine, broken.to(mine)[None]])).tolist()
-        values = {name: value / world_size() for name, value in zip(names, agreed, strict=False)}
-        if agreed[-1] == 0:
+        wish = self.hooks.wish()
+        decisions = torch.stack([broken.to(mine), *(mine.new_tensor(float(wish is each)) for each in Wish)])
+        *agreed, any_broken, _, any_save, any_stop = summed(torch.cat([mine, decisions])).tolist()
+        self.wish = Wish.STOP if any_stop else Wish.SAVE if any_save else Wish.NOTHING
+        values = {name: value / world_size() for name, value in zip(names, agreed, strict=True)}
+        if not any_broken:
             optimiser.step()
             return values
         self.progress.skipped += 1
+        for name, rows in self.rows.items():
+            self.skipped_rows.setdefault(name, []).extend(rows)
         if self.progress.skipped > self.settings.loop.non_finite_limit:
             raise NonFiniteError(
                 f"{self.progress.skipped} steps had a loss or gradient that is not finite, the last in "
                 f"{self.schedule.phase.value} at step {self.schedule.step}; lower optimiser.enhancer_lr or "
-                "optimiser.prompt_lr, or set optimiser.clip_norm"
+                "optimiser.prompt_lr, or set optimiser.clip_norm",
+                self.skipped_rows,
             )
         optimiser.zero_grad(set_to_none=True)
         return {}
@@ -412,20 +455,14 @@ class _Training:
         self.enhancer_adam.state.clear()
         self.average = self._new_average()
 
-    def _report(self, measures: dict[str, float], checkpoint: bool) -> None:
+    def _report(self, measures: dict[str, float], checkpoint: bool, ended_round: int) -> None:
         if checkpoint:
             weights = self.enhancer.state_dict() | self.guide.state_dict()
             assert same_on_every_rank(states.weights_hash(weights)), "the ranks' weights have drifted apart"
         write = (lambda folder: states.write(self._snapshot(), folder)) if checkpoint else None
         state = self.schedule
-        self.hooks.report(Report(state.step, state.phase, state.round, measures, write, self._candidate))
-
-    def _everyone_stops(self) -> bool:
-        """Whether any rank was asked to stop; asked at the steps that are logged, since asking costs a message."""
-        if self.schedule.step % self.settings.loop.log_every:
-            return False
-        mine = torch.tensor(float(self.hooks.should_stop()), device=self.device)
-        return bool(summed(mine) > 0)
+        report = Report(state.step, state.phase, state.round, measures, write, self._candidate, ended_round)
+        self.hooks.report(report)
 
     def _outcome(self, finished: bool) -> Outcome:
         best = self.best or self._copy(float("nan"))
@@ -452,9 +489,11 @@ class _Training:
         return AveragedModel(self.enhancer, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
     def _share(self, name: str) -> int:
-        """Pictures of a batch that fall to this rank in one micro-batch."""
+        """Pictures of a batch that fall to this rank in one micro-batch; with a changing number of ranks the rest of
+        the division is left out of the step.
+        """
         size, parts = getattr(self.settings.batch, name), world_size() * self.settings.optimiser.accumulate
-        if size % parts:
+        if size % parts and not self.settings.scaling.is_elastic:
             raise ValueError(f"batch.{name}: {size} pictures cannot be shared equally by {parts}; choose a multiple")
         return size // parts
 

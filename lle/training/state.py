@@ -1,7 +1,7 @@
 """All that a resume needs, in one folder of safetensors and JSON (no pickle).
 
-`state.json` says where the training stands (schedule, stream positions, best value, settings) and the hash of
-`tensors.safetensors`, which holds weights, averaged weights, guide, earlier enhancers, best copies and optimisers.
+`state.json` says where the training stands (schedule, stream positions, best value, settings), and holds its own hash
+and that of `tensors.safetensors`: weights, averaged weights, guide, earlier enhancers, best copies and optimisers.
 Random states are not needed: the randomness of a step follows from (seed, step, rank).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor, optim
 
 from lle.training.schedule import ScheduleState
 
-STATE, TENSORS, FORMAT = "state.json", "tensors.safetensors", 2
+STATE, TENSORS, FORMAT = "state.json", "tensors.safetensors", 3
 
 
 class StateError(ValueError):
@@ -72,18 +73,22 @@ class Snapshot:
 
 
 def write(snapshot: Snapshot, folder: Path) -> None:
-    """Write a checkpoint into an empty or missing folder; `state.json` comes last, so half a checkpoint has none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: each.detach().cpu().contiguous() for name, each in snapshot.tensors.items()}, folder / TENSORS)
+    """Write a checkpoint into an empty or missing folder: aside, then renamed, so that there is never half of one."""
+    aside = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save_file({name: each.detach().cpu().contiguous() for name, each in snapshot.tensors.items()}, aside / TENSORS)
     description = {
         "format": FORMAT,
         "progress": asdict(snapshot.progress),
         "best": snapshot.best,
         "round_best": snapshot.round_best,
         "settings": snapshot.settings,
-        "sha256": _hash(folder / TENSORS),
+        "tensors_sha256": _hash(aside / TENSORS),
     }
-    (folder / STATE).write_text(json.dumps(description, indent=2) + "\n")
+    description["sha256"] = _description_hash(description)
+    (aside / STATE).write_text(json.dumps(description, indent=2) + "\n")
+    aside.replace(folder)
 
 
 def read(folder: Path) -> Snapshot:
@@ -96,7 +101,9 @@ def read(folder: Path) -> Snapshot:
         description = json.loads((folder / STATE).read_text())
         if description["format"] != FORMAT:
             raise StateError(f"{folder}: checkpoint format {description['format']}, this version reads {FORMAT}")
-        if _hash(folder / TENSORS) != description["sha256"]:
+        if _description_hash(description) != description["sha256"]:
+            raise StateError(f"{folder}: {STATE} does not match its hash; the checkpoint is damaged")
+        if _hash(folder / TENSORS) != description["tensors_sha256"]:
             raise StateError(f"{folder}: {TENSORS} does not match its hash; the checkpoint is damaged")
         progress = dict(description["progress"])
         schedule = ScheduleState.from_json(progress.pop("schedule"))
@@ -141,6 +148,11 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
 
 def _pair(value: list[Any] | None) -> tuple[float, int] | None:
     return None if value is None else (float(value[0]), int(value[1]))
+
+
+def _description_hash(description: dict[str, Any]) -> str:
+    hashed = {name: value for name, value in description.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
 
 
 def _hash(path: Path) -> str:

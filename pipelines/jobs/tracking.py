@@ -1,7 +1,7 @@
 """The record in MLflow: the driver opens and closes a run, rank 0 writes to it, the model is registered.
 
-A tracking server that goes away never stops a training: what rank 0 writes goes through a queue and a thread of its
-own, and what cannot be delivered is dropped with one warning.
+A tracking server that goes away never stops a training: what rank 0 writes waits in a queue until a thread of its own
+has delivered it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import torch
-from mlflow.entities import Metric, Param, RunStatus
+from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
@@ -37,6 +37,9 @@ LOGGER = logging.getLogger(__name__)
 RUN_ID = "mlflow_run_id"
 PARAMETER_LENGTH = 6_000
 QUEUE_LENGTH = 10_000
+PICTURES_WAITING = 32
+LONGEST_PAUSE = 30.0  # s, between two attempts at a server that is gone
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED")
 IMAGE = TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))
 
 
@@ -95,12 +98,19 @@ def tracked_run(settings: TrainSettings, photos: TrainingPhotos, folder: Path) -
 
 
 class Recorder:
-    """Rank 0's pen: metrics and pictures into a run, from a thread, without ever raising or blocking."""
+    """Rank 0's pen: numbers and pictures into a run, from a thread, without ever raising or blocking.
+
+    While the server is gone they wait: at most QUEUE_LENGTH sets of numbers (10 MB) and PICTURES_WAITING pictures, the
+    largest a few MB each; what comes on top of that is dropped, and said.
+    """
 
     def __init__(self, run: TrackedRun) -> None:
         quieten()
         self._run, self._client = run, run.client
         self._queue: queue.Queue[Any] = queue.Queue(QUEUE_LENGTH)
+        self._pictures = threading.Semaphore(PICTURES_WAITING)
+        self._closing = threading.Event()
+        self._dropped = 0
         self._thread = threading.Thread(target=self._deliver, daemon=True)
         self._thread.start()
 
@@ -112,22 +122,49 @@ class Recorder:
 
     def picture(self, step: int, key: str, picture: np.ndarray) -> None:
         """A picture, uint8 (H, W, 3), in the run's time slider."""
-        self._put(lambda: self._client.log_image(self._run.run_id, picture, key=key, step=step))
+        if not self._pictures.acquire(blocking=False):
+            self._dropped += 1
+            return
 
-    def close(self, seconds: float = 60.0) -> None:
+        def send() -> None:
+            self._client.log_image(self._run.run_id, picture, key=key, step=step)
+            self._pictures.release()
+
+        self._put(send)
+
+    def table(self, name: str, values: dict[str, Any]) -> None:
+        """Plain values as a JSON file of the run."""
+        self._put(lambda: self._client.log_dict(self._run.run_id, values, name))
+
+    def close(self, seconds: float = 30.0) -> None:
         """Deliver what waits, for so long at most."""
         self._put(None)
         self._thread.join(seconds)
+        self._closing.set()
+        if lost := self._dropped + self._queue.qsize():
+            LOGGER.warning("MLflow at %s did not take %d records", self._run.uri, lost)
 
     def _put(self, job: Any) -> None:
         try:
             self._queue.put_nowait(job)
         except queue.Full:
-            LOGGER.warning("MLflow is slower than the training: a record was dropped")
+            self._dropped += 1
 
     def _deliver(self) -> None:
         while (job := self._queue.get()) is not None:
-            _quietly(job, "a record")
+            pause = 1.0
+            while not self._delivered(job) and not self._closing.wait(pause):
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _delivered(self, job: Any) -> bool:
+        """Whether a job is done with: taken, or refused for what it holds."""
+        try:
+            job()
+        except Exception as error:
+            if getattr(error, "error_code", "") not in REFUSALS:
+                return False
+            LOGGER.warning("MLflow did not take a record (%s)", _first_line(error))
+        return True
 
 
 def register(model: Model, run: TrackedRun, settings: TrainSettings, example: torch.Tensor) -> str:
@@ -244,11 +281,10 @@ def quieten() -> None:
 
 def _open_run(client: MlflowClient, settings: TrainSettings, photos: TrainingPhotos, id_file: Path, uri: str) -> str:
     """The run to write to: a new one, or the one a resumed training began with."""
-    if id_file.exists():
-        run_id = id_file.read_text().strip()
+    experiment = client.get_experiment_by_name(settings.tracking.experiment)
+    if settings.resume and (run_id := _run_before(client, experiment, settings.name, id_file)):
         client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
         return run_id
-    experiment = client.get_experiment_by_name(settings.tracking.experiment)
     experiment_id = (
         experiment.experiment_id if experiment else _create_experiment(client, settings.tracking.experiment, uri)
     )
@@ -256,6 +292,17 @@ def _open_run(client: MlflowClient, settings: TrainSettings, photos: TrainingPho
     _describe(client, run_id, settings, photos)
     id_file.write_text(run_id + "\n")
     return run_id
+
+
+def _run_before(client: MlflowClient, experiment: Experiment | None, name: str, id_file: Path) -> str:
+    """The run that a training had before; by its name where the training's folder is on another machine."""
+    if id_file.exists():
+        return id_file.read_text().strip()
+    if experiment is None:
+        return ""
+    wanted = f"attributes.run_name = '{name}'"
+    found = client.search_runs([experiment.experiment_id], wanted, max_results=1, order_by=["start_time DESC"])
+    return str(found[0].info.run_id) if found else ""
 
 
 def _create_experiment(client: MlflowClient, experiment: str, uri: str) -> str:

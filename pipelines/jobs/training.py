@@ -7,37 +7,38 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import ray
-import ray.train
 import torch
-from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
-from ray.util.queue import Empty, Queue
+from ray.util.queue import Queue
 from rich.console import Console
 
 from cluster.connect import ALLOCATOR, ClusterError, connect
+from cluster.storage import StorageError, open_uri
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import encode, to_tensor
 from lle.model import Model
-from lle.training import state as states
+from lle.training.state import StateError
+from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos, load_photo
+from pipelines.jobs.lines import printed
 from pipelines.jobs.quality import Quality, compare, mean_brightness
 from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.samples import write_quickstart_data
 from pipelines.jobs.settings import to_yaml
+from pipelines.jobs.stopping import StopRequest, run_until_stopped
 from pipelines.jobs.tracking import TrackedRun, TrackingError, log_files, register, tracked_run
 from pipelines.jobs.worker import run_worker, validation_set
 
-CHECKPOINTS = "checkpoints"
+SETTINGS = "settings.yaml"
 FREE_BYTES = 500 * 2**20
 EXAMPLE_SIZE = (96, 128)
 
@@ -51,7 +52,7 @@ def run(settings: TrainSettings) -> int:
     console = Console(soft_wrap=True, highlight=False)
     try:
         fit(settings, console)
-    except (DataError, ClusterError, TrackingError, TrainingError) as error:
+    except (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -85,9 +86,9 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             signal.signal(signal.SIGTERM, _exit)  # over the handler that Ray has just installed
             scaling = scaling_config(settings, resources)
             with tracked_run(settings, photos, folder) as run:
-                (folder / "settings.yaml").write_text(to_yaml(settings))
-                result = train(settings, photos, run, scaling, folder, console)
-                return conclude(settings, photos, run, result, folder, console, started)
+                (folder / SETTINGS).write_text(to_yaml(settings))
+                ended = train(settings, photos, run, scaling, console)
+                return conclude(settings, photos, run, ended, folder, console, started)
 
 
 @contextmanager
@@ -98,8 +99,8 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
         TrainingError: it exists, does not exist, or there is no room for it.
     """
     folder = Path(settings.runs).expanduser().absolute() / settings.name
-    if settings.resume and not (folder / CHECKPOINTS).is_dir():
-        raise TrainingError(f"resume: there is no run {folder} with checkpoints; check name and runs")
+    if settings.resume and not Checkpoints(uri := checkpoints_uri(settings)).found():
+        raise TrainingError(f"resume: {uri} holds no checkpoint; check name, runs and checkpoints")
     if folder.exists() and not settings.resume:
         raise TrainingError(f"name: {folder} exists; choose another --name, or continue it with --resume")
     try:
@@ -114,9 +115,16 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
             )
         yield folder
     except BaseException:
-        if not (folder / CHECKPOINTS).exists():
+        if not (folder / SETTINGS).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def checkpoints_uri(settings: TrainSettings) -> str:
+    """Where the checkpoints of a run lie."""
+    if settings.checkpoints:
+        return f"{settings.checkpoints.rstrip('/')}/{settings.name}"
+    return str(Path(settings.runs).expanduser().absolute() / settings.name / "checkpoints")
 
 
 def with_sample_photos(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
@@ -161,57 +169,69 @@ def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> Scal
         )
     if use_gpu and gpus < chosen.workers:
         raise TrainingError(f"scaling.gpu: {chosen.workers} workers want a GPU each, the cluster has {gpus:g}")
-    return ScalingConfig(num_workers=chosen.workers, use_gpu=use_gpu, resources_per_worker={"CPU": share})
+    workers = (chosen.min_workers, chosen.workers) if chosen.is_elastic else chosen.workers
+    return ScalingConfig(
+        num_workers=workers,  # type: ignore[arg-type]  # of Train V2
+        use_gpu=use_gpu,
+        resources_per_worker={"CPU": share},
+    )
 
 
 def train(
-    settings: TrainSettings,
-    photos: TrainingPhotos,
-    run: TrackedRun,
-    scaling: ScalingConfig,
-    folder: Path,
-    console: Console,
-) -> Result:
-    """Run the workers to their end, their lines on the console.
+    settings: TrainSettings, photos: TrainingPhotos, run: TrackedRun, scaling: ScalingConfig, console: Console
+) -> dict[str, Any]:
+    """Run the workers to their end, their lines on the console; gives what the first of them returned.
 
     Raises:
         TrainingError: with the first worker's reason.
+        KeyboardInterrupt, SystemExit: a signal came; the workers have saved a checkpoint.
     """
-    lines = Queue(actor_options={"num_cpus": 0})
+    lines, stop = Queue(actor_options={"num_cpus": 0}), StopRequest()
+    uri = checkpoints_uri(settings)
+    filesystem, root = open_uri(uri)
     trainer = TorchTrainer(
         run_worker,  # type: ignore[arg-type]  # typed as giving nothing, though Result.return_value holds it
-        train_loop_config={"settings": settings.model_dump(), "photos": photos, "tracking": run, "lines": lines},
+        train_loop_config={
+            "settings": settings.model_dump(),
+            "photos": photos,
+            "tracking": run,
+            "checkpoints": uri,
+            "lines": lines,
+            "stop": stop,
+        },
         scaling_config=scaling,
         run_config=RunConfig(
-            name=CHECKPOINTS,
-            storage_path=str(folder),
+            name="ray",  # its own notes; the checkpoints are ours
+            storage_path=root,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=settings.scaling.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=settings.loop.keep_checkpoints),
             worker_runtime_env={"env_vars": ALLOCATOR},  # type: ignore[call-arg]  # of Train V2
         ),
     )
     console.print(f"starting {settings.scaling.workers} workers ...")
     try:
-        with printed(lines, console):
-            return trainer.fit()
+        with printed(lines, console) as heard:
+            result: Result = run_until_stopped(trainer.fit, stop.make)
     except TrainingFailedError as error:
         raise TrainingError(f"training failed: {first_reason(error)}") from error
     finally:
+        stop.close()
         lines.shutdown(force=True)
+    ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]  # of Train V2
+    return {**ended, "worker_restarts": heard.restarts, "steps_lost": heard.steps_lost}
 
 
 def conclude(
     settings: TrainSettings,
     photos: TrainingPhotos,
     run: TrackedRun,
-    result: Result,
+    ended: dict[str, Any],
     folder: Path,
     console: Console,
     started: float,
 ) -> dict[str, Any]:
     """Save, compare, register and tell what was trained."""
-    model = best_model(settings, result)
-    ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]  # of Train V2
+    model = best_model(settings)
     model.save(folder / "model")
     quality = paired_quality(settings, photos, model)
     picture = folder / "before_after.png"
@@ -247,11 +267,10 @@ def registered(settings: TrainSettings, photos: TrainingPhotos, run: TrackedRun,
         return ""
 
 
-def best_model(settings: TrainSettings, result: Result) -> Model:
+def best_model(settings: TrainSettings) -> Model:
     """The best enhancer of the last checkpoint, as a model that says where it comes from."""
-    assert result.checkpoint is not None
-    with result.checkpoint.as_directory() as folder:
-        snapshot = states.read(Path(folder))
+    snapshot = Checkpoints(checkpoints_uri(settings)).newest()
+    assert snapshot is not None
     enhancer = build_enhancer(settings.enhancer)
     enhancer.load_state_dict(snapshot.part("best") or snapshot.part("enhancer"))
     enhancer.requires_grad_(False)
@@ -279,29 +298,6 @@ def example_pictures(photos: TrainingPhotos, settings: TrainSettings) -> torch.T
     picture = to_tensor(load_photo(photos.held_out_dark, path, settings.data.max_pixels, 512))
     small = torch.nn.functional.interpolate(picture[None], size=EXAMPLE_SIZE, mode="bilinear", antialias=True)
     return small.clamp(0, 1).repeat(2, 1, 1, 1)
-
-
-@contextmanager
-def printed(lines: Queue, console: Console) -> Iterator[None]:
-    """Print what the workers say, from a thread, for the length of a block."""
-    ended = threading.Event()
-
-    def follow() -> None:
-        while not (ended.is_set() and lines.empty()):
-            try:
-                console.print(lines.get(timeout=0.5))
-            except Empty:
-                continue
-            except ray.exceptions.RayError:
-                return
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(10)
 
 
 def first_reason(error: TrainingFailedError) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
+from itertools import count
 from typing import Any
 
 import ray.train
+import ray.train.collective
 import ray.train.torch
 import torch
 from ray.util.queue import Queue
@@ -18,21 +18,27 @@ from lle.config import TrainSettings
 from lle.images import ImageError
 from lle.prior.towers import load_prior
 from lle.training import state as states
-from lle.training.loop import Hooks, Report, Step, train
+from lle.training.loop import Hooks, NonFiniteError, Report, Step, Wish, train
+from lle.training.order import photo_at
+from lle.training.state import Snapshot
 from lle.training.validation import ValidationSet, Validator
+from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
+from pipelines.jobs.lines import Line
 from pipelines.jobs.report import before_after
+from pipelines.jobs.stopping import StopRequest
 from pipelines.jobs.tracking import Recorder
 
 STREAM_SEEDS = {"dark": 1, "well_lit": 2}
+STDERR = 2
 
 
 def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     """Train on this worker; the function Ray Train calls on each.
 
     Args:
-        config: `settings` (plain values), `photos` (TrainingPhotos), `tracking` (TrackedRun) and `lines` (a Queue to
-            the driver).
+        config: `settings` (plain values), `photos` (TrainingPhotos), `tracking` (TrackedRun), `checkpoints` (a URI),
+            `lines` (a Queue to the driver) and `stop` (a StopRequest).
 
     Returns:
         Plain values about the end of the training.
@@ -40,6 +46,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     settings = TrainSettings(**config["settings"])
     photos: TrainingPhotos = config["photos"]
     lines: Queue = config["lines"]
+    stop: StopRequest = config["stop"]
     context = ray.train.get_context()
     worker, workers = context.get_world_rank(), context.get_world_size()
     speaks = worker == 0
@@ -49,10 +56,13 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     recorder = Recorder(config["tracking"]) if speaks else None
     told: set[str] = set()
 
+    def tell(text: str) -> None:
+        lines.put(Line(text))
+
     def on_refusal(path: str, reason: str) -> None:
         if path not in told:
             told.add(path)
-            lines.put(f"set aside: {path}: {reason}")
+            tell(f"set aside: {path}: {reason}")
 
     validation = validation_set(settings, photos, on_refusal)
 
@@ -60,7 +70,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         return RayStream(
             photos.dark if name == "dark" else photos.well_lit,
             size=settings.data.image_size,
-            seed=settings.seed * 10 + STREAM_SEEDS[name],
+            seed=stream_seed(settings, name),
             row=row,
             worker=worker,
             workers=workers,
@@ -73,34 +83,39 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         )
 
     def log(step: Step) -> None:
-        lines.put(step.line)
+        lines.put(Line(step.line, step.step))
         if recorder:
             recorder.metrics(step.step, step.metrics)
 
+    checkpoints = Checkpoints(config["checkpoints"], settings.loop.keep_checkpoints, tell)
+
     def report(report: Report) -> None:
-        with tempfile.TemporaryDirectory() if speaks and report.write else nullcontext() as folder:
-            checkpoint = None
-            if folder and report.write:
-                report.write(Path(folder))
-                checkpoint = ray.train.Checkpoint.from_directory(folder)
-            values = {"step": report.step, "phase": str(report.phase), "round": report.round, **report.measures}
-            ray.train.report(values, checkpoint=checkpoint)
+        if speaks and report.write:
+            checkpoints.save(report)
+        ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.measures})
         if recorder and report.measures:
             recorder.metrics(report.step, {f"validation/{name}": value for name, value in report.measures.items()})
             picture = before_after(report.enhancer, validation, settings.tracking.pictures, device)
             recorder.picture(report.step, "before_after", picture)
             values_told = "  ".join(f"{name} {value:.3f}" for name, value in report.measures.items())
-            lines.put(f"validation at step {report.step}: {values_told}")
+            tell(f"validation at step {report.step}: {values_told}")
 
-    checkpoint = ray.train.get_checkpoint()
-    resume = None
-    if checkpoint:
-        with checkpoint.as_directory() as folder:
-            resume = states.read(Path(folder))
-        if speaks:
-            lines.put(f"continuing from step {resume.progress.schedule.step}")
+    resume = last_checkpoint(checkpoints)
+    if speaks:
+        step = resume.progress.schedule.step if resume else 0
+        verb = "continuing from" if resume else "beginning at"
+        lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
     validator = Validator(validation, prior.guidance, device, settings.loop.measure)
-    outcome = train(settings, prior, open_stream, validator, Hooks(log, report), resume)
+    hooks = Hooks(log, report, wishes(settings, stop.watch()))
+    try:
+        outcome = train(settings, prior, open_stream, validator, hooks, resume)
+    except NonFiniteError as error:
+        if recorder:
+            recorder.table("non_finite.json", photos_of(error, settings, photos))
+        raise
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        checkpoints.flush()
     if recorder:
         recorder.close()
     return {
@@ -114,6 +129,48 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         "images_per_second": outcome.images_per_second,
         "data_wait_share": outcome.data_wait_share,
     }
+
+
+def last_checkpoint(checkpoints: Checkpoints) -> Snapshot | None:
+    """The newest whole checkpoint, the same on every worker: the first one chooses."""
+    path = ""
+    if ray.train.get_context().get_world_rank() == 0:
+        path = checkpoints.newest_path()
+    path = ray.train.collective.broadcast_from_rank_zero(path)
+    return checkpoints.read(path) if path else None
+
+
+def wishes(settings: TrainSettings, stop_asked: Callable[[], bool]) -> Callable[[], Wish]:
+    """What the cluster wants of the loop; also the watchdog, for the loop asks at every step."""
+    steps = count(1)
+    warned = False
+
+    def wish() -> Wish:
+        nonlocal warned
+        faulthandler.dump_traceback_later(settings.scaling.hang_limit, exit=True, file=STDERR)
+        if stop_asked():
+            return Wish.STOP
+        # Asking Ray is a message among all workers.
+        if next(steps) % settings.loop.log_every == 0 and not warned and ray.train.get_preemption_info():
+            warned = True
+            return Wish.SAVE
+        return Wish.NOTHING
+
+    return wish
+
+
+def photos_of(error: NonFiniteError, settings: TrainSettings, photos: TrainingPhotos) -> dict[str, list[str]]:
+    """Paths of the photos in the steps that were skipped."""
+    sets = {"dark": photos.dark, "well_lit": photos.well_lit}
+    return {
+        name: [sets[name].paths[photo_at(row, len(sets[name].paths), stream_seed(settings, name))] for row in rows]
+        for name, rows in error.rows.items()
+    }
+
+
+def stream_seed(settings: TrainSettings, name: str) -> int:
+    """Seed of the order of a stream."""
+    return settings.seed * 10 + STREAM_SEEDS[name]
 
 
 def validation_set(

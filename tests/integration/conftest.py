@@ -49,19 +49,30 @@ class Cluster:
     head: psutil.Process
 
     def processes(self, name: str) -> list[psutil.Process]:
-        """Its processes whose command line holds a name."""
-        found = []
-        for each in self.head.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if name in " ".join(each.cmdline()):
-                    found.append(each)
-        return found
+        """The head's processes whose command line holds a name."""
+        return processes_of(self.head, name)
+
+
+def processes_of(parent: psutil.Process, name: str = "") -> list[psutil.Process]:
+    """A process's children and theirs whose command line holds a name."""
+    found = []
+    for each in parent.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if name in " ".join(each.cmdline()):
+                found.append(each)
+    return found
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """`ray start --head` with token authentication on loopback; everything it started ends with the session."""
-    folder = tmp_path_factory.mktemp("ray")
+    """A head node of four CPUs for the session."""
+    with head_node(tmp_path_factory.mktemp("ray"), cpus=4) as head:
+        yield head
+
+
+@contextlib.contextmanager
+def head_node(folder: Path, cpus: int) -> Iterator[Cluster]:
+    """`ray start --head` with token authentication on loopback; everything it started ends with the block."""
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     environment = {
@@ -73,7 +84,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     }
     port, dashboard = free_port(), free_port()
     command = [
-        ray_command(), "start", "--head", "--block", f"--port={port}", "--num-cpus=4", "--disable-usage-stats",
+        ray_command(), "start", "--head", "--block", f"--port={port}", f"--num-cpus={cpus}", "--disable-usage-stats",
         "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
         "--min-worker-port=20000", "--max-worker-port=29999", f"--temp-dir={short_folder()}",
     ]  # fmt: skip
@@ -82,8 +93,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         url, log_file = f"http://127.0.0.1:{dashboard}", folder / "head.log"
         wait_for(lambda: answers(dashboard), 120, f"Ray's dashboard; see {log_file}")
-        first_job = [ray_command(), "job", "submit", "--address", url, "--", "true"]  # the agent for jobs comes later
-        wait_for(lambda: run(first_job, environment, 120).returncode == 0, 180, f"Ray's job agent; see {log_file}")
+        if cpus:
+            first_job = [ray_command(), "job", "submit", "--address", url, "--", "true"]  # the agent comes later
+            wait_for(lambda: run(first_job, environment, 120).returncode == 0, 180, f"Ray's job agent; see {log_file}")
         yield Cluster(f"127.0.0.1:{port}", url, environment, psutil.Process(head.pid))
     finally:
         head.terminate()  # with --block, the head ends its own children

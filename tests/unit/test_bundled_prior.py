@@ -18,6 +18,7 @@ from lle.prior.pretraining import (
     tokenise,
     zero_shot_well_lit,
 )
+from lle.prior.towers import load_tower
 from pipelines.jobs.samples import HELD_OUT, dead_leaves, sample_photos
 from pipelines.pretrain_prior import PRIOR_PHOTOS, auc, evaluate
 
@@ -156,3 +157,12 @@ def test_kinds_of_wrong_light_are_known_exposures_without_the_good_one():
 
 def test_auc_counts_ties_half():
     assert auc(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0])) == 0.875
+
+
+def test_the_untrained_control_has_the_same_shape_and_other_weights_always_the_same():
+    trained, control, again = load_tower("bundled", ""), load_tower("untrained", ""), load_tower("untrained", "")
+    shapes = [{name: each.shape for name, each in tower.state_dict().items()} for tower in (trained, control)]
+    assert shapes[0] == shapes[1]
+    name = next(name for name, each in trained.named_parameters() if each.dim() > 1)
+    assert torch.equal(control.state_dict()[name], again.state_dict()[name])
+    assert not torch.equal(control.state_dict()[name], trained.state_dict()[name])

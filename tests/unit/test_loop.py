@@ -53,10 +53,11 @@ def test_enhancement_is_validated_regularly_and_at_its_end(whole):
     assert measures.keys() == {"psnr", "ssim", "feature_gap"}
 
 
-def test_checkpoints_come_as_often_as_asked_and_at_the_end():
-    told = Told()
+def test_checkpoints_come_as_often_as_asked_and_at_the_end_of_each_round():
+    told = Told(save_at=12)
     tiny_train(tiny_settings(loop={"checkpoint_every": 8}), told=told)
-    assert [report.step for report in told.reports if report.write] == [8, 16, 21]
+    assert [report.step for report in told.reports if report.write] == [8, 9, 12, 15, 21]
+    assert {report.step: report.ended_round for report in told.reports if report.ended_round} == {9: 1, 15: 2, 21: 3}
 
 
 def test_metrics_hold_terms_rates_and_speed(whole):

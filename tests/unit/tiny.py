@@ -15,7 +15,7 @@ from torch import Tensor
 from lle.config import TrainSettings
 from lle.prior.towers import Prior, Seen, Tower
 from lle.training.distributed import rank, world_size
-from lle.training.loop import Hooks, Outcome, Report, Step, train
+from lle.training.loop import Hooks, Outcome, Report, Step, Wish, train
 from lle.training.state import Snapshot, read
 from lle.training.validation import ValidationSet, Validator
 
@@ -144,17 +144,18 @@ def tiny_validator(prior: Prior, pairs: int = 3) -> Validator:
 
 @dataclass
 class Told:
-    """What the hooks heard, and a stop at a step."""
+    """What the hooks heard, and wishes at a step."""
 
     folder: Path | None = None
     stop_at: int | None = None
+    save_at: int | None = None
     steps: list[Step] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     weights: list[dict[str, Tensor]] = field(default_factory=list)
 
     def hooks(self, first_step: int = 0) -> Hooks:
         self._done = first_step
-        return Hooks(self._log, self._report, self._should_stop)
+        return Hooks(self._log, self._report, self._wish)
 
     def losses(self) -> list[float]:
         return [step.metrics["loss"] for step in self.steps]
@@ -168,9 +169,11 @@ class Told:
         if report.write and self.folder:
             report.write(self.folder / f"{report.step:06d}")
 
-    def _should_stop(self) -> bool:  # the loop asks before each step, as log_every is 1
-        self._done, now = self._done + 1, self._done
-        return now == self.stop_at
+    def _wish(self) -> Wish:
+        self._done += 1
+        if self._done == self.stop_at:
+            return Wish.STOP
+        return Wish.SAVE if self._done == self.save_at else Wish.NOTHING
 
 
 def tiny_train(

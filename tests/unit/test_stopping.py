@@ -1,0 +1,85 @@
+"""Signals and the job they ask to stop, in processes of their own; and what the workers' lines add up to."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.jobs.lines import Heard, Line
+
+SCRIPT = """
+import sys, threading
+from pipelines.jobs.stopping import run_until_stopped
+asked = threading.Event()
+def job():
+    print("ready", flush=True)
+    {job}
+    return "result"
+def ask():
+    print("asked", flush=True)
+    asked.set()
+try:
+    print(run_until_stopped(job, ask, grace={grace}))
+except KeyboardInterrupt:
+    sys.exit("interrupted")
+"""
+
+
+def started(job: str, grace: float = 60) -> subprocess.Popen[str]:
+    script = SCRIPT.format(job=job, grace=grace)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_the_job_is_asked_once_and_awaited():
+    process = started("asked.wait(); print('saved', flush=True)")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert output == "asked\nsaved\n"
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_ctrl_c_is_told_as_such():
+    process = started("asked.wait()")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "interrupted" in errors and process.returncode == 1
+
+
+@pytest.mark.parametrize(("grace", "signals"), [(0.1, 1), (600, 2)])
+def test_too_long_a_wait_or_a_second_signal_ends_it_at_once(grace: float, signals: int):
+    process = started("threading.Event().wait()", grace)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout and process.stdout.readline() == "asked\n"
+    if signals == 2:
+        process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_without_a_signal_the_result_or_the_error_comes_back():
+    output, _ = started("pass").communicate(timeout=60)
+    assert output == "result\n"
+    process = started("raise ValueError('a reason')")
+    _, errors = process.communicate(timeout=60)
+    assert "ValueError: a reason" in errors and process.returncode == 1
+
+
+def test_steps_that_are_done_again_are_counted():
+    heard = Heard()
+    heard.hear(Line("beginning at step 0", 0, begins=True))
+    heard.hear(Line("step 30", 30))
+    heard.hear(Line("a remark"))
+    assert (
+        heard.hear(Line("continuing from step 25", 25, begins=True))
+        == "continuing from step 25 (5 steps are done again)"
+    )
+    heard.hear(Line("step 40", 40))
+    heard.hear(Line("beginning at step 0", 0, begins=True))
+    assert (heard.restarts, heard.steps_lost) == (2, 45)

@@ -8,13 +8,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.util.queue import Queue
@@ -178,9 +178,16 @@ def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> Scal
 
 
 def train(
-    settings: TrainSettings, photos: TrainingPhotos, run: TrackedRun, scaling: ScalingConfig, console: Console
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    run: TrackedRun,
+    scaling: ScalingConfig,
+    console: Console,
+    callbacks: Sequence[UserCallback] = (),
 ) -> dict[str, Any]:
     """Run the workers to their end, their lines on the console; gives what the first of them returned.
+
+    The callbacks are told of the reports.
 
     Raises:
         TrainingError: with the first worker's reason.
@@ -205,6 +212,7 @@ def train(
             storage_path=root,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=settings.scaling.max_failures),
+            callbacks=list(callbacks),
             worker_runtime_env={"env_vars": ALLOCATOR},  # type: ignore[call-arg]  # of Train V2
         ),
     )

@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 
 from lle.config import TuneSettings
 from pipelines.jobs.settings import Loaded, SettingsError, laid_over, load_settings, read_tree
-from pipelines.jobs.settings_text import GROUPS, SETTINGS, flat, no_such_setting, shown
+from pipelines.jobs.settings_text import SETTINGS, flat, no_such_setting, shown
 
 SEARCHES = Path(__file__).parent.parent / "searches"
 KINDS = {
@@ -163,7 +163,9 @@ def check_search(search: Search, training: Loaded, file: Path) -> None:
     source = f"file {file}"
     settings = training.settings
     measure = settings.loop.measure
-    unpaired = measure == "feature_gap" or (measure == "auto" and not (settings.data.pairs_low or settings.data.samples))
+    unpaired = measure == "feature_gap" or (
+        measure == "auto" and not (settings.data.pairs_low or settings.data.samples)
+    )
     judged = [path for path in JUDGE if path in search]
     if judged and unpaired:
         raise SettingsError(
@@ -173,16 +175,17 @@ def check_search(search: Search, training: Loaded, file: Path) -> None:
     groups: dict[str, list[str]] = {}
     for path in search:
         groups.setdefault(_owner(path), []).append(path)
-    for paths in groups.values():
+    for owner, paths in groups.items():
+        warnings: dict[str, None] = {}
         for corner in product(*(search[path].values for path in paths)):
             try:
                 checked = laid_over(training, settings_of(dict(zip(paths, corner, strict=True)), training), source)
             except SettingsError as mistake:
                 drawn = ", ".join(f"{path} {shown(value)}" for path, value in zip(paths, corner, strict=True))
                 raise SettingsError(f"{mistake} (the search could draw {drawn})") from None
-        for warning in checked.warnings:
-            about, _, rest = warning.partition(" ")
-            if about == _owner(paths[0]) and not any(_owner(other) in rest for other in groups):
+            warnings |= dict.fromkeys(each for each in checked.warnings if each.startswith(f"{owner} "))
+        for warning in warnings:
+            if not any(other in warning for other in groups if other != owner):
                 print(f"warning: {warning}", file=sys.stderr)
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 from ray import tune
 from ray.train import ScalingConfig
 from ray.tune.experiment import Trial
@@ -95,7 +96,9 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
             if not plan.resume:
                 remember(plan, to_yaml(settings))
             shared = replace(plan.training, settings=settings)
-            console.print(f"{plan.sweep.trials} trials, {at_once} at once; the measure is {measure_of(settings, photos)}")
+            console.print(
+                f"{plan.sweep.trials} trials, {at_once} at once; the measure is {measure_of(settings, photos)}"
+            )
             tried = run_trials(plan, shared, photos, parent, scaling, at_once, console)
             conclude(plan, tried, parent, measure_of(settings, photos), console)
             return tried
@@ -147,6 +150,8 @@ def run_trials(
     mode, seed = "max" if HIGHER_IS_BETTER[measure] else "min", training.settings.seed
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVE_SECONDS)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainable: Any = tune.with_resources(
         tune.with_parameters(
             run_trial, training=training, photos=photos, parent=parent, scaling=scaling, measure=measure
@@ -264,7 +269,10 @@ def train_trial(
     folder: Path,
 ) -> None:
     """Train, and leave the trial's folder with model, picture and summary behind."""
-    with (folder / "log.txt").open("a", buffering=1) as log, tracked_run(settings, photos, folder, parent.run_id) as run:
+    with (
+        (folder / "log.txt").open("a", buffering=1) as log,
+        tracked_run(settings, photos, folder, parent.run_id) as run,
+    ):
         (folder / SETTINGS).write_text(to_yaml(settings))
         reports = TrialReports(measure, run.run_id)
         ended = train(settings, photos, run, scaling, Console(file=log, width=200), [reports])

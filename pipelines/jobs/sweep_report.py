@@ -51,7 +51,9 @@ class Tried:
 
 def print_trials(console: Console, tried: Sequence[Tried], measure: str) -> None:
     """How many there were of each outcome, the best trials, and the best settings."""
-    table = Table(title=f"{measure}, {'higher' if HIGHER_IS_BETTER[measure] else 'lower'} is better", title_justify="left")
+    table = Table(
+        title=f"{measure}, {'higher' if HIGHER_IS_BETTER[measure] else 'lower'} is better", title_justify="left"
+    )
     for column in ("trial", "outcome", measure):
         table.add_column(column)
     for path in tried[0].drawn:
@@ -81,7 +83,6 @@ def write_plots(plan: Plan, tried: Sequence[Tried], parent: TrackedRun, measure:
     study = study_of(plan.search, tried, measure)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls its plots experimental
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study, target_name=measure)
         axes.figure.set_size_inches(2 + 2 * len(plan.search), 5)
         _save(axes.figure, plan.folder / "parallel_coordinates.png")
@@ -97,9 +98,7 @@ def study_of(search: Search, tried: Sequence[Tried], measure: str) -> optuna.Stu
     distributions = {path: _distribution(each) for path, each in search.items()}
     for each in tried:
         if each.value is not None:
-            study.add_trial(
-                optuna.trial.create_trial(params=each.drawn, distributions=distributions, value=each.value)
-            )
+            study.add_trial(optuna.trial.create_trial(params=each.drawn, distributions=distributions, value=each.value))
     return study
 
 
@@ -114,7 +113,9 @@ def draw_terms(tried: Sequence[Tried], parent: TrackedRun, file: Path) -> None:
         for name in reversed(curves):
             steps = curves[name].get(term, [])
             best = name == tried[0].name
-            panel.plot(*zip(*steps, strict=True) if steps else ([], []), color="C0" if best else "0.75", lw=2 if best else 1)
+            panel.plot(
+                *zip(*steps, strict=True) if steps else ([], []), color="C0" if best else "0.75", lw=2 if best else 1
+            )
         panel.set_ylabel(term.removeprefix("term/"))
     panels[0, 0].set_title(f"loss terms, unweighted; in colour: {tried[0].name}")
     panels[-1, 0].set_xlabel("step")

@@ -127,7 +127,7 @@ def laid_over(loaded: Loaded, values: Mapping[str, Any], source: str) -> Loaded:
     Raises:
         SettingsError: they are not allowed.
     """
-    merged = flat(loaded.settings.model_dump()) | values
+    merged = {**flat(loaded.settings.model_dump()), **values}
     return _check(merged, loaded.sources | dict.fromkeys(values, source), loaded.preset)
 
 

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from ray import tune
@@ -32,6 +33,7 @@ from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos
 from pipelines.jobs.search import Distribution, Plan, remember, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
 from pipelines.jobs.settings_text import as_yaml
+from pipelines.jobs.stopping import SIGNALS
 from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
 from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, tracked_run
 from pipelines.jobs.training import (
@@ -62,9 +64,10 @@ def run(plan: Plan) -> int:
     except MISTAKES as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
         print(f"stopped; continue with --resume {plan.sweep.name}", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return 128 + number
     return 0
 
 
@@ -80,15 +83,15 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
 
     Raises:
         DataError, ClusterError, TrackingError, TrainingError: one sentence each.
-        KeyboardInterrupt: it was stopped by a signal, and can be resumed.
+        KeyboardInterrupt, SystemExit: it was stopped by a signal, and can be resumed.
     """
     folder = _folder(plan)
-    settings = with_sample_photos(plan.training.settings, folder, console)
+    settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
+    settings = with_sample_photos(settings, folder, console)
     photos = find_photos(settings)
     tell_photos(photos, console)
     console.print("starting Ray and MLflow ...")
     with connect(settings.cluster.address, cpus=settings.scaling.workers + 2, dashboard=True) as resources:
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
         scaling = scaling_config(settings, resources)
         at_once = concurrent_trials(plan, scaling, resources)
         named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
@@ -118,7 +121,7 @@ def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, f
         TrainingError: more were asked for than fit.
     """
     workers = plan.training.settings.scaling.workers
-    share = (scaling.resources_per_worker or {})["CPU"]
+    share = cast(dict[str, float], scaling.resources_per_worker)["CPU"]
     fits = int((resources.get("CPU", 0) - 0.25) / (share * workers + OWN_CPU))
     if scaling.use_gpu:
         fits = min(fits, int(resources.get("GPU", 0) / workers))
@@ -144,7 +147,7 @@ def run_trials(
     """Let Tune draw, start, compare and stop; all trials, the best first.
 
     Raises:
-        KeyboardInterrupt: a signal came; Tune has noted how the sweep stands.
+        KeyboardInterrupt, SystemExit: a signal came; Tune has noted how the sweep stands.
     """
     sweep, measure = plan.sweep, measure_of(training.settings, photos)
     mode, seed = "max" if HIGHER_IS_BETTER[measure] else "min", training.settings.seed
@@ -190,14 +193,42 @@ def run_trials(
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=FutureWarning)
-        results = tuner.fit()
+        results, stopped_by = fitted(tuner)
     trials: list[Trial] = results._experiment_analysis.trials
-    if any(trial.status not in (Trial.TERMINATED, Trial.ERROR) for trial in trials):
-        raise KeyboardInterrupt
-    tried = [tried_of(trial, measure) for trial in trials]
-    worst = -float("inf")
-    sign = 1 if HIGHER_IS_BETTER[measure] else -1
-    return sorted(tried, key=lambda each: worst if each.value is None else sign * each.value, reverse=True)
+    if stopped_by:
+        for trial in trials:
+            tried = tried_of(trial, measure)
+            if tried.outcome == "stopped early" and tried.run_id:  # or by the signal, nobody can tell
+                end_run(TrackedRun(parent.uri, tried.run_id), "KILLED", {})
+        raise KeyboardInterrupt if stopped_by == signal.SIGINT else SystemExit(128 + stopped_by)
+    return best_first([tried_of(trial, measure) for trial in trials], measure)
+
+
+def fitted(tuner: tune.Tuner) -> tuple[tune.ResultGrid, int]:
+    """What Tune brought home, and the signal that stopped it; 0 where none did.
+
+    Tune ends well, and notes how it stands, at SIGUSR1.
+    """
+    signals: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        signals.append(number)
+        signal.raise_signal(signal.SIGUSR1)
+
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    unheard = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        return tuner.fit(), signals[0] if signals else 0
+    finally:
+        for number, handler in (before | {signal.SIGUSR1: unheard}).items():
+            signal.signal(number, handler)
+
+
+def best_first(tried: Sequence[Tried], measure: str) -> list[Tried]:
+    """Trials by their value, those without one at the end."""
+    sign = -1 if HIGHER_IS_BETTER[measure] else 1
+    return sorted(tried, key=lambda each: float("inf") if each.value is None else sign * each.value)
 
 
 def sampled(distribution: Distribution) -> Any:
@@ -278,7 +309,7 @@ def train_trial(
         ended = train(settings, photos, run, scaling, Console(file=log, width=200), [reports])
         best_model(settings).save(folder / "model")
         (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, best_model(settings))))
-        summary = {**ended, measure: ended["best_value"], "validations": LONGEST - 1, "mlflow_run_id": run.run_id}
+        summary = {**ended, measure: ended["best_value"], "mlflow_run_id": run.run_id}
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         log_files(run, folder)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import matplotlib
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import optuna
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +22,6 @@ from lle.metrics import HIGHER_IS_BETTER
 from pipelines.jobs.search import Distribution, Plan, Search
 from pipelines.jobs.tracking import TrackedRun, metric_history
 
-LOGGER = logging.getLogger(__name__)
 ROWS = 20
 FEWEST_FOR_IMPORTANCE = 3
 
@@ -57,10 +55,11 @@ def print_trials(console: Console, tried: Sequence[Tried], measure: str) -> None
     for column in ("trial", "outcome", measure):
         table.add_column(column)
     for path in tried[0].drawn:
-        table.add_column(path, overflow="fold")
+        table.add_column(path.replace(".", ".\n"), overflow="fold")
     for each in tried[:ROWS]:
         value = "" if each.value is None else f"{each.value:.4f}"
-        cells = [f"{drawn:.3g}" if isinstance(drawn, float) else str(drawn) for drawn in each.drawn.values()]
+        drawn_values = [each.drawn[path] for path in tried[0].drawn]
+        cells = [f"{drawn:.3g}" if isinstance(drawn, float) else str(drawn) for drawn in drawn_values]
         table.add_row(each.name, each.outcome, value, *cells, style="bold" if each is tried[0] else "")
     console.print(table)
     for each in tried:
@@ -80,16 +79,44 @@ def print_trials(console: Console, tried: Sequence[Tried], measure: str) -> None
 
 def write_plots(plan: Plan, tried: Sequence[Tried], parent: TrackedRun, measure: str) -> None:
     """`parallel_coordinates.png`, `importance.png` and `terms.png` in the sweep's folder, as far as there is enough."""
-    study = study_of(plan.search, tried, measure)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls its plots experimental
-        axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study, target_name=measure)
-        axes.figure.set_size_inches(2 + 2 * len(plan.search), 5)
-        _save(axes.figure, plan.folder / "parallel_coordinates.png")
-        if len(study.trials) >= FEWEST_FOR_IMPORTANCE:
-            axes = optuna.visualization.matplotlib.plot_param_importances(study, target_name=measure)
-            _save(axes.figure, plan.folder / "importance.png")
+    valued = [each for each in tried if each.value is not None]
+    draw_parallel_coordinates(plan.search, valued, measure, plan.folder / "parallel_coordinates.png")
+    if len(valued) >= FEWEST_FOR_IMPORTANCE:
+        draw_importance(study_of(plan.search, valued, measure), measure, plan.folder / "importance.png")
     draw_terms(tried, parent, plan.folder / "terms.png")
+
+
+def draw_parallel_coordinates(search: Search, tried: Sequence[Tried], measure: str, file: Path) -> None:
+    """One upright axis for each setting and the measure, one line for each trial, dotted where it was stopped."""
+    rows = {path: _heights(search[path], [each.drawn[path] for each in tried]) for path in search}
+    values = np.array([each.value for each in tried], dtype=float)
+    low, high = values.min(), max(values.max(), values.min() + 1e-9)
+    rows[measure] = list((values - low) / (high - low))
+    figure, axes = plt.subplots(figsize=(2.2 * len(rows), 5))
+    colours = plt.get_cmap("viridis")
+    for index in reversed(range(len(tried))):  # the best one last, on top
+        quality = 1 - index / max(1, len(tried) - 1)
+        style = "-" if tried[index].outcome == "finished" else ":"
+        axes.plot([row[index] for row in rows.values()], style, color=colours(quality), lw=1 + 2 * (index == 0))
+    ends = {path: (f"{each.values[0]}", f"{each.values[-1]}") for path, each in search.items()}
+    ends[measure] = (f"{low:.3f}", f"{high:.3f}")
+    for place, (path, (bottom, top)) in enumerate(ends.items()):
+        axes.axvline(place, color="0.6", lw=0.8)
+        axes.text(place, -0.03, bottom, ha="center", va="top", fontsize=8)
+        axes.text(place, 1.03, f"{path.replace('.', '.' + chr(10))}\n{top}", ha="center", va="bottom", fontsize=8)
+    axes.set_ylim(-0.02, 1.02)
+    axes.axis("off")
+    axes.set_title("light: better; dotted: stopped early", y=-0.12, fontsize=9)
+    _save(figure, file)
+
+
+def draw_importance(study: optuna.Study, measure: str, file: Path) -> None:
+    """How much of the differences between the trials each setting explains (Optuna's PED-ANOVA)."""
+    importance = optuna.importance.get_param_importances(study)
+    figure, axes = plt.subplots(figsize=(7, 1 + 0.4 * len(importance)))
+    axes.barh(list(importance)[::-1], list(importance.values())[::-1])
+    axes.set_xlabel(f"share of what makes {measure} differ")
+    _save(figure, file)
 
 
 def study_of(search: Search, tried: Sequence[Tried], measure: str) -> optuna.Study:
@@ -120,6 +147,15 @@ def draw_terms(tried: Sequence[Tried], parent: TrackedRun, file: Path) -> None:
     panels[0, 0].set_title(f"loss terms, unweighted; in colour: {tried[0].name}")
     panels[-1, 0].set_xlabel("step")
     _save(figure, file)
+
+
+def _heights(distribution: Distribution, drawn: Sequence[Any]) -> list[float]:
+    """Where on its axis, from 0 to 1, each value lies."""
+    if distribution.kind == "choice":
+        return [distribution.values.index(each) / (len(distribution.values) - 1) for each in drawn]
+    scale = np.log if distribution.kind == "loguniform" else np.asarray
+    low, high = (float(scale(each)) for each in distribution.values)
+    return [(float(scale(each)) - low) / (high - low) for each in drawn]
 
 
 def _distribution(drawn: Distribution) -> optuna.distributions.BaseDistribution:

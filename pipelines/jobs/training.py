@@ -212,7 +212,7 @@ def train(
             storage_path=root,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=settings.scaling.max_failures),
-            callbacks=list(callbacks),
+            callbacks=list(callbacks),  # type: ignore[arg-type]  # of Train V2
             worker_runtime_env={"env_vars": ALLOCATOR},  # type: ignore[call-arg]  # of Train V2
         ),
     )

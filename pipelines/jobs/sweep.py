@@ -35,7 +35,7 @@ from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
 from pipelines.jobs.settings_text import as_yaml
 from pipelines.jobs.stopping import SIGNALS
 from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
-from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, tracked_run
+from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, tag_run, tracked_run
 from pipelines.jobs.training import (
     SETTINGS,
     TrainingError,
@@ -199,7 +199,7 @@ def run_trials(
         for trial in trials:
             tried = tried_of(trial, measure)
             if tried.outcome == "stopped early" and tried.run_id:  # or by the signal, nobody can tell
-                end_run(TrackedRun(parent.uri, tried.run_id), "KILLED", {})
+                end_run(TrackedRun(parent.uri, tried.run_id), "KILLED")
         raise KeyboardInterrupt if stopped_by == signal.SIGINT else SystemExit(128 + stopped_by)
     return best_first([tried_of(trial, measure) for trial in trials], measure)
 
@@ -370,7 +370,9 @@ class Told(tune.Callback):
         _say(f"{trial}: {tried.outcome}{f': {tried.reason}' if tried.reason else ''}")
         if tried.run_id:
             status = {"finished": "FINISHED", "stopped early": "KILLED"}.get(tried.outcome, "FAILED")
-            end_run(TrackedRun(self.parent.uri, tried.run_id), status, {"sweep.outcome": tried.outcome})
+            run = TrackedRun(self.parent.uri, tried.run_id)
+            end_run(run, status)
+            tag_run(run, {"sweep.outcome": tried.outcome})
 
 
 def tried_of(trial: Trial, measure: str) -> Tried:
@@ -398,7 +400,7 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, c
     file.write_text(f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n" + as_yaml(plain, best.sources))
     write_plots(plan, tried, parent, measure)
     log_files(parent, plan.folder)
-    end_run(parent, "RUNNING", {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})
+    tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})
     shown = Path(os.path.relpath(plan.folder)) if plan.folder.is_relative_to(Path.cwd()) else plan.folder
     console.print(f"settings    {shown / 'best.yaml'}")
     console.print(f"again       python pipelines/train.py --config {shown / 'best.yaml'}")

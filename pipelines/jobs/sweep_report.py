@@ -99,7 +99,7 @@ def draw_parallel_coordinates(search: Search, tried: Sequence[Tried], measure: s
         style = "-" if tried[index].outcome == "finished" else ":"
         axes.plot([row[index] for row in rows.values()], style, color=colours(quality), lw=1 + 2 * (index == 0))
     ends = {path: (f"{each.values[0]}", f"{each.values[-1]}") for path, each in search.items()}
-    ends[measure] = (f"{low:.3f}", f"{high:.3f}")
+    ends[measure] = (f"{low:.4g}", f"{high:.4g}")
     for place, (path, (bottom, top)) in enumerate(ends.items()):
         axes.axvline(place, color="0.6", lw=0.8)
         axes.text(place, -0.03, bottom, ha="center", va="top", fontsize=8)
@@ -111,11 +111,11 @@ def draw_parallel_coordinates(search: Search, tried: Sequence[Tried], measure: s
 
 
 def draw_importance(study: optuna.Study, measure: str, file: Path) -> None:
-    """How much of the differences between the trials each setting explains (Optuna's PED-ANOVA)."""
+    """How much each setting sets the better trials apart (Optuna's PED-ANOVA)."""
     importance = optuna.importance.get_param_importances(study)
     figure, axes = plt.subplots(figsize=(7, 1 + 0.4 * len(importance)))
     axes.barh(list(importance)[::-1], list(importance.values())[::-1])
-    axes.set_xlabel(f"share of what makes {measure} differ")
+    axes.set_xlabel(f"what sets the trials with a better {measure} apart (shares of 1)")
     _save(figure, file)
 
 

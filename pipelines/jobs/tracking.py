@@ -274,15 +274,15 @@ def log_files(run: TrackedRun, folder: Path) -> None:
             _quietly(lambda path=path: run.client.log_artifact(run.run_id, str(path)), path.name)
 
 
-def end_run(run: TrackedRun, status: str, tags: dict[str, str]) -> None:
-    """Give a run a status of MLflow and tags, from outside."""
+def end_run(run: TrackedRun, status: str) -> None:
+    """Give a run a status of MLflow, such as KILLED, from outside."""
+    _quietly(lambda: run.client.update_run(run.run_id, status=status), f"the end of run {run.run_id}")
 
-    def tell() -> None:
-        run.client.update_run(run.run_id, status=status)
-        for name, value in tags.items():
-            run.client.set_tag(run.run_id, name, value)
 
-    _quietly(tell, f"the end of run {run.run_id}")
+def tag_run(run: TrackedRun, tags: dict[str, str]) -> None:
+    """Add tags to a run."""
+    for name, value in tags.items():
+        _quietly(lambda name=name, value=value: run.client.set_tag(run.run_id, name, value), name)
 
 
 def metric_history(run: TrackedRun, prefix: str) -> dict[str, list[tuple[int, float]]]:

@@ -15,12 +15,26 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def parse_settings(model: type[Model], doc: str | None, argv: Sequence[str] | None = None) -> Model:
+    """`parse_known_settings` where nothing else may be given."""
+    settings, rest = parse_known_settings(model, doc, argv)
+    if rest:
+        print(f"unrecognized arguments: {' '.join(rest)}", file=sys.stderr)
+        raise SystemExit(2)
+    return settings
+
+
+def parse_known_settings(
+    model: type[Model], doc: str | None, argv: Sequence[str] | None = None
+) -> tuple[Model, list[str]]:
     """Checked settings from the command line; `max_pixels` is given as `--max-pixels`, true as `--name` alone.
 
     Args:
         model: settings without branches; its fields' descriptions become the help, those without default are required.
         doc: what --help begins with, the entry point's docstring.
         argv: arguments; None: those of this process.
+
+    Returns:
+        The settings, and the arguments that are none of them.
 
     Raises:
         SystemExit: 0 after --help; 2 and one sentence on stderr after a mistake.
@@ -38,9 +52,10 @@ def parse_settings(model: type[Model], doc: str | None, argv: Sequence[str] | No
         else:
             default = "" if info.is_required() else f" ({shown(info.default)})"
             parser.add_argument(option, dest=name, required=info.is_required(), help=about + default)
-    given = vars(parser.parse_args(argv))
+    known, rest = parser.parse_known_args(argv)
+    given = vars(known)
     try:
-        return model(**given)
+        return model(**given), rest
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""

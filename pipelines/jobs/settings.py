@@ -91,7 +91,7 @@ def load_settings(argv: Sequence[str] | None = None, default_preset: str = "quic
         if options.pop("help", False):
             _parser(_merge(layers)[0]).print_help()
             raise SystemExit(0)
-        loaded = _check(layers)
+        loaded = _check(*_merge(layers), layers[1].source.removeprefix("preset "))
     except SettingsError as mistake:
         print(mistake, file=sys.stderr)
         raise SystemExit(2) from None
@@ -114,6 +114,21 @@ def with_run_name(loaded: Loaded) -> TrainSettings:
 def to_yaml(settings: TrainSettings) -> str:
     """Every setting as YAML; `--config` reads the same settings back from it."""
     return as_yaml(settings)
+
+
+def laid_over(loaded: Loaded, values: Mapping[str, Any], source: str) -> Loaded:
+    """Settings with other values by path in some places, checked again as a whole.
+
+    Args:
+        loaded: settings and their sources.
+        values: by dotted path, plain or as text.
+        source: where these come from, such as `file PATH`; mistakes name it.
+
+    Raises:
+        SettingsError: they are not allowed.
+    """
+    merged = {**flat(loaded.settings.model_dump()), **values}
+    return _check(merged, loaded.sources | dict.fromkeys(values, source), loaded.preset)
 
 
 class SettingsError(ValueError):
@@ -169,8 +184,20 @@ class _TextLoader(yaml.BaseLoader):
 
 def _read(file: Path) -> dict[str, Any]:
     """Settings of a YAML file by dotted path; keys may be nested, dotted or both."""
+    values: dict[str, Any] = {}
+    if tree := read_tree(file):
+        _collect(tree, "", values, str(file))
+    return values
+
+
+def read_tree(file: Path) -> Any:
+    """What a YAML file holds, every scalar as text.
+
+    Raises:
+        SettingsError: it is missing, cannot be read, is not YAML, or gives a key twice.
+    """
     try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), _TextLoader)
+        return yaml.load(file.read_text(encoding="utf-8"), _TextLoader)
     except FileNotFoundError:
         raise SettingsError(f"{file}: no such file") from None
     except OSError as error:
@@ -181,10 +208,6 @@ def _read(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
     except SettingsError as mistake:
         raise SettingsError(f"{file}: {mistake}") from None
-    values: dict[str, Any] = {}
-    if tree:
-        _collect(tree, "", values, str(file))
-    return values
 
 
 def _collect(tree: Any, prefix: str, values: dict[str, Any], file: str) -> None:
@@ -320,13 +343,11 @@ def _merge(layers: Sequence[_Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     return values, sources
 
 
-def _check(layers: Sequence[_Layer]) -> Loaded:
-    values, sources = _merge(layers)
+def _check(values: dict[str, Any], sources: dict[str, str], preset: str) -> Loaded:
     try:
         settings = TrainSettings.model_validate(nested(values))
     except ValidationError as error:
         raise SettingsError(_sentence(error, values, sources)) from None
-    preset = layers[1].source.removeprefix("preset ")
     return Loaded(settings, preset, sources, list(_without_effect(settings, sources)))
 
 

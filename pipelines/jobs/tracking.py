@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from lle.config import TrainSettings
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
@@ -62,13 +63,16 @@ def tracking_uri(given: str, runs: str) -> str:
 
 
 @contextmanager
-def tracked_run(settings: TrainSettings, photos: TrainingPhotos, folder: Path) -> Iterator[TrackedRun]:
+def tracked_run(
+    settings: TrainSettings, photos: TrainingPhotos, folder: Path, parent: str = ""
+) -> Iterator[TrackedRun]:
     """A run for the length of a block: FINISHED at its end, KILLED when interrupted, FAILED on any error.
 
     Args:
         settings: the training's.
         photos: what it trains on, described in the run.
         folder: the run's folder, which remembers the run for a resumption.
+        parent: id of the run that this one is a part of.
 
     Raises:
         TrackingError: the server does not answer at the start.
@@ -77,7 +81,7 @@ def tracked_run(settings: TrainSettings, photos: TrainingPhotos, folder: Path) -
     uri = tracking_uri(settings.tracking.uri, settings.runs)
     try:
         client = MlflowClient(uri)
-        run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri))
+        run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri, parent))
     except Exception as error:
         raise TrackingError(f"tracking.uri: MLflow does not answer at {uri} ({first_line(error)})") from error
     status = RunStatus.FINISHED
@@ -231,6 +235,30 @@ def log_files(run: TrackedRun, folder: Path) -> None:
             _quietly(lambda path=path: run.client.log_artifact(run.run_id, str(path)), path.name)
 
 
+def end_run(run: TrackedRun, status: str) -> None:
+    """Give a run a status of MLflow, such as KILLED, from outside."""
+    _quietly(lambda: run.client.update_run(run.run_id, status=status), f"the end of run {run.run_id}")
+
+
+def tag_run(run: TrackedRun, tags: dict[str, str]) -> None:
+    """Add tags to a run."""
+    for name, value in tags.items():
+        _quietly(lambda name=name, value=value: run.client.set_tag(run.run_id, name, value), name)
+
+
+def metric_history(run: TrackedRun, prefix: str) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of the metrics whose names begin so; empty where nobody answers."""
+    found: dict[str, list[tuple[int, float]]] = {}
+
+    def ask() -> None:
+        for name in run.client.get_run(run.run_id).data.metrics:
+            if name.startswith(prefix):
+                found[name] = [(each.step, each.value) for each in run.client.get_metric_history(run.run_id, name)]
+
+    _quietly(ask, "the question for its metrics")
+    return found
+
+
 def quieten() -> None:
     """MLflow waits seconds, not minutes, for a server that is gone, and logs only what matters."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -241,7 +269,9 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _open_run(client: MlflowClient, settings: TrainSettings, photos: TrainingPhotos, id_file: Path, uri: str) -> str:
+def _open_run(
+    client: MlflowClient, settings: TrainSettings, photos: TrainingPhotos, id_file: Path, uri: str, parent: str
+) -> str:
     """The run to write to: a new one, or the one a resumed training began with."""
     experiment = client.get_experiment_by_name(settings.tracking.experiment)
     if settings.resume and (run_id := _run_before(client, experiment, settings.name, id_file)):
@@ -250,7 +280,8 @@ def _open_run(client: MlflowClient, settings: TrainSettings, photos: TrainingPho
     experiment_id = (
         experiment.experiment_id if experiment else _create_experiment(client, settings.tracking.experiment, uri)
     )
-    run_id = str(client.create_run(experiment_id, run_name=settings.name).info.run_id)
+    tags = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
+    run_id = str(client.create_run(experiment_id, run_name=settings.name, tags=tags).info.run_id)
     _describe(client, run_id, settings, photos)
     id_file.write_text(run_id + "\n")
     return run_id

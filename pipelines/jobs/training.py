@@ -8,13 +8,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
@@ -200,11 +200,14 @@ def train(
     scaling: ScalingConfig,
     folder: Path,
     console: Console,
+    callbacks: Sequence[UserCallback] = (),
 ) -> dict[str, Any]:
     """Run the workers to their end, their lines on the console, their numbers in the folder's history.
 
     Returns:
         What the first of them returned, and what was lost on the way.
+
+    The callbacks are told of the reports.
 
     Raises:
         TrainingError: with the first worker's reason.
@@ -229,6 +232,7 @@ def train(
             storage_path=root,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=settings.scaling.max_failures),
+            callbacks=list(callbacks),  # type: ignore[arg-type]  # of Train V2
             worker_runtime_env={"env_vars": ALLOCATOR},  # type: ignore[call-arg]  # of Train V2
         ),
     )

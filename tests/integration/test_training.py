@@ -19,12 +19,10 @@ from lle.images import decode, encode, from_tensor, read, to_tensor
 from tests.integration.conftest import (
     Cluster,
     Trainings,
-    answers,
     free_port,
     mlflow_server,
     ray_command,
     run,
-    wait_for,
 )
 
 SUMMARY_KEYS = {

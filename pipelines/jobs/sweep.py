@@ -1,0 +1,431 @@
+"""A sweep, seen from the driver: trials as trainings of their own, the bad ones stopped early, the best one told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+from ray import tune
+from ray.train import ScalingConfig
+from ray.tune.experiment import Trial
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import BasicVariantGenerator
+from ray.tune.search.optuna import OptunaSearch
+from rich.console import Console
+
+from cluster.connect import ClusterError, connect
+from cluster.storage import StorageError
+from lle.config import TrainSettings
+from lle.images import encode
+from lle.metrics import HIGHER_IS_BETTER
+from lle.training.state import StateError
+from pipelines.jobs.checkpoints import Checkpoints
+from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos
+from pipelines.jobs.search import Distribution, Plan, remember, trial_settings
+from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
+from pipelines.jobs.settings_text import as_yaml
+from pipelines.jobs.stopping import SIGNALS
+from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
+from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, tag_run, tracked_run
+from pipelines.jobs.training import (
+    SETTINGS,
+    TrainingError,
+    best_model,
+    checkpoints_uri,
+    final_picture,
+    scaling_config,
+    tell_photos,
+    train,
+    with_sample_photos,
+)
+
+TUNE = "tune"  # the folder of Tune's own notes
+SUMMARY = "summary.json"
+OWN_CPU = 0.01  # of a trial's own process, which only waits; with 0 Tune refuses, with 1 small machines lock up
+LONGEST = 10**6  # validations; ASHA wants an end
+SAVE_SECONDS = "3"  # between two notes of how the sweep stands
+MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError, SettingsError)
+
+
+def run(plan: Plan) -> int:
+    """`search_settings` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        search_settings(plan, console)
+    except MISTAKES as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, SystemExit) as stop:
+        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        print(f"stopped; continue with --resume {plan.sweep.name}", file=sys.stderr)
+        return 128 + number
+    return 0
+
+
+def search_settings(plan: Plan, console: Console) -> list[Tried]:
+    """Run the trials that are left, and leave `runs/NAME/` with the best settings and the plots behind.
+
+    Args:
+        plan: a checked sweep.
+        console: where progress and results go.
+
+    Returns:
+        All trials, the best first.
+
+    Raises:
+        DataError, ClusterError, TrackingError, TrainingError: one sentence each.
+        KeyboardInterrupt, SystemExit: it was stopped by a signal, and can be resumed.
+    """
+    folder = _folder(plan)
+    settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
+    settings = with_sample_photos(settings, folder, console)
+    photos = find_photos(settings)
+    tell_photos(photos, console)
+    console.print("starting Ray and MLflow ...")
+    with connect(settings.cluster.address, cpus=settings.scaling.workers + 2, dashboard=True) as resources:
+        scaling = scaling_config(settings, resources)
+        at_once = concurrent_trials(plan, scaling, resources)
+        named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
+        with tracked_run(named, photos, folder) as parent:
+            if not plan.resume:
+                remember(plan, to_yaml(settings))
+            shared = replace(plan.training, settings=settings)
+            console.print(
+                f"{plan.sweep.trials} trials, {at_once} at once; the measure is {measure_of(settings, photos)}"
+            )
+            tried = run_trials(plan, shared, photos, parent, scaling, at_once, console)
+            conclude(plan, tried, parent, measure_of(settings, photos), console)
+            return tried
+
+
+def measure_of(settings: TrainSettings, photos: TrainingPhotos) -> str:
+    """What the sweep makes better: the measure that chooses the best enhancer within a training, too."""
+    if settings.loop.measure != "auto":
+        return settings.loop.measure
+    return "psnr" if photos.pairs_low else "feature_gap"
+
+
+def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, float]) -> int:
+    """Trials at once: what the cluster holds, or fewer where fewer were asked for.
+
+    Raises:
+        TrainingError: more were asked for than fit.
+    """
+    workers = plan.training.settings.scaling.workers
+    share = cast(dict[str, float], scaling.resources_per_worker)["CPU"]
+    fits = int((resources.get("CPU", 0) - 0.25) / (share * workers + OWN_CPU))
+    if scaling.use_gpu:
+        fits = min(fits, int(resources.get("GPU", 0) / workers))
+    wanted = plan.sweep.concurrent
+    if wanted > fits or not fits:
+        raise TrainingError(
+            f"concurrent: {max(wanted, 1)} trials of {workers} workers with {share:g} CPUs each do not fit the cluster "
+            f"({resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs), which holds {fits}; "
+            "ask for fewer, or for less with --scaling.workers or --scaling.cpus_per_worker"
+        )
+    return min(wanted or fits, plan.sweep.trials)
+
+
+def run_trials(
+    plan: Plan,
+    training: Loaded,
+    photos: TrainingPhotos,
+    parent: TrackedRun,
+    scaling: ScalingConfig,
+    at_once: int,
+    console: Console,
+) -> list[Tried]:
+    """Let Tune draw, start, compare and stop; all trials, the best first.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: a signal came; Tune has noted how the sweep stands.
+    """
+    sweep, measure = plan.sweep, measure_of(training.settings, photos)
+    mode, seed = "max" if HIGHER_IS_BETTER[measure] else "min", training.settings.seed
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVE_SECONDS)
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    trainable: Any = tune.with_resources(
+        tune.with_parameters(
+            run_trial, training=training, photos=photos, parent=parent, scaling=scaling, measure=measure
+        ),
+        {"CPU": OWN_CPU},
+    )
+    notes = plan.folder / TUNE
+    if tune.Tuner.can_restore(notes):
+        tuner = tune.Tuner.restore(str(notes), trainable)
+    else:
+        drawn = OptunaSearch(seed=seed) if sweep.searcher == "optuna" else BasicVariantGenerator(random_state=seed)
+        tuner = tune.Tuner(
+            trainable,
+            param_space={path: sampled(each) for path, each in plan.search.items()},
+            tune_config=tune.TuneConfig(
+                metric=measure,
+                mode=mode,
+                search_alg=drawn,
+                scheduler=ASHAScheduler(
+                    time_attr="validations",
+                    max_t=LONGEST,
+                    grace_period=sweep.grace,
+                    reduction_factor=sweep.reduction,
+                ),
+                num_samples=sweep.trials,
+                max_concurrent_trials=at_once,
+                trial_name_creator=trial_name(sweep.name),
+                trial_dirname_creator=str,
+            ),
+            run_config=tune.RunConfig(
+                name=TUNE,
+                storage_path=str(plan.folder),
+                callbacks=[Told(parent, measure)],
+                verbose=0,
+            ),
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=FutureWarning)
+        results, stopped_by = fitted(tuner)
+    trials: list[Trial] = results._experiment_analysis.trials
+    if stopped_by:
+        for trial in trials:
+            tried = tried_of(trial, measure)
+            if tried.outcome == "stopped early" and tried.run_id:  # or by the signal, nobody can tell
+                end_run(TrackedRun(parent.uri, tried.run_id), "KILLED")
+        raise KeyboardInterrupt if stopped_by == signal.SIGINT else SystemExit(128 + stopped_by)
+    return best_first([tried_of(trial, measure) for trial in trials], measure)
+
+
+def fitted(tuner: tune.Tuner) -> tuple[tune.ResultGrid, int]:
+    """What Tune brought home, and the signal that stopped it; 0 where none did.
+
+    Tune ends well, and notes how it stands, at SIGUSR1.
+    """
+    signals: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        signals.append(number)
+        signal.raise_signal(signal.SIGUSR1)
+
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    unheard = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        return tuner.fit(), signals[0] if signals else 0
+    finally:
+        for number, handler in (before | {signal.SIGUSR1: unheard}).items():
+            signal.signal(number, handler)
+
+
+def best_first(tried: Sequence[Tried], measure: str) -> list[Tried]:
+    """Trials by their value, those without one at the end."""
+    sign = -1 if HIGHER_IS_BETTER[measure] else 1
+    return sorted(tried, key=lambda each: float("inf") if each.value is None else sign * each.value)
+
+
+def sampled(distribution: Distribution) -> Any:
+    """The distribution in Tune's terms."""
+    if distribution.kind == "choice":
+        return tune.choice(list(distribution.values))
+    low, high = distribution.values
+    if distribution.kind == "int":
+        return tune.randint(low, high + 1)
+    return tune.uniform(low, high) if distribution.kind == "uniform" else tune.loguniform(low, high)
+
+
+class trial_name:
+    """Names trials `SWEEP-001`, `SWEEP-002`, ...; a class, so that Tune can keep it in its notes."""
+
+    def __init__(self, sweep: str) -> None:
+        self.sweep = sweep
+
+    def __call__(self, trial: Trial) -> str:
+        return f"{self.sweep}-{int(trial.experiment_tag.partition('_')[0]):03d}"
+
+
+# --- in the trial's process -------------------------------------------------------------------------------------------
+
+
+def run_trial(
+    drawn: dict[str, Any],
+    *,
+    training: Loaded,
+    photos: TrainingPhotos,
+    parent: TrackedRun,
+    scaling: ScalingConfig,
+    measure: str,
+) -> None:
+    """One training with what was drawn; the function Tune calls.
+
+    A trial that was cut off goes on from its last checkpoint; one that had ended only says so again.
+    """
+    name = str(tune.get_context().get_trial_name())
+    loaded = trial_settings(drawn, training, parent.run_id)
+    shared = loaded.settings
+    folder = Path(shared.runs).expanduser().absolute() / parent_name(name) / name
+    runs, checkpoints = str(folder.parent), shared.checkpoints and f"{shared.checkpoints}/{parent_name(name)}"
+    settings = shared.model_copy(update={"name": name, "runs": runs, "checkpoints": checkpoints})
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = bool(Checkpoints(checkpoints_uri(settings)).found())
+    settings = settings.model_copy(
+        update={
+            "resume": begun or (folder / SETTINGS).exists(),
+            "tracking": settings.tracking.model_copy(update={"uri": parent.uri}),
+        }
+    )
+    if not (folder / SUMMARY).exists():
+        train_trial(settings, photos, parent, scaling, measure, folder)
+    tune.report({**json.loads((folder / SUMMARY).read_text()), "finished": True})
+
+
+def parent_name(trial: str) -> str:
+    """The sweep that a trial belongs to."""
+    return trial.rpartition("-")[0]
+
+
+def train_trial(
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    parent: TrackedRun,
+    scaling: ScalingConfig,
+    measure: str,
+    folder: Path,
+) -> None:
+    """Train, and leave the trial's folder with model, picture and summary behind."""
+    with (
+        (folder / "log.txt").open("a", buffering=1) as log,
+        tracked_run(settings, photos, folder, parent.run_id) as run,
+    ):
+        (folder / SETTINGS).write_text(to_yaml(settings))
+        reports = TrialReports(measure, run.run_id)
+        ended = train(settings, photos, run, scaling, folder, Console(file=log, width=200), [reports])
+        best_model(settings).save(folder / "model")
+        (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, best_model(settings))))
+        summary = {**ended, measure: ended["best_value"], "mlflow_run_id": run.run_id}
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        log_files(run, folder)
+
+
+class TrialReports(TuneReportCallback):
+    """Passes the validations of a training on to Tune: the best value so far, for the best enhancer is kept.
+
+    The last validation is not passed on: a trial that has come so far is not stopped.
+    """
+
+    def __init__(self, measure: str, run_id: str) -> None:
+        super().__init__()
+        self.measure, self.run_id = measure, run_id
+        self.values: dict[int, float] = {}
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        first = metrics[0]
+        if self.measure not in first or first["phase"] == "done":
+            return
+        self.values[first["step"]] = first[self.measure]  # a step that is done again counts once
+        best = (max if HIGHER_IS_BETTER[self.measure] else min)(self.values.values())
+        told = {
+            self.measure: best,
+            "validations": len(self.values),
+            "step": first["step"],
+            "mlflow_run_id": self.run_id,
+        }
+        super().after_report(run_context, [told], None)
+
+
+# --- back on the driver -----------------------------------------------------------------------------------------------
+
+
+class Told(tune.Callback):
+    """Tells of each trial on the console and closes its run of MLflow, which a stopped trial cannot do itself."""
+
+    def __init__(self, parent: TrackedRun, measure: str) -> None:
+        self.parent, self.measure = parent, measure
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        drawn = "  ".join(f"{path} {_short(value)}" for path, value in trial.config.items())
+        _say(f"{trial}: {drawn}")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if not result.get("finished"):
+            _say(f"{trial}: step {result['step']}  {self.measure} {result[self.measure]:.4f}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._close(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._close(trial)
+
+    def _close(self, trial: Trial) -> None:
+        tried = tried_of(trial, self.measure)
+        _say(f"{trial}: {tried.outcome}{f': {tried.reason}' if tried.reason else ''}")
+        if tried.run_id:
+            status = {"finished": "FINISHED", "stopped early": "KILLED"}.get(tried.outcome, "FAILED")
+            run = TrackedRun(self.parent.uri, tried.run_id)
+            end_run(run, status)
+            tag_run(run, {"sweep.outcome": tried.outcome})
+
+
+def tried_of(trial: Trial, measure: str) -> Tried:
+    """What became of a trial that has ended."""
+    last = trial.last_result or {}
+    failed = trial.status == Trial.ERROR
+    outcome = "failed" if failed else "finished" if last.get("finished") else "stopped early"
+    return Tried(
+        str(trial), dict(trial.config), outcome, last.get(measure), str(last.get("mlflow_run_id", "")), _reason(trial)
+    )
+
+
+def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, console: Console) -> None:
+    """Table, plots, and the best settings as a file for `train.py --config`.
+
+    Raises:
+        TrainingError: no trial has a value.
+    """
+    print_trials(console, tried, measure)
+    if tried[0].value is None:
+        raise TrainingError(f"no trial came as far as a validation; the first failed with: {tried[0].reason}")
+    best = trial_settings(tried[0].drawn, plan.training, plan.sweep.name)
+    file = plan.folder / "best.yaml"
+    plain = best.settings.model_copy(update={"name": "", "resume": False})
+    file.write_text(f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n" + as_yaml(plain, best.sources))
+    write_plots(plan, tried, parent, measure)
+    log_files(parent, plan.folder)
+    tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})
+    shown = Path(os.path.relpath(plan.folder)) if plan.folder.is_relative_to(Path.cwd()) else plan.folder
+    console.print(f"settings    {shown / 'best.yaml'}")
+    console.print(f"again       python pipelines/train.py --config {shown / 'best.yaml'}")
+
+
+def _folder(plan: Plan) -> Path:
+    folder = plan.folder
+    if folder.exists() and not plan.resume:
+        raise TrainingError(f"name: {folder} exists; choose another --name, or continue it with --resume {folder.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _reason(trial: Trial) -> str:
+    """The sentence a failed trial ended with."""
+    error = trial.get_error()
+    if trial.status != Trial.ERROR or error is None:
+        return ""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else type(error).__name__
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

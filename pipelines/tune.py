@@ -1,0 +1,40 @@
+"""Search settings of a training: many trials, the bad ones stopped early.
+
+python pipelines/tune.py --search light --trials 20
+python pipelines/tune.py --search FILE.yaml --data.dark DIR --data.well_lit DIR --loop.measure feature_gap
+python pipelines/tune.py --resume NAME
+
+Every option of pipelines/train.py holds for each trial; --loop.measure names what the search makes better.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from lle.config import TuneSettings
+from lle.prior.weights import PriorError, check_prior
+from pipelines.jobs.command_line import parse_known_settings
+from pipelines.jobs.search import prepared
+from pipelines.jobs.settings import SettingsError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; the exit status is 0 for a finished sweep, 1 for a failure told in one sentence, 2 for a mistake."""
+    given, rest = parse_known_settings(TuneSettings, __doc__, argv)  # exits here on --help and mistakes
+    try:
+        plan = prepared(given, rest)
+        check_prior(plan.training.settings.prior)
+    except SettingsError as mistake:
+        print(mistake, file=sys.stderr)
+        return 2
+    except PriorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    from pipelines.jobs import sweep  # torch and ray wait until the settings are known to be good
+
+    return sweep.run(plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1025,6 +1025,24 @@ class PromotionSettings(Settings):
         return self
 
 
+class DemoSettings(Settings):
+    """A page on this machine to try a model on one photo at a time."""
+
+    model: str = setting(
+        "",
+        "What enhances: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, the folder of a saved model, "
+        "published:NAME=FILE, or control:NAME; empty: the registered champion, else the bundled model.",
+        unit="URI",
+    )
+    port: int = setting(8321, "Port on 127.0.0.1; 0: any that is free.", ge=0, le=65_535)
+    max_pixels: int = setting(50_000_000, "Larger photos are refused.", unit="px", ge=1024, le=178_000_000)
+    max_megabytes: int = setting(64, "Larger files are refused.", unit="MB", ge=1, le=1024)
+    open: bool = setting(False, "Open the page in the browser.")
+    tracking: str = setting(
+        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
+    )
+
+
 class PrepareSettings(Settings):
     """Any prefix of pictures into shards of one size, and a manifest."""
 

@@ -9,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pipelines.jobs.words import plain
+
 HISTORY = "history.jsonl"
 VALIDATION = "validation/"
 NAMES = {
@@ -96,19 +98,19 @@ def curves(rows: list[Row], best_step: int | None = None) -> list[Curve]:
     measures = dict.fromkeys(name for row in rows for name in row if name.startswith(VALIDATION))
     drawn = [
         Curve(
-            f"{name.removeprefix(VALIDATION)}, held-out photos",
+            f"{plain(name.removeprefix(VALIDATION))}, held-out photos",
             [points := _points(rows, name)],
             next((point for point in points if point[0] == best_step), None),
         )
         for name in measures
     ]
     phases = dict.fromkeys(span.phase for span in spans(rows))
-    drawn += [Curve(f"loss, {NAMES.get(phase, phase)}", _lines(rows, phase, "loss")) for phase in phases]
+    drawn += [Curve(f"Loss, {NAMES.get(phase, phase)}", _lines(rows, phase, "loss")) for phase in phases]
     terms = dict.fromkeys(
         name for row in rows if row.get("phase") == "enhancement" for name in row if name.startswith("term/")
     )
     if len(terms) > 1:
-        drawn += [Curve(f"{name.removeprefix('term/')} term", _lines(rows, "enhancement", name)) for name in terms]
+        drawn += [Curve(f"Term {name.removeprefix('term/')}", _lines(rows, "enhancement", name)) for name in terms]
     return [curve for curve in drawn if any(curve.lines)]
 
 

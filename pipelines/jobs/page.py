@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
 
 from lle.images import decode, encode, read_header, resize
-from lle.metrics import METRICS
 from pipelines.jobs.chart import chart
 from pipelines.jobs.history import Curve, Span
+from pipelines.jobs.words import number, plain
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -137,24 +137,16 @@ def badness(values: Mapping[str, float]) -> float:
     return next((values[name] for name in RANKED_BY if name in values), 0.0)
 
 
-def number(name: str, value: float) -> str:
-    """A metric's value with its unit, such as `18.97 dB`."""
-    metric = METRICS.get(name)
-    unit = metric.unit if metric else ""
-    digits = f"{value:.2f}" if unit in ("dB", "degrees") else f"{value:.3f}"
-    return f"{digits}\N{NO-BREAK SPACE}{unit}" if unit in ("dB", "degrees") else digits
-
-
 @cache
 def environment() -> Environment:
     """Templates, with everything escaped that is not marked as HTML."""
     made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"pictures": _pictures, "metric": _value}
+    made.filters |= {"pictures": _pictures, "metric": lambda value, name: number(name, value), "plain": plain}
     made.globals["inline"] = lambda name: Markup((TEMPLATES / name).read_text())
     return made
 
 
-def template(name: str):  # type: ignore[no-untyped-def]
+def template(name: str) -> Template:
     """A template of `pipelines/templates`."""
     return environment().get_template(name)
 
@@ -168,10 +160,6 @@ def _pictures(views: Mapping[str, bytes]) -> list[tuple[str, str, int, int]]:
     """Label, address, width and height of each, as `compare.html` takes them."""
     headers = {label: read_header(picture) for label, picture in views.items()}
     return [(label, data_uri(views[label]), header.width, header.height) for label, header in headers.items()]
-
-
-def _value(value: float, name: str) -> str:
-    return number(name, value)
 
 
 def _within_budget(galleries: list[Gallery]) -> list[Gallery]:

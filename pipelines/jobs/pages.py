@@ -15,13 +15,13 @@ from lle.model import Model, enhance
 from pipelines.jobs.history import Row, curves, spans
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured
-from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, number, view, worst_first
+from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, view, worst_first
 from pipelines.jobs.quality import Quality
+from pipelines.jobs.words import duration, number, plain
 
 LABELS = ("input", "enhanced", "ground truth")
 TITLES = {LOW: "Photos to enhance", GOOD: "Photos that were good already"}
-PLAIN = {"psnr": "PSNR", "ssim": "SSIM", "our_prior_well_lit": "Well lit, says our prior", "unchanged": "Unchanged"}
-SHOWN_VALUES = ("unchanged", "psnr", "ssim", "our_prior_well_lit", "over_exposed")
+SHOWN_VALUES = ("unchanged", "psnr", "ssim", "our_prior_well_lit")
 
 
 def training_page(
@@ -52,7 +52,7 @@ def training_page(
         ]
     elif summary.get("best_value") is not None:
         measure = str(summary["measure"])
-        headlines.append(Headline(measure.replace("_", " "), f"{summary['best_value']:.3f}", METRICS[measure].about))
+        headlines.append(Headline(plain(measure), f"{summary['best_value']:.3f}", METRICS[measure].about))
     steps = sum(summary["steps"].values())
     headlines += [
         Headline("Best at step", f"{summary['best_step']:,}", f"of {steps:,}"),
@@ -99,11 +99,10 @@ def evaluation_page(
         for metric in SHOWN_VALUES:
             if metric in part and (group == GOOD) == (metric == "unchanged"):
                 worst = f"worst {number(metric, part[metric]['worst'])}, {part[metric]['photos']} photos"
-                label = PLAIN.get(metric, METRICS[metric].about)
-                headlines.append(Headline(label, number(metric, part[metric]["mean"]), worst))
+                headlines.append(Headline(plain(metric), number(metric, part[metric]["mean"]), worst))
         rows = [
             [
-                metric.replace("_", " "),
+                plain(metric),
                 number(metric, found["mean"]),
                 number(metric, found["worst"]),
                 "higher" if found["higher_is_better"] else "lower",
@@ -156,15 +155,6 @@ def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]
         if len(worst) > count:
             found.append(replace(worst.pop(), views=[]))
     return found + [each for worst in kept.values() for each in worst]
-
-
-def duration(seconds: float) -> str:
-    """Such as `3 min 20 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _quality_table(quality: Sequence[Quality]) -> Table:

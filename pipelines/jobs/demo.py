@@ -1,0 +1,197 @@
+"""A page on this machine: a photo goes in, before, after and light map come back, and nothing is kept.
+
+It listens on loopback, answers only requests that name it so (a web site that has its own name resolve to 127.0.0.1
+gets nothing), and takes photos only from its own page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from lle.config import DemoSettings, TrackingSettings
+from lle.images import ImageError, decode_picture, encode, read_header
+from lle.model import BUNDLED, enhance_pixels
+from pipelines.jobs.light_map import RAMP, light_map
+from pipelines.jobs.models import ModelError, NamedModel, find_model
+from pipelines.jobs.page import data_uri, template, view
+from pipelines.jobs.tracking import TrackingError, tracking_uri
+
+HOST = "127.0.0.1"
+RUNS = "runs"
+CHAMPION = f"models:/{TrackingSettings().model_name}@champion"
+VIEW_SIDE = 1600  # px, longer side of what the page shows; the download has all pixels
+WRITTEN_AS = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "TIFF": "tiff", "BMP": "bmp"}
+SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif"}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Refusal(Exception):
+    """Why a photo was not enhanced: one sentence for its owner, and the HTTP status."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.reason, self.status = reason, status
+
+
+def run(settings: DemoSettings) -> int:
+    """Serve the page until interrupted; mistakes as one sentence on stderr; the exit status."""
+    try:
+        model = chosen_model(settings)
+        listener = socket.create_server((HOST, settings.port))
+    except (ModelError, TrackingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: port: {settings.port} cannot be had ({error.strerror}); choose another --port", file=sys.stderr)
+        return 1
+    address = f"http://{HOST}:{listener.getsockname()[1]}"
+    print(f"{address}  enhances with {model.uri}; Ctrl-C ends it", flush=True)
+    if settings.open:
+        webbrowser.open(address)
+    server = uvicorn.Server(uvicorn.Config(demo_app(model, settings), log_level="warning", lifespan="off"))
+    server.run(sockets=[listener])
+    return 0
+
+
+def chosen_model(settings: DemoSettings) -> NamedModel:
+    """The model that was named; else the registered champion; else the bundled one.
+
+    Raises:
+        ModelError, TrackingError: the named one is not there.
+    """
+    tracking = tracking_uri(settings.tracking, RUNS)
+    if settings.model:
+        return find_model(settings.model, tracking)
+    database = tracking.removeprefix("sqlite:///")
+    if database == tracking or Path(database).exists():  # MLflow would make an empty one
+        try:
+            return find_model(CHAMPION, tracking)
+        except TrackingError:
+            print(f"no {CHAMPION} at {tracking}: taking the bundled model", flush=True)
+    return find_model(BUNDLED, tracking)
+
+
+def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
+    """The page at `/`, and `/enhance`, which takes the bytes of a photo and gives JSON."""
+    if torch.cuda.is_available():
+        model.network.cuda()
+    enhance_pixels(model.network, np.zeros((1, 64, 64, 3), np.uint8))  # the first photo should not pay for warming up
+    one_at_a_time = asyncio.Lock()
+    ramp = ", ".join(f"rgb{colour}" for colour in RAMP)
+    page = template("demo.html").render(model=model, settings=settings, ramp=ramp)
+
+    async def show(request: Request) -> Response:
+        return HTMLResponse(page, headers=HEADERS)
+
+    async def enhance(request: Request) -> Response:
+        try:
+            check_origin(request)
+            data = await uploaded(request, settings.max_megabytes)
+            async with one_at_a_time:
+                found = await run_in_threadpool(brighten, model, data, settings.max_pixels)
+        except Refusal as refusal:
+            return JSONResponse({"error": refusal.reason}, refusal.status, HEADERS)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return JSONResponse(found, headers=HEADERS)
+
+    return Starlette(
+        routes=[Route("/", show), Route("/enhance", enhance, methods=["POST"])],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+    )
+
+
+def check_origin(request: Request) -> None:
+    """Only the page itself may send photos.
+
+    Raises:
+        Refusal: a page of another site did.
+    """
+    origin = request.headers.get("origin")
+    if origin and origin != f"http://{request.headers['host']}":
+        raise Refusal(f"photos are taken only from the page itself, not from {origin}", 403)
+
+
+async def uploaded(request: Request, max_megabytes: int) -> bytes:
+    """The body of a request.
+
+    Raises:
+        Refusal: it is too large; no more than the limit is ever held.
+    """
+    limit, data = max_megabytes * 10**6, bytearray()
+    too_large = Refusal(f"is over the limit of {max_megabytes} MB; start the page with --max-megabytes N", 413)
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise too_large
+    async for part in request.stream():
+        data += part
+        if len(data) > limit:
+            raise too_large
+    return bytes(data)
+
+
+def brighten(model: NamedModel, data: bytes, max_pixels: int) -> dict[str, Any]:
+    """What the page shows of a photo: pictures as data URIs, stops of the light map, seconds, and the file to keep.
+
+    Args:
+        model: what enhances.
+        data: the photo's file.
+        max_pixels: pixel budget.
+
+    Raises:
+        Refusal: the file cannot be used, or not be enhanced here.
+    """
+    started = time.perf_counter()
+    try:
+        kind = WRITTEN_AS.get(read_header(data, "photo", max_pixels).format, "png")
+        photo = decode_picture(data, "photo", max_pixels=max_pixels)
+    except ImageError as error:
+        raise Refusal(error.reason, 422) from error
+    decoded = time.perf_counter()
+    try:
+        after = enhance_pixels(model.network, photo.pixels[None])[0]
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise Refusal("does not fit into memory; try a smaller photo", 507) from error
+    except (RuntimeError, ValueError) as error:
+        raise Refusal(f"could not be enhanced ({str(error).strip().splitlines()[0][:200]})", 500) from error
+    enhanced = time.perf_counter()
+    file = encode(after, kind, exif=photo.exif, icc_profile=photo.icc_profile)
+    encoded = time.perf_counter()
+    colours, low, high = light_map(photo.pixels, after)
+    height, width = after.shape[:2]
+    shown = {"input": photo.pixels, "enhanced": after, "light map": colours}
+    return {
+        "width": width,
+        "height": height,
+        "pictures": {label: data_uri(view(pixels, VIEW_SIDE)) for label, pixels in shown.items()},
+        "stops": [low, high],
+        "seconds": {"decoding": decoded - started, "enhancing": enhanced - decoded, "encoding": encoded - enhanced},
+        "file": base64.b64encode(file).decode(),
+        "suffix": SUFFIXES.get(kind, f".{kind}"),
+        "type": f"image/{kind}",
+    }

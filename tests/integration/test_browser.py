@@ -1,0 +1,359 @@
+"""Reports and the demo in headless Chromium: what a person does with pointer, keyboard and finger."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+
+from lle.config import DemoSettings
+from lle.images import read
+from pipelines.jobs.demo import HOST, demo_app
+from pipelines.jobs.history import Curve, Span
+from pipelines.jobs.models import find_model
+from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view
+from tests.integration.conftest import free_port, wait_for
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `dev`")
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=SIZES)
+def page(chromium, request: pytest.FixtureRequest):
+    """A tab of a phone or a desktop; it fails a test in which the page complained or asked the network for anything."""
+    width, height = SIZES[request.param]
+    phone = request.param == "phone"
+    context = chromium.new_context(
+        viewport={"width": width, "height": height}, has_touch=phone, color_scheme="dark" if phone else "light"
+    )
+    tab = context.new_page()
+    complaints: list[str] = []
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda asked: complaints.append(asked.url) if not_local(asked.url) else None)
+    yield tab
+    context.close()
+    assert complaints == []
+
+
+def not_local(url: str) -> bool:
+    return not url.startswith(("file:", "data:", "blob:", "about:", f"http://{HOST}:"))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photos with three pictures each, a curve and a wide table."""
+    random = np.random.default_rng(0)
+    cases = []
+    for name, side in (("worst.jpg", 300), ("better.jpg", 200)):
+        dark = random.integers(0, 60, (side, 400, 3), dtype=np.uint8)
+        views = {"input": view(dark), "enhanced": view(dark * 3), "ground truth": view(dark * 4)}
+        cases.append(Case(name, views, {"psnr": 12.3, "our_prior_well_lit": 0.5}))
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_bytes(
+        render(
+            Page(
+                kind="training",
+                title="night-2026",
+                headlines=[Headline("PSNR", "18.97 dB", "input 7.77")],
+                tables=[Table("Pairs", ["", *("a wide column",) * 8], [["input", *("1.234 dB",) * 8]])],
+                curves=[Curve("PSNR", [[(10, 1.0), (20, 3.0), (40, 2.0)]], (20, 3.0))],
+                spans=[Span("enhancement", 1, 0, 20), Span("enhancement", 2, 20, 40)],
+                galleries=[Gallery("Held-out photos", cases, 2)],
+            )
+        )
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[str]:
+    """The demo with the bundled model, in a thread; its address."""
+    port = free_port()
+    settings = DemoSettings(max_pixels=200_000, max_megabytes=1)
+    config = uvicorn.Config(demo_app(find_model("bundled", ""), settings), HOST, port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_for(lambda: server.started, 60, "the demo")
+    yield f"http://{HOST}:{port}"
+    server.should_exit = True
+    thread.join(30)
+
+
+def divider(tab, index: int = 0) -> float:
+    """Where the divider is drawn, as a share of the picture's width."""
+    boxes = [tab.locator(name).nth(index).bounding_box() for name in (".stage", ".divider")]
+    return (boxes[1]["x"] + boxes[1]["width"] / 2 - boxes[0]["x"]) / boxes[0]["width"]
+
+
+def fits_the_width(tab) -> bool:
+    return tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_shows_its_pictures_from_a_file(page, report: Path):
+    page.goto(report.as_uri())
+    images = page.locator("img").evaluate_all("all => all.map(each => [each.complete, each.naturalWidth, each.alt])")
+    assert [loaded and width for loaded, width, _ in images] == [400] * 6
+    assert [alt for _, _, alt in images[:3]] == ["worst.jpg: enhanced", "worst.jpg: input", "worst.jpg: ground truth"]
+    assert fits_the_width(page)
+    assert page.locator("svg.chart").bounding_box()["width"] > 250
+
+
+def test_the_slider_moves_by_keys_and_by_pointer(page, report: Path):
+    page.goto(report.as_uri())
+    slider = page.get_by_role("slider", name="Divider, worst.jpg")
+    assert divider(page) == pytest.approx(0.5, abs=0.01)
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    assert divider(page) == pytest.approx(0.52, abs=0.01)
+    assert slider.get_attribute("aria-valuetext") == "52 % input, 48 % enhanced"
+    slider.press("Home")
+    assert divider(page) == pytest.approx(0, abs=0.01) and divider(page, 1) == pytest.approx(0.5, abs=0.01)
+    stage = page.locator(".stage").first
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 60, steps=4)
+    page.mouse.up()
+    assert divider(page) == pytest.approx(0.75, abs=0.01)
+
+
+def test_the_pictures_meet_at_the_divider(page, report: Path):
+    page.goto(report.as_uri())
+    stage = page.locator(".stage").first
+    page.get_by_role("slider", name="Divider, worst.jpg").fill("30")
+    page.add_style_tag(content=".divider, .tag { display: none }")
+    pixels = np.asarray(Image.open(io.BytesIO(stage.screenshot())).convert("L"), float)
+    width = pixels.shape[1]
+    assert pixels[:, : round(0.27 * width)].mean() * 2 < pixels[:, round(0.33 * width) :].mean()
+
+
+def test_the_ground_truth_takes_the_inputs_place(page, report: Path):
+    page.goto(report.as_uri())
+    button = page.get_by_role("button", name="ground truth").first
+    button.focus()
+    button.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    left = page.locator(".layer.left").first
+    assert left.locator("img:visible").evaluate_all("all => all.map(each => each.alt)") == ["worst.jpg: ground truth"]
+    assert page.locator(".on-left").first.inner_text() == "ground truth"
+
+
+def test_a_picture_is_zoomed_and_moved_by_keys(page, report: Path):
+    page.goto(report.as_uri())
+    stage, image = page.locator(".stage").first, page.locator("img").first
+    stage.focus()
+    plain = image.bounding_box()
+    stage.press("+")
+    stage.press("+")
+    zoomed = image.bounding_box()
+    assert zoomed["width"] == pytest.approx(2.25 * plain["width"], rel=0.01) and zoomed["x"] < plain["x"]
+    stage.press("ArrowRight")
+    assert image.bounding_box()["x"] == pytest.approx(zoomed["x"] - 40, abs=1)
+    assert divider(page) == pytest.approx(0.5, abs=0.01)
+    stage.press("0")
+    assert image.bounding_box() == plain
+    page.get_by_role("button", name="Zoom in").first.click()
+    assert page.locator("output").first.inner_text() == "1.5×"
+
+
+def test_a_finger_moves_the_divider_and_two_zoom(chromium, report: Path):
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    tab = context.new_page()
+    tab.goto(report.as_uri())
+    tab.locator(".stage").first.scroll_into_view_if_needed()
+    box = tab.locator(".stage").first.bounding_box()
+    fingers = context.new_cdp_session(tab)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": index}
+            for index, (x, y) in enumerate(places)
+        ]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (0.5, 0.5))
+    for x in (0.4, 0.3, 0.2):
+        touch("touchMove", (x, 0.5))
+    touch("touchEnd")
+    assert divider(tab) == pytest.approx(0.2, abs=0.02)
+    touch("touchStart", (0.4, 0.5), (0.6, 0.5))
+    for spread in (0.15, 0.2):
+        touch("touchMove", (0.5 - spread, 0.5), (0.5 + spread, 0.5))
+    touch("touchEnd")
+    assert tab.locator("output").first.inner_text() == "2×"
+    touch("touchStart", (0.5, 0.5))
+    touch("touchMove", (0.6, 0.5))
+    touch("touchEnd")
+    image = tab.locator("img").first.bounding_box()
+    assert image["x"] == pytest.approx(box["x"] - 0.4 * box["width"], abs=2)
+    assert divider(tab) == pytest.approx(0.2, abs=0.02)
+    context.close()
+
+
+def test_a_report_works_in_a_frame_that_may_only_run_scripts(page, report: Path, tmp_path: Path):
+    viewer = tmp_path / "viewer.html"  # MLflow's artifact viewer: a sandboxed frame of a blob
+    viewer.write_text(
+        "<input type=file><script>document.querySelector('input').onchange = ({target}) => {"
+        "const frame = document.createElement('iframe'); frame.sandbox = 'allow-scripts';"
+        "frame.src = URL.createObjectURL(new Blob([target.files[0]], {type: 'text/html'}));"
+        "frame.width = '100%'; frame.height = 700; document.body.append(frame)}</script>"
+    )
+    page.goto(viewer.as_uri())
+    page.set_input_files("input", report)
+    frame = page.frame_locator("iframe")
+    slider = frame.get_by_role("slider", name="Divider, worst.jpg")
+    slider.press("End")
+    assert frame.locator(".stage").first.evaluate("each => each.style.getPropertyValue('--at')") == "100%"
+    assert frame.locator("img").first.evaluate("each => each.naturalWidth") == 400
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(chromium, report: Path, scheme: str):
+    tab = chromium.new_page(color_scheme=scheme)
+    tab.goto(report.as_uri())
+    colours = tab.evaluate(
+        "() => Object.fromEntries(['page', 'card', 'tint', 'ink', 'soft', 'accent', 'on-accent', 'bad'].map(name =>"
+        "[name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`)]))"
+    )
+    tab.close()
+    pairs = [(text, behind) for text in ("ink", "soft") for behind in ("page", "card", "tint")]
+    for text, behind in [*pairs, ("accent", "page"), ("on-accent", "accent"), ("bad", "page")]:
+        assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)  # WCAG 2.2, 1.4.3
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of relative luminances (WCAG 2.2) of two colours written #rrggbb."""
+
+    def luminance(colour: str) -> float:
+        values = np.array([int(colour.strip()[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+# --- the demo ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A dark JPEG that says who took it."""
+    ramp = np.linspace(0, 50, 300).astype(np.uint8)
+    pixels = np.repeat(ramp[None, :, None], 200, axis=0).repeat(3, axis=2)
+    exif = Image.Exif()
+    exif[315] = "Ada"
+    Image.fromarray(pixels).save(tmp_path / "night.jpg", exif=exif, quality=95)
+    return tmp_path / "night.jpg"
+
+
+def test_a_photo_is_enhanced_shown_and_downloaded(page, demo: str, photo: Path, tmp_path: Path):
+    page.goto(demo)
+    assert fits_the_width(page)
+    page.get_by_label("Choose a photo").set_input_files(photo)
+    page.locator("#result").wait_for()
+    assert page.get_by_role("status").first.inner_text() == "night.jpg is enhanced."
+    page.wait_for_function("[...document.images].every(each => each.naturalWidth === 300)")
+    assert page.locator("#facts dt").all_inner_texts() == ["size", "decoding", "enhancing", "encoding"]
+    assert page.locator("#facts dd").first.inner_text() == "300 × 200"
+    page.get_by_role("slider", name="Divider, photo").press("Home")
+    assert divider(page) == pytest.approx(0, abs=0.01)
+    page.get_by_role("button", name="light map").click()
+    assert page.locator(".legend").inner_text().split()[1::2] == ["stops", "stops"]
+    assert fits_the_width(page)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "night-enhanced.jpg"
+    kept = tmp_path / "kept.jpg"
+    download.value.save_as(kept)
+    assert read(kept).shape == (200, 300, 3) and read(kept).mean() > 1.5 * read(photo).mean()
+    assert Image.open(kept).getexif()[315] == "Ada"
+
+
+def test_a_photo_can_be_dropped_anywhere(page, demo: str, photo: Path):
+    page.goto(demo)
+    numbers = list(photo.read_bytes())
+    page.evaluate(
+        "numbers => { const data = new DataTransfer();"
+        "data.items.add(new File([new Uint8Array(numbers)], 'dropped.jpg'));"
+        "window.dispatchEvent(new DragEvent('drop', {dataTransfer: data})); }",
+        numbers,
+    )
+    page.locator("#result").wait_for()
+    assert page.get_by_role("status").first.inner_text() == "dropped.jpg is enhanced."
+
+
+def test_broken_and_oversized_photos_get_a_sentence(chromium, demo: str, photo: Path, tmp_path: Path):
+    tab = chromium.new_page()
+    tab.goto(demo)
+    (tmp_path / "cut.jpg").write_bytes(photo.read_bytes()[:700])
+    Image.new("RGB", (700, 300)).save(tmp_path / "wide.png")
+    (tmp_path / "huge.bmp").write_bytes(bytes(1_000_001))
+    (tmp_path / "notes.txt").write_text("no photo")
+    for name, sentence in {
+        "cut.jpg": "damaged or truncated",
+        "wide.png": "700 x 300 pixels are over the limit of 200000",
+        "huge.bmp": "is over the limit of 1 MB",
+        "notes.txt": "not a JPEG, PNG, WebP, TIFF, BMP or GIF image",
+    }.items():
+        tab.get_by_label("Choose a photo").set_input_files(tmp_path / name)
+        status = tab.locator("#status.error", has_text=f"{name}: ")
+        status.wait_for()
+        assert sentence in status.inner_text()
+    assert not tab.locator("#result").is_visible()
+    tab.close()
+
+
+def asked(demo: str, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(demo.removeprefix("http://"), timeout=60)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_requests_in_another_hosts_name_get_nothing(demo: str):
+    assert asked(demo, "GET", "/")[0] == 200
+    assert asked(demo, "GET", "/", Host=demo.removeprefix("http://").replace(HOST, "localhost"))[0] == 200
+    status, text = asked(demo, "GET", "/", Host="rebound.example:80")
+    assert status == 400 and "Brighten" not in text
+
+
+def test_other_sites_cannot_send_photos(demo: str, photo: Path):
+    status, text = asked(demo, "POST", "/enhance", photo.read_bytes(), Origin="http://elsewhere.example")
+    assert status == 403 and "elsewhere.example" in text
+    assert asked(demo, "POST", "/enhance", photo.read_bytes(), Origin=demo)[0] == 200
+
+
+def test_too_long_an_upload_is_refused_whatever_it_says_of_its_length(demo: str):
+    status, text = asked(demo, "POST", "/enhance", bytes(1_000_001))
+    assert status == 413 and "over the limit of 1 MB" in text
+    connection = http.client.HTTPConnection(demo.removeprefix("http://"), timeout=60)
+    connection.request("POST", "/enhance", iter([bytes(300_000)] * 4), encode_chunked=True,
+                       headers={"Transfer-Encoding": "chunked"})  # fmt: skip
+    assert connection.getresponse().status == 413

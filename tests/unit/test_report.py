@@ -1,0 +1,206 @@
+"""Reports without a browser: the history behind the curves, what the page holds, and how large it gets."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lle.images import decode
+from lle.metrics import psnr
+from pipelines.jobs.chart import chart, ticks_between
+from pipelines.jobs.history import Curve, Span, curves, note, read_history, spans
+from pipelines.jobs.light_map import light_map
+from pipelines.jobs.measuring import GOOD, LOW, Measured
+from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
+from pipelines.jobs.pages import case_of, evaluation_page, keep_worst_views
+from pipelines.jobs.words import SPACE, duration, number
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Two rounds of two steps, with a validation after each."""
+    file = tmp_path / "history.jsonl"
+    for step, (phase, round) in enumerate([("prompt_init", 0)] + 2 * [("enhancement", 1)] + 2 * [("enhancement", 2)]):
+        note(file, {"step": 10 * step + 10, "phase": phase, "round": float(round), "loss": 5.0 - step})
+        if round:
+            note(file, {"step": 10 * step + 10, "validation/psnr": 10.0 + step})
+    return file
+
+
+def noise(side: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+# --- history ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_steps_numbers_and_its_validation_become_one_row(history: Path):
+    assert read_history(history)[1] == {
+        "step": 20, "phase": "enhancement", "round": 1.0, "loss": 4.0, "validation/psnr": 11.0
+    }  # fmt: skip
+
+
+def test_steps_done_again_count_as_they_were_done_last(history: Path):
+    note(history, {"step": 30, "phase": "enhancement", "round": 1.0, "loss": 7.0})
+    rows = read_history(history)
+    assert [row["step"] for row in rows] == [10, 20, 30] and rows[-1]["loss"] == 7.0
+
+
+def test_half_a_line_of_a_killed_training_is_left_out(history: Path):
+    with history.open("a") as lines:
+        lines.write('{"step": 60, "lo')
+    assert [row["step"] for row in read_history(history)] == [10, 20, 30, 40, 50]
+
+
+def test_no_history_is_an_empty_one(tmp_path: Path):
+    assert read_history(tmp_path / "history.jsonl") == [] and curves([]) == [] and spans([]) == []
+
+
+def test_phases_follow_each_other_without_gaps(history: Path):
+    assert spans(read_history(history)) == [
+        Span("prompt_init", 0, 0, 10), Span("enhancement", 1, 10, 30), Span("enhancement", 2, 30, 50)
+    ]  # fmt: skip
+
+
+def test_a_phases_loss_is_a_line_for_each_round_and_validation_goes_through(history: Path):
+    drawn = {curve.title: curve for curve in curves(read_history(history), best_step=40)}
+    assert drawn["PSNR, held-out photos"].lines == [[(20, 11.0), (30, 12.0), (40, 13.0), (50, 14.0)]]
+    assert drawn["PSNR, held-out photos"].best == (40, 13.0)
+    assert drawn["Loss, enhancing"].lines == [[(20, 4.0), (30, 3.0)], [(40, 2.0), (50, 1.0)]]
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.9), (1e-6, 3e-6), (5, 5), (0, 0), (99_999, 100_001)])
+def test_ticks_are_few_even_and_around_the_values(low: float, high: float):
+    ticks = ticks_between(low, high)
+    assert 2 <= len(ticks) <= 7 and ticks[0] <= low and ticks[-1] >= high
+    assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
+
+
+def test_a_chart_names_its_rounds_and_says_its_numbers_aloud(history: Path):
+    rows = read_history(history)
+    drawn = chart(curves(rows, best_step=40)[0], spans(rows))
+    assert re.findall(r'class="round"[^>]*>([^<]*)<', drawn) == ["round 1", "round 2"]
+    assert 'aria-label="PSNR, held-out photos: 11 at step 20, 14 at step 50; the best enhancer at step 40: 13"' in drawn
+
+
+def test_a_long_curve_draws_no_more_points_than_a_screen_shows():
+    drawn = chart(Curve("loss", [[(step, math.sin(step / 500)) for step in range(50_000)]]), [])
+    points = re.search(r'points="([^"]*)"', drawn)
+    assert points and 200 <= len(points[1].split()) <= 240
+    heights = [float(point.split(",")[1]) for point in points[1].split()]
+    assert min(heights) >= 0 and max(heights) <= 220
+
+
+def test_what_a_chart_is_called_cannot_become_markup():
+    assert "<script" not in chart(Curve("<script>alert(1)</script>", [[(0, 1.0), (1, 2.0)]]), [])
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def page(cases: list[Case], **others: object) -> Page:
+    return Page(kind="training", title="<b>night</b>", galleries=[Gallery("Photos", cases, 99)], **others)  # type: ignore[arg-type]
+
+
+def test_a_page_asks_nobody_for_anything():
+    case = Case("a.jpg", {"input": view(noise(64)), "enhanced": view(noise(64, 1))}, {"psnr": 20.0})
+    html = render(page([case], headlines=[Headline("PSNR", "20 dB")])).decode()
+    assert "default-src 'none'" in html and not re.search(r"(https?:)?//[a-z]+\.", html)
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert len(addresses) == 3 and all(each.startswith("data:") for each in addresses)
+
+
+def test_names_are_text_not_markup():
+    case = Case('"><img src=x>', {"input": view(noise(8)), "enhanced": view(noise(8))})
+    html = render(page([case], tables=[Table("<i>", ["a"], [["<u>"]])], details={"<s>": "<s>"})).decode()
+    assert not [tag for tag in ("<b>night", "<img src=x", "<i>", "<u>", "<s>") if tag in html]
+
+
+def test_many_noisy_pictures_still_make_less_than_three_megabytes():
+    pictures = [view(noise(720, seed)) for seed in range(3)]
+    labels = ("input", "enhanced", "ground truth")
+    cases = [Case(f"{index}.jpg", dict(zip(labels, pictures, strict=True))) for index in range(30)]
+    html = render(page(cases))
+    assert len(html) < 3e6 and html.count(b"<figure") == 12
+    assert b"12 of 99 photos" in html
+
+
+def test_a_view_keeps_the_shape_and_never_enlarges():
+    assert decode(view(noise(30))).shape == (30, 30, 3)
+    wide = np.repeat(noise(500), 4, axis=1)
+    assert decode(view(wide)).shape == (180, 720, 3)
+
+
+def test_the_worst_come_first_by_the_measure_that_they_have():
+    cases = [Case(str(value), {}, {"psnr": value, "our_prior_well_lit": -value}) for value in (20.0, 9.0, 14.0)]
+    assert [case.name for case in worst_first(cases)] == ["9.0", "14.0", "20.0"]
+    unpaired = [Case(str(value), {}, {"our_prior_well_lit": value}) for value in (0.7, 0.2)]
+    assert [case.name for case in worst_first(unpaired)] == ["0.2", "0.7"]
+
+
+# --- an evaluation's --------------------------------------------------------------------------------------------------
+
+
+def test_only_the_worst_of_each_set_keep_their_views():
+    found = [
+        Measured(group, str(value), {measure: value}, views=[b"view"])
+        for group, measure in ((LOW, "psnr"), (GOOD, "unchanged"))
+        for value in (30.0, 12.0, 25.0, 8.0)
+    ]
+    kept = keep_worst_views(iter(found), 2)
+    assert sorted((each.group, each.name) for each in kept) == sorted((each.group, each.name) for each in found)
+    assert sorted(each.name for each in kept if each.views) == ["12.0", "12.0", "8.0", "8.0"]
+    assert not any(each.views for each in keep_worst_views(found, 0))
+
+
+def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
+    pictures = [view(noise(32, seed)) for seed in range(3)]
+    low = [Measured(LOW, f"{value}.png", {"psnr": value}, views=pictures) for value in (21.5, 11.25)]
+    good = [Measured(GOOD, "fine.png", {"unchanged": 44.0}, views=pictures[:2])]
+    summary = {
+        LOW: {"psnr": {"mean": 16.375, "worst": 11.25, "photos": 2, "higher_is_better": True}},
+        GOOD: {"unchanged": {"mean": 44.0, "worst": 44.0, "photos": 1, "higher_is_better": True}},
+    }
+    made = evaluation_page("mine", {"parameters": 1234, "model": "runs/mine"}, summary, low + good)
+    assert [(each.label, each.value) for each in made.headlines] == [
+        ("PSNR", number("psnr", 16.375)), ("Unchanged", number("unchanged", 44.0))
+    ]  # fmt: skip
+    assert [case.name for case in made.galleries[0].cases] == ["11.25.png", "21.5.png"]
+    assert list(case_of(good[0]).views) == ["input", "enhanced"]
+    assert b"11.25.png" in render(made) and b"ground truth" in render(made)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7, "7 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_durations_as_people_say_them(seconds: float, text: str):
+    assert duration(seconds).replace(SPACE, " ") == text
+
+
+# --- the light map ----------------------------------------------------------------------------------------------------
+
+
+def test_the_light_map_says_by_how_many_stops():
+    before = np.full((40, 60, 3), 60, np.uint8)
+    after = before.copy()
+    after[:, 30:] = 153  # linear 0.0452 and 0.319: 2.82 stops, 2.80 with the floor
+    colours, low, high = light_map(before, after)
+    assert colours.shape == before.shape and low == 0.0 and high == pytest.approx(2.80, abs=0.02)
+    assert colours[20, 5].tolist() == [13, 8, 36] and colours[20, 55].tolist() == [252, 222, 146]
+
+
+def test_a_copy_has_a_dark_light_map():
+    colours, low, high = light_map(noise(50), noise(50))
+    assert (low, high) == (0.0, 1.0) and (colours == np.array([13, 8, 36])).all()
+
+
+def test_views_are_close_to_the_pixels():
+    smooth = np.repeat(np.linspace(0, 255, 300).astype(np.uint8)[:, None, None], 200, axis=1).repeat(3, axis=2)
+    images = [torch.from_numpy(each.copy()).permute(2, 0, 1)[None] / 255 for each in (smooth, decode(view(smooth)))]
+    assert float(psnr(*images)) > 40

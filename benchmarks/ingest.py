@@ -56,6 +56,7 @@ FROM_S3, LARGEST = SIZES
 SIDE = 512
 GRAIN = 4.0  # levels; with it a photo of 12 MP takes 2.6 MB, as from a phone
 FILES = 24
+LEAST = 48  # pictures of a turn, so that the few that were begun before it or are left after it do not matter
 BUCKET = "ingest"
 FOLDER, S3, MEMORY, GROWTH, WAITING = PARTS = ("folder", "s3", "memory", "growth", "waiting")
 NETWORKS = {"retinex": "faithful", "compact": "small"}
@@ -174,7 +175,7 @@ def take_turn(name: str, photos: Photos, seconds: float) -> Turn:
     next(batches)
     first = time.perf_counter() - began
     busy, began, count = processor_seconds(), time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
+    while time.perf_counter() - began < seconds or count < LEAST:
         count += next(batches)
     clock = time.perf_counter() - began
     spent = sum(value - busy.get(process, 0.0) for process, value in processor_seconds().items())

@@ -22,8 +22,8 @@ from pipelines.jobs import shards
 from pipelines.jobs.ingest import PhotoSet, RayStream, resized
 
 BATCH = 4
-PATHS = 2_000
-"""Paths that Ray is given: the photos over and over, for it reads a set once."""
+PATHS = 800
+"""Paths that Ray is given: the photos over and over, for it reads a set once; a task of Ray's takes four."""
 
 
 @dataclass(frozen=True)

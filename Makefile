@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo stack stack-stop test lint format clean
+.PHONY: help env demo try stack stack-stop test lint format clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12]'
@@ -22,6 +22,9 @@ env: $(INSTALLED) ## Install everything into .venv (once; about 7 GB, 1 to 5 min
 
 demo: $(INSTALLED) ## Train on sample photos; show before/after pictures and numbers (2 to 5 minutes on 2 cores)
 	@$(BIN)/python pipelines/train.py
+
+try: $(INSTALLED) ## Serve a page on this machine: drop a photo, see before and after
+	@$(BIN)/python pipelines/demo.py
 
 stack: $(INSTALLED) ## Start an S3 server and an MLflow server on this machine; print the environment to export
 	@$(BIN)/python -m cluster.local start

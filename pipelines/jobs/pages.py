@@ -17,7 +17,7 @@ from pipelines.jobs.measures import Measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, view, worst_first
 from pipelines.jobs.quality import Quality
-from pipelines.jobs.words import duration, number, plain
+from pipelines.jobs.words import SPACE, duration, number, plain
 
 LABELS = ("input", "enhanced", "ground truth")
 TITLES = {LOW: "Photos to enhance", GOOD: "Photos that were good already"}
@@ -56,10 +56,9 @@ def training_page(
     steps = sum(summary["steps"].values())
     headlines += [
         Headline("Best at step", f"{summary['best_step']:,}", f"of {steps:,}"),
-        Headline("Time", duration(summary["seconds"]), f"{summary['images_per_second']:.0f} pictures a second"),
-        Headline(
-            "Waited for photos", f"{100 * summary['data_wait_share']:.1f}\N{NO-BREAK SPACE}%", "of the steps' time"
-        ),
+        Headline("Time of this job", duration(summary["seconds"])),
+        Headline("Speed", f"{summary['images_per_second']:.0f}", "pictures a second"),
+        Headline("Waited for photos", f"{100 * summary['data_wait_share']:.1f}{SPACE}%", "of the steps' time"),
     ]
     told = ("skipped_steps", "restarts", "worker_restarts", "steps_lost", "hash", "model", "mlflow_run_id")
     return Page(

@@ -79,12 +79,20 @@ def test_an_evaluation_measures_every_photo_and_records_it(
     pictures = sorted(out.glob("pictures/low/*/*.jpg"))
     assert len(pictures) == 2 and read(pictures[0]).shape[0] == 400
 
+    report = (out / "report.html").read_text()
+    assert report.count("<figure") == 4 and "2 of 11 photos" in report and "2 of 10 photos" in report
+    worst, second, *better = sorted(numbers(out).values(), key=lambda photo: photo["psnr"])
+    low = report[: report.index("2 of 10 photos")]
+    assert 0 < low.find(f">{worst['name']}<") < low.find(f">{second['name']}<")
+    assert not [photo for photo in better if f">{photo['name']}<" in low]
+
     client = MlflowClient(tracking)
     experiment = client.get_experiment_by_name("lle-evaluation")
     recorded = client.search_runs([experiment.experiment_id])[0]
     assert recorded.info.status == "FINISHED"
     assert recorded.data.metrics["low/psnr"] == pytest.approx(content["sets"]["low"]["psnr"]["mean"])
-    assert "metrics.csv" in [file.path for file in client.list_artifacts(recorded.info.run_id)]
+    files = [file.path for file in client.list_artifacts(recorded.info.run_id)]
+    assert "metrics.csv" in files and "report.html" in files
 
 
 def test_a_registered_model_measures_like_the_saved_one(

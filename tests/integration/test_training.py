@@ -50,6 +50,8 @@ def test_a_submitted_job_trains_records_and_registers(cluster: Cluster, tiny: Pa
     assert summary.keys() >= SUMMARY_KEYS
     assert summary["steps"] == {"prompt_init": 8, "reconstruction": 6, "enhancement": 20, "refinement": 6}
     assert read(tmp_path / "job" / "before_after.png").shape[2] == 3
+    report = (tmp_path / "job" / "report.html").read_text()
+    assert report.count("<figure") == 8 and "PSNR, held-out photos" in report and "Loss, refining the prompts" in report
 
     client = client_of(tmp_path)
     record = client.get_run(summary["mlflow_run_id"])
@@ -63,6 +65,8 @@ def test_a_submitted_job_trains_records_and_registers(cluster: Cluster, tiny: Pa
         "data_wait_share",
     } <= record.data.metrics.keys()
     assert record.data.tags["data.dark.count"] == "44" and len(record.data.tags["data.dark.hash"]) == 64
+    files = {each.path for each in client.list_artifacts(summary["mlflow_run_id"])}
+    assert {"report.html", "history.jsonl"} <= files
     losses = client.get_metric_history(summary["mlflow_run_id"], "loss")
     assert max(each.step for each in losses) == 40
     pictures = [each.path for each in client.list_artifacts(summary["mlflow_run_id"], "images")]

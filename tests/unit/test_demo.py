@@ -1,0 +1,94 @@
+"""The demo without a browser: which model it takes, and mistakes in one sentence."""
+
+from __future__ import annotations
+
+import base64
+import io
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lle.config import DemoSettings
+from lle.images import decode
+from pipelines.demo import main
+from pipelines.jobs.demo import Refusal, brighten, chosen_model
+from pipelines.jobs.models import NamedModel, find_model
+
+
+def photo(format: str, size: tuple[int, int] = (60, 40), **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (20, 25, 30)).save(file, format, **options)
+    return file.getvalue()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 1) -> str:
+    try:
+        assert main(arguments) == status
+    except SystemExit as stop:
+        assert stop.code == status
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1, message
+    return message
+
+
+def test_without_a_registry_the_bundled_model_is_taken(tmp_path: Path):
+    database = tmp_path / "mlflow.db"
+    assert chosen_model(DemoSettings(tracking=f"sqlite:///{database}")).uri == "bundled"
+    assert not database.exists()
+
+
+def test_a_named_model_is_taken_or_told_to_be_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert chosen_model(DemoSettings(model="control:auto-gain")).name == "auto-gain"
+    assert "no saved model" in refusal(capsys, "--model", str(tmp_path))
+
+
+def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"port: {port} cannot be had" in refusal(capsys, "--model", "control:input", "--port", port)
+
+
+def test_a_port_that_is_none_is_a_mistake(capsys: pytest.CaptureFixture[str]):
+    assert "port: 70000 is not allowed" in refusal(capsys, "--port", "70000", status=2)
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix"),
+    [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("TIFF", ".tif"), ("BMP", ".bmp"), ("GIF", ".png")],
+)
+def test_the_result_is_of_the_photos_own_kind_and_size(format: str, suffix: str):
+    found = brighten(find_model("control:auto-gain", ""), photo(format), 10**6)
+    file = base64.b64decode(found["file"])
+    kind = Image.open(io.BytesIO(file)).format
+    assert found["suffix"] == suffix and kind == ("PNG" if format == "GIF" else format)
+    assert decode(file).shape == (40, 60, 3) == (found["height"], found["width"], 3)
+    assert decode(file).mean() > 60 and found["stops"][1] > 3
+    assert list(found["pictures"]) == ["input", "enhanced", "light map"]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "status"),
+    [
+        (b"", "the file is empty", 422),
+        (b"no photo at all", "not a JPEG, PNG, WebP", 422),
+        (photo("PNG", (2000, 1000)), "2000 x 1000 pixels are over the limit of 1000000", 422),
+        (photo("PNG")[:80], "damaged or truncated", 422),
+    ],
+)
+def test_a_photo_that_cannot_be_used_is_refused_with_the_reason(data: bytes, reason: str, status: int):
+    with pytest.raises(Refusal, match=reason) as refused:
+        brighten(find_model("control:input", ""), data, 10**6)
+    assert refused.value.status == status
+
+
+def test_a_model_that_fails_is_told_as_such():
+    class Broken(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image * np.nan
+
+    with pytest.raises(Refusal, match="could not be enhanced .the model gives values that are not numbers"):
+        brighten(NamedModel("broken", "broken", Broken()), photo("PNG"), 10**6)

@@ -50,6 +50,8 @@ from pipelines.jobs.training import (
 
 TUNE = "tune"  # the folder of Tune's own notes
 SUMMARY = "summary.json"
+VALIDATIONS = "validations.json"
+RUNGS = "asha.pkl"
 OWN_CPU = 0.01  # of a trial's own process, which only waits; with 0 Tune refuses, with 1 small machines lock up
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
@@ -173,7 +175,8 @@ def run_trials(
                 metric=measure,
                 mode=mode,
                 search_alg=drawn,
-                scheduler=ASHAScheduler(
+                scheduler=RememberedASHA(
+                    str(plan.folder / RUNGS),
                     time_attr="validations",
                     max_t=LONGEST,
                     grace_period=sweep.grace,
@@ -181,7 +184,7 @@ def run_trials(
                 ),
                 num_samples=sweep.trials,
                 max_concurrent_trials=at_once,
-                trial_name_creator=trial_name(sweep.name),
+                trial_name_creator=TrialName(sweep.name),
                 trial_dirname_creator=str,
             ),
             run_config=tune.RunConfig(
@@ -192,7 +195,7 @@ def run_trials(
             ),
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", module="optuna")  # a resumed trial counts its reports anew
         results, stopped_by = fitted(tuner)
     trials: list[Trial] = results._experiment_analysis.trials
     if stopped_by:
@@ -241,7 +244,33 @@ def sampled(distribution: Distribution) -> Any:
     return tune.uniform(low, high) if distribution.kind == "uniform" else tune.loguniform(low, high)
 
 
-class trial_name:
+class RememberedASHA(ASHAScheduler):
+    """ASHA that notes what it knows: Tune brings trials and searcher back after an interruption, but no scheduler.
+
+    Args:
+        notes: its file.
+        options: of ASHA.
+    """
+
+    def __init__(self, notes: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.notes, self.recalled = Path(notes), False
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        if not self.recalled and self.notes.exists():
+            self.restore(str(self.notes))
+        self.recalled = True
+        super().on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        verdict: str = super().on_trial_result(tune_controller, trial, result)
+        aside = self.notes.with_suffix(".new")
+        self.save(str(aside))
+        aside.replace(self.notes)
+        return verdict
+
+
+class TrialName:
     """Names trials `SWEEP-001`, `SWEEP-002`, ...; a class, so that Tune can keep it in its notes."""
 
     def __init__(self, sweep: str) -> None:
@@ -305,7 +334,7 @@ def train_trial(
         tracked_run(settings, photos, folder, parent.run_id) as run,
     ):
         (folder / SETTINGS).write_text(to_yaml(settings))
-        reports = TrialReports(measure, run.run_id)
+        reports = TrialReports(measure, run.run_id, folder / VALIDATIONS)
         ended = train(settings, photos, run, scaling, folder, Console(file=log, width=200), [reports])
         best_model(settings).save(folder / "model")
         (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, best_model(settings))))
@@ -317,19 +346,21 @@ def train_trial(
 class TrialReports(TuneReportCallback):
     """Passes the validations of a training on to Tune: the best value so far, for the best enhancer is kept.
 
-    The last validation is not passed on: a trial that has come so far is not stopped.
+    The last validation is not passed on: a trial that has come so far is not stopped. A file remembers the others
+    for a trial that is cut off.
     """
 
-    def __init__(self, measure: str, run_id: str) -> None:
+    def __init__(self, measure: str, run_id: str, file: Path) -> None:
         super().__init__()
-        self.measure, self.run_id = measure, run_id
-        self.values: dict[int, float] = {}
+        self.measure, self.run_id, self.file = measure, run_id, file
+        self.values: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         first = metrics[0]
         if self.measure not in first or first["phase"] == "done":
             return
-        self.values[first["step"]] = first[self.measure]  # a step that is done again counts once
+        self.values[str(first["step"])] = first[self.measure]  # a step that is done again counts once
+        self.file.write_text(json.dumps(self.values))
         best = (max if HIGHER_IS_BETTER[self.measure] else min)(self.values.values())
         told = {
             self.measure: best,

@@ -1,0 +1,77 @@
+"""What a sweep does by itself around Tune's trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ray.train import ScalingConfig
+from ray.tune.schedulers import TrialScheduler
+
+from lle.config import TuneSettings
+from pipelines.jobs.search import Distribution, Plan
+from pipelines.jobs.settings import load_settings
+from pipelines.jobs.sweep import RememberedASHA, best_first, concurrent_trials, sampled
+from pipelines.jobs.sweep_report import Tried, draw_importance, draw_parallel_coordinates, study_of
+from pipelines.jobs.training import TrainingError
+
+
+def asha(folder: Path) -> RememberedASHA:
+    return RememberedASHA(
+        str(folder / "asha.pkl"), time_attr="validations", metric="psnr", mode="max", max_t=100, grace_period=1
+    )
+
+
+def test_a_resumed_sweep_stops_trials_that_are_worse_than_those_before(tmp_path: Path):
+    good, bad = SimpleNamespace(trial_id="good"), SimpleNamespace(trial_id="bad")
+    first = asha(tmp_path)
+    first.on_trial_add(None, good)
+    assert first.on_trial_result(None, good, {"validations": 1, "psnr": 20.0}) == TrialScheduler.CONTINUE
+
+    resumed = asha(tmp_path)
+    resumed.on_trial_add(None, good)
+    resumed.on_trial_add(None, bad)
+    assert resumed.on_trial_result(None, bad, {"validations": 1, "psnr": 10.0}) == TrialScheduler.STOP
+    assert resumed.on_trial_result(None, good, {"validations": 2, "psnr": 20.0}) == TrialScheduler.CONTINUE
+
+
+def plan(**sweep: int) -> Plan:
+    return Plan(TuneSettings(**sweep), load_settings(["--scaling.workers", "2"]), {})
+
+
+def test_as_many_trials_at_once_as_the_cluster_holds():
+    two_workers = ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1})
+    assert concurrent_trials(plan(), two_workers, {"CPU": 9}) == 4
+    assert concurrent_trials(plan(trials=3), two_workers, {"CPU": 9}) == 3
+    assert concurrent_trials(plan(concurrent=2), two_workers, {"CPU": 9}) == 2
+    on_gpus = ScalingConfig(num_workers=2, use_gpu=True, resources_per_worker={"CPU": 1})
+    assert concurrent_trials(plan(), on_gpus, {"CPU": 64, "GPU": 5}) == 2
+
+
+def test_more_trials_at_once_than_fit_are_refused():
+    two_workers = ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1})
+    with pytest.raises(TrainingError, match="concurrent: 5 trials of 2 workers with 1 CPUs each do not fit"):
+        concurrent_trials(plan(concurrent=5), two_workers, {"CPU": 9})
+    with pytest.raises(TrainingError, match="holds 0"):
+        concurrent_trials(plan(), two_workers, {"CPU": 2})
+
+
+def test_both_ends_of_whole_numbers_are_drawn():
+    drawn = {sampled(Distribution("int", (1, 3))).sample() for _ in range(100)}
+    assert drawn == {1, 2, 3}
+
+
+def test_the_best_is_the_lowest_feature_gap_and_the_highest_psnr():
+    tried = [Tried("a", {}, "finished", 0.5), Tried("b", {}, "failed", None), Tried("c", {}, "finished", 0.2)]
+    assert [each.name for each in best_first(tried, "feature_gap")] == ["c", "a", "b"]
+    assert [each.name for each in best_first(tried, "psnr")] == ["a", "c", "b"]
+
+
+def test_plots_take_a_single_trial_and_choices(tmp_path: Path):
+    search = {"enhancer.kind": Distribution("choice", ("compact", "bilateral"))}
+    tried = [Tried("a", {"enhancer.kind": "compact"}, "stopped early", 12.0)]
+    draw_parallel_coordinates(search, tried, "psnr", tmp_path / "one.png")
+    more = [*tried, *(Tried(f"b{i}", {"enhancer.kind": "bilateral"}, "finished", 11.0 - i) for i in range(3))]
+    draw_importance(study_of(search, more, "psnr"), "psnr", tmp_path / "importance.png")
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("one.png", "importance.png"))

@@ -29,7 +29,7 @@ from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints
-from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos
+from pipelines.jobs.ingest import STREAM_CPUS, DataError, TrainingPhotos, find_photos
 from pipelines.jobs.search import Distribution, Plan, remember, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
 from pipelines.jobs.settings_text import as_yaml
@@ -52,6 +52,7 @@ TUNE = "tune"  # the folder of Tune's own notes
 SUMMARY = "summary.json"
 VALIDATIONS = "validations.json"
 RUNGS = "asha.pkl"
+STREAMS = 2  # of each worker: dark and well-lit photos
 OWN_CPU = 0.01  # of a trial's own process, which only waits; with 0 Tune refuses, with 1 small machines lock up
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
@@ -124,7 +125,8 @@ def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, f
     """
     workers = plan.training.settings.scaling.workers
     share = cast(dict[str, float], scaling.resources_per_worker)["CPU"]
-    fits = int((resources.get("CPU", 0) - 0.25) / (share * workers + OWN_CPU))
+    each = workers * (share + STREAMS * STREAM_CPUS) + OWN_CPU
+    fits = int((resources.get("CPU", 0) - 0.25) / each)
     if scaling.use_gpu:
         fits = min(fits, int(resources.get("GPU", 0) / workers))
     wanted = plan.sweep.concurrent

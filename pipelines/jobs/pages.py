@@ -109,7 +109,7 @@ def evaluation_page(
             ]
             for metric, found in part.items()
         ]
-        tables.append(Table(TITLES[group], ["metric", "mean", "worst", "better", "photos"], rows))
+        tables.append(Table(f"{TITLES[group]}: all metrics", ["metric", "mean", "worst", "better", "photos"], rows))
         members = [each for each in measured if each.group == group and not each.refused]
         cases = worst_first([case_of(each) for each in members if each.views])
         galleries.append(Gallery(TITLES[group], cases, len(members)))
@@ -146,8 +146,11 @@ def enhanced_case(model: Model, measures: Measures, name: str, image: Tensor, tr
 def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]:
     """All of them, in another order; of each set only so many of the worst keep their views."""
     kept: dict[str, list[Measured]] = {}
-    found = []
+    found = list[Measured]()
     for each in measured:
+        if each.refused:
+            found.append(each)
+            continue
         worst = kept.setdefault(each.group, [])
         worst.append(each)
         worst.sort(key=lambda one: badness(one.values))

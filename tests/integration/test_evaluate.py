@@ -80,7 +80,8 @@ def test_an_evaluation_measures_every_photo_and_records_it(
     assert len(pictures) == 2 and read(pictures[0]).shape[0] == 400
 
     report = (out / "report.html").read_text()
-    assert report.count("<figure") == 4 and "2 of 11 photos" in report and "2 of 10 photos" in report
+    assert report.count("<figure") == 4
+    assert "2 of 11 photos" in report and "2 of 10 photos" in report
     worst, second, *better = sorted(numbers(out).values(), key=lambda photo: photo["psnr"])
     low = report[: report.index("2 of 10 photos")]
     assert 0 < low.find(f">{worst['name']}<") < low.find(f">{second['name']}<")

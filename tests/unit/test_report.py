@@ -155,6 +155,7 @@ def test_only_the_worst_of_each_set_keep_their_views():
         for group, measure in ((LOW, "psnr"), (GOOD, "unchanged"))
         for value in (30.0, 12.0, 25.0, 8.0)
     ]
+    found.insert(3, Measured(LOW, "broken.jpg", refused="damaged"))
     kept = keep_worst_views(iter(found), 2)
     assert sorted((each.group, each.name) for each in kept) == sorted((each.group, each.name) for each in found)
     assert sorted(each.name for each in kept if each.views) == ["12.0", "12.0", "8.0", "8.0"]

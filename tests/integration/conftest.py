@@ -86,6 +86,7 @@ def head_node(folder: Path, cpus: int) -> Iterator[Cluster]:
     command = [
         ray_command(), "start", "--head", "--block", f"--port={port}", f"--num-cpus={cpus}", "--disable-usage-stats",
         "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={free_port()}",  # the default is taken where a second cluster runs
         "--min-worker-port=20000", "--max-worker-port=29999", f"--temp-dir={short_folder()}",
     ]  # fmt: skip
     with (folder / "head.log").open("wb") as log:

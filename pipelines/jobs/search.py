@@ -118,6 +118,11 @@ def remember(plan: Plan, settings_yaml: str) -> None:
     (plan.folder / "sweep.yaml").write_text(yaml.safe_dump(plan.sweep.model_dump(), sort_keys=False))
 
 
+def remembered(folder: Path) -> bool:
+    """Whether a folder holds a sweep that can be resumed."""
+    return (folder / "sweep.yaml").exists()
+
+
 def find_search(name: str) -> Path:
     """The file of a search space, by its name or path; raises SettingsError where there is none."""
     if "/" in name or name.endswith((".yaml", ".yml")):
@@ -213,7 +218,7 @@ def trial_settings(drawn: Mapping[str, Any], training: Loaded, name: str) -> Loa
 
 def _remembered(name: str, given: Loaded, arguments: list[str]) -> Plan:
     folder = Path(given.settings.runs).expanduser().absolute() / name
-    if not (folder / "sweep.yaml").exists():
+    if not remembered(folder):
         raise SettingsError(f"--resume {name}: {folder} holds no sweep; check the name, and --runs")
     sweep = TuneSettings(**yaml.safe_load((folder / "sweep.yaml").read_text()))
     training = load_settings(["--config", str(folder / "settings.yaml"), *arguments])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +32,7 @@ from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.ingest import STREAM_CPUS, DataError, TrainingPhotos, find_photos
-from pipelines.jobs.search import Distribution, Plan, remember, trial_settings
+from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
 from pipelines.jobs.settings_text import as_yaml
 from pipelines.jobs.stopping import SIGNALS
@@ -88,26 +90,44 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         DataError, ClusterError, TrackingError, TrainingError: one sentence each.
         KeyboardInterrupt, SystemExit: it was stopped by a signal, and can be resumed.
     """
-    folder = _folder(plan)
-    settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
-    settings = with_sample_photos(settings, folder, console)
-    photos = find_photos(settings)
-    tell_photos(photos, console)
-    console.print("starting Ray and MLflow ...")
-    with connect(settings.cluster.address, cpus=settings.scaling.workers + 2, dashboard=True) as resources:
-        scaling = scaling_config(settings, resources)
-        at_once = concurrent_trials(plan, scaling, resources)
-        named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
-        with tracked_run(named, photos, folder) as parent:
-            if not plan.resume:
-                remember(plan, to_yaml(settings))
-            shared = replace(plan.training, settings=settings)
-            console.print(
-                f"{plan.sweep.trials} trials, {at_once} at once; the measure is {measure_of(settings, photos)}"
-            )
-            tried = run_trials(plan, shared, photos, parent, scaling, at_once, console)
-            conclude(plan, tried, parent, measure_of(settings, photos), console)
-            return tried
+    with sweep_folder(plan) as folder:
+        settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
+        settings = with_sample_photos(settings, folder, console)
+        photos = find_photos(settings)
+        tell_photos(photos, console)
+        measure = measure_of(settings, photos)
+        console.print("starting Ray and MLflow ...")
+        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2, dashboard=True) as resources:
+            scaling = scaling_config(settings, resources)
+            at_once = concurrent_trials(plan, scaling, resources)
+            named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
+            with tracked_run(named, photos, folder) as parent:
+                if not plan.resume:
+                    remember(plan, to_yaml(settings))
+                shared = replace(plan.training, settings=settings)
+                console.print(f"{plan.sweep.trials} trials, {at_once} at once; the measure is {measure}")
+                tried = run_trials(plan, shared, photos, parent, scaling, at_once, console)
+                conclude(plan, tried, parent, measure, console)
+                return tried
+
+
+@contextmanager
+def sweep_folder(plan: Plan) -> Iterator[Path]:
+    """`runs/NAME`, new or, to resume, the one that is there; removed again when no trial was started in it.
+
+    Raises:
+        TrainingError: it exists.
+    """
+    folder = plan.folder
+    if folder.exists() and not plan.resume:
+        raise TrainingError(f"name: {folder} exists; choose another --name, or continue it with --resume {folder.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        if not remembered(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def measure_of(settings: TrainSettings, photos: TrainingPhotos) -> str:
@@ -437,14 +457,6 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, c
     shown = Path(os.path.relpath(plan.folder)) if plan.folder.is_relative_to(Path.cwd()) else plan.folder
     console.print(f"settings    {shown / 'best.yaml'}")
     console.print(f"again       python pipelines/train.py --config {shown / 'best.yaml'}")
-
-
-def _folder(plan: Plan) -> Path:
-    folder = plan.folder
-    if folder.exists() and not plan.resume:
-        raise TrainingError(f"name: {folder} exists; choose another --name, or continue it with --resume {folder.name}")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _reason(trial: Trial) -> str:

@@ -116,4 +116,4 @@ def test_a_sweep_that_does_not_fit_says_so(command, tiny: Path, tmp_path: Path):
     process, log = command("--preset", str(tiny), "--search", "light", "--name", "wide", "--concurrent", "3")
     assert process.wait(200) == 1
     assert told(log, "error: concurrent: 3 trials of 2 workers", "fit the cluster", "holds 1"), log.read_text()
-    assert not (tmp_path / "wide" / "sweep.yaml").exists()
+    assert not (tmp_path / "wide").exists()

@@ -184,16 +184,17 @@ def train(
     scaling: ScalingConfig,
     console: Console,
     callbacks: Sequence[UserCallback] = (),
+    stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Run the workers to their end, their lines on the console; gives what the first of them returned.
 
-    The callbacks are told of the reports.
+    The callbacks are told of the reports; `stop` lets others than signals ask the workers to save a checkpoint and end.
 
     Raises:
         TrainingError: with the first worker's reason.
         KeyboardInterrupt, SystemExit: a signal came; the workers have saved a checkpoint.
     """
-    lines, stop = Queue(actor_options={"num_cpus": 0}), StopRequest()
+    lines, stop = Queue(actor_options={"num_cpus": 0}), stop or StopRequest()
     uri = checkpoints_uri(settings)
     filesystem, root = open_uri(uri)
     trainer = TorchTrainer(

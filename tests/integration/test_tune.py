@@ -18,10 +18,10 @@ SHORT = """
 schedule:
   prompt_init: {steps: 4}
   reconstruction: {steps: 0}
-  enhancement: {steps: 60, extend_by: 0}
+  enhancement: {steps: 48, extend_by: 0}
   rounds: 1
 optimiser: {ema_decay: 0}
-loop: {log_every: 1, validate_every: 3, checkpoint_every: 3, measure: psnr}
+loop: {log_every: 1, validate_every: 6, checkpoint_every: 6, measure: psnr}
 scaling: {workers: 1, threads_per_worker: 1}
 """
 SEARCH = """
@@ -82,7 +82,7 @@ def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Pa
     done = {path: path.read_text() for path in folder.glob("*/summary.json")}
 
     process, second = command("--resume", "sweep")
-    assert process.wait(500) == 0, second.read_text()[-4000:]
+    assert process.wait(600) == 0, second.read_text()[-4000:]
     output = second.read_text()
     counts = told(second, "trials", "stopped early", "failed")[-1].split()
     assert counts[:2] == ["trials", str(TRIALS)] and counts[-2:] == ["failed", "0"], output

@@ -29,15 +29,13 @@ class ClusterError(RuntimeError):
 
 
 @contextmanager
-def connect(address: str = "", cpus: int = 0, dashboard: bool = False) -> Iterator[dict[str, float]]:
+def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
     """A Ray cluster for the length of a block; gives its resources (`CPU`, `GPU`, ...).
 
     Args:
         address: `host:port` of a cluster to join; empty: RAY_ADDRESS, else a cluster started on this machine and
             ended with the block.
         cpus: task slots of a cluster started here, at least; the cores of the machine if they are more.
-        dashboard: whether a cluster started here gets one. Trainings inside Tune need it: without, one that is stopped
-            never gives its CPUs back (Ray 2.60).
 
     Raises:
         ClusterError: nobody answers at the address, or Ray does not start here, whatever the reason.
@@ -48,7 +46,7 @@ def connect(address: str = "", cpus: int = 0, dashboard: bool = False) -> Iterat
 
     address = address or os.environ.get("RAY_ADDRESS", "")
     slots = max(os.cpu_count() or 1, cpus)
-    start_here: dict[str, Any] = {} if address else {"num_cpus": slots, "include_dashboard": dashboard}
+    start_here: dict[str, Any] = {} if address else {"num_cpus": slots, "include_dashboard": False}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start_here)
     except Exception as error:  # Ray raises nothing narrower when a node is not up in time

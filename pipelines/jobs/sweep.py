@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ from pipelines.jobs.ingest import STREAM_CPUS, DataError, TrainingPhotos, find_p
 from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
 from pipelines.jobs.settings_text import as_yaml
-from pipelines.jobs.stopping import SIGNALS
+from pipelines.jobs.stopping import SIGNALS, StopRequest
 from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
 from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, tag_run, tracked_run
 from pipelines.jobs.training import (
@@ -55,6 +56,8 @@ SUMMARY = "summary.json"
 VALIDATIONS = "validations.json"
 RUNGS = "asha.pkl"
 STREAMS = 2  # of each worker: dark and well-lit photos
+ENOUGH = "stop"  # the file that ends a trial
+POLL_SECONDS = 0.2
 OWN_CPU = 0.01  # of a trial's own process, which only waits; with 0 Tune refuses, with 1 small machines lock up
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
@@ -97,7 +100,7 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         tell_photos(photos, console)
         measure = measure_of(settings, photos)
         console.print("starting Ray and MLflow ...")
-        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2, dashboard=True) as resources:
+        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
             scaling = scaling_config(settings, resources)
             at_once = concurrent_trials(plan, scaling, resources)
             named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
@@ -197,8 +200,8 @@ def run_trials(
                 metric=measure,
                 mode=mode,
                 search_alg=drawn,
-                scheduler=RememberedASHA(
-                    str(plan.folder / RUNGS),
+                scheduler=GentleASHA(
+                    plan.folder,
                     time_attr="validations",
                     max_t=LONGEST,
                     grace_period=sweep.grace,
@@ -223,7 +226,7 @@ def run_trials(
     if stopped_by:
         for trial in trials:
             tried = tried_of(trial, measure)
-            if tried.outcome == "stopped early" and tried.run_id:  # or by the signal, nobody can tell
+            if tried.outcome == "unfinished" and tried.run_id:
                 end_run(TrackedRun(parent.uri, tried.run_id), "KILLED")
         raise KeyboardInterrupt if stopped_by == signal.SIGINT else SystemExit(128 + stopped_by)
     return best_first([tried_of(trial, measure) for trial in trials], measure)
@@ -266,30 +269,35 @@ def sampled(distribution: Distribution) -> Any:
     return tune.uniform(low, high) if distribution.kind == "uniform" else tune.loguniform(low, high)
 
 
-class RememberedASHA(ASHAScheduler):
-    """ASHA that notes what it knows: Tune brings trials and searcher back after an interruption, but no scheduler.
+class GentleASHA(ASHAScheduler):
+    """ASHA whose verdict is a file in the trial's folder, at which the trial ends by itself.
+
+    Tune would kill the trial's process, and what Ray Train holds for its workers would be given back late or never
+    (Ray 2.60). ASHA also notes what it knows, for Tune brings trials and searcher back after an interruption, but no
+    scheduler.
 
     Args:
-        notes: its file.
+        folder: the sweep's.
         options: of ASHA.
     """
 
-    def __init__(self, notes: str, **options: Any) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
         super().__init__(**options)
-        self.notes, self.recalled = Path(notes), False
+        self.folder, self.recalled = folder, False
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        if not self.recalled and self.notes.exists():
-            self.restore(str(self.notes))
+        if not self.recalled and (self.folder / RUNGS).exists():
+            self.restore(str(self.folder / RUNGS))
         self.recalled = True
         super().on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        verdict: str = super().on_trial_result(tune_controller, trial, result)
-        aside = self.notes.with_suffix(".new")
+        if super().on_trial_result(tune_controller, trial, result) == ASHAScheduler.STOP:
+            (self.folder / str(trial) / ENOUGH).touch()
+        aside = self.folder / f"{RUNGS}.new"
         self.save(str(aside))
-        aside.replace(self.notes)
-        return verdict
+        aside.replace(self.folder / RUNGS)
+        return str(ASHAScheduler.CONTINUE)
 
 
 class TrialName:
@@ -334,7 +342,7 @@ def run_trial(
     )
     if not (folder / SUMMARY).exists():
         train_trial(settings, photos, parent, scaling, measure, folder)
-    tune.report({**json.loads((folder / SUMMARY).read_text()), "finished": True})
+    tune.report(json.loads((folder / SUMMARY).read_text()))
 
 
 def parent_name(trial: str) -> str:
@@ -357,12 +365,36 @@ def train_trial(
     ):
         (folder / SETTINGS).write_text(to_yaml(settings))
         reports = TrialReports(measure, run.run_id, folder / VALIDATIONS)
-        ended = train(settings, photos, run, scaling, folder, Console(file=log, width=200), [reports])
-        best_model(settings).save(folder / "model")
-        (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, best_model(settings))))
-        summary = {**ended, measure: ended["best_value"], "mlflow_run_id": run.run_id}
+        console = Console(file=log, width=200)
+        with stopped_by(folder / ENOUGH) as stop:
+            ended = train(settings, photos, run, scaling, folder, console, [reports], stop)
+        model = best_model(settings)
+        model.save(folder / "model")
+        (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, model)))
+        outcome = "finished" if ended["finished"] else "stopped early"
+        summary = {**ended, measure: ended["best_value"], "outcome": outcome, "mlflow_run_id": run.run_id}
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         log_files(run, folder)
+
+
+@contextmanager
+def stopped_by(file: Path) -> Iterator[StopRequest]:
+    """A request to stop that is made once a file is there, from a thread, for the length of a block."""
+    stop, ended = StopRequest(), threading.Event()
+
+    def look() -> None:
+        while not ended.wait(POLL_SECONDS):
+            if file.exists():
+                stop.make()
+                return
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        ended.set()
+        thread.join()
 
 
 class TrialReports(TuneReportCallback):
@@ -397,7 +429,7 @@ class TrialReports(TuneReportCallback):
 
 
 class Told(tune.Callback):
-    """Tells of each trial on the console and closes its run of MLflow, which a stopped trial cannot do itself."""
+    """Tells of each trial on the console, and closes the run of one that could not do so itself."""
 
     def __init__(self, parent: TrackedRun, measure: str) -> None:
         self.parent, self.measure = parent, measure
@@ -409,7 +441,7 @@ class Told(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if not result.get("finished"):
+        if "outcome" not in result:
             _say(f"{trial}: step {result['step']}  {self.measure} {result[self.measure]:.4f}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -422,17 +454,16 @@ class Told(tune.Callback):
         tried = tried_of(trial, self.measure)
         _say(f"{trial}: {tried.outcome}{f': {tried.reason}' if tried.reason else ''}")
         if tried.run_id:
-            status = {"finished": "FINISHED", "stopped early": "KILLED"}.get(tried.outcome, "FAILED")
             run = TrackedRun(self.parent.uri, tried.run_id)
-            end_run(run, status)
             tag_run(run, {"sweep.outcome": tried.outcome})
+            if tried.outcome == "failed":
+                end_run(run, "FAILED")
 
 
 def tried_of(trial: Trial, measure: str) -> Tried:
-    """What became of a trial that has ended."""
+    """What became of a trial."""
     last = trial.last_result or {}
-    failed = trial.status == Trial.ERROR
-    outcome = "failed" if failed else "finished" if last.get("finished") else "stopped early"
+    outcome = "failed" if trial.status == Trial.ERROR else str(last.get("outcome", "unfinished"))
     return Tried(
         str(trial), dict(trial.config), outcome, last.get(measure), str(last.get("mlflow_run_id", "")), _reason(trial)
     )

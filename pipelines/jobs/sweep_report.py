@@ -33,7 +33,7 @@ class Tried:
     Attributes:
         name: of its run and folder.
         drawn: what it drew, by dotted path.
-        outcome: `finished`, `stopped early` or `failed`.
+        outcome: `finished`, `stopped early`, `failed`, or `unfinished` where the sweep was interrupted.
         value: its best value of the measure; None where it never came to a validation.
         run_id: its run in MLflow; may be empty.
         reason: why it failed.

@@ -201,19 +201,20 @@ def train(
     folder: Path,
     console: Console,
     callbacks: Sequence[UserCallback] = (),
+    stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Run the workers to their end, their lines on the console, their numbers in the folder's history.
 
+    The callbacks are told of the reports; `stop` lets others than signals ask the workers to save a checkpoint and end.
+
     Returns:
         What the first of them returned, and what was lost on the way.
-
-    The callbacks are told of the reports.
 
     Raises:
         TrainingError: with the first worker's reason.
         KeyboardInterrupt, SystemExit: a signal came; the workers have saved a checkpoint.
     """
-    lines, stop = queue_here(), StopRequest()
+    lines, stop = queue_here(), stop or StopRequest()
     uri = checkpoints_uri(settings)
     filesystem, root = open_uri(uri)
     trainer = TorchTrainer(

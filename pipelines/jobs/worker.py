@@ -134,6 +134,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     if recorder:
         recorder.close()
     return {
+        "finished": outcome.finished,
         "steps": outcome.progress.phase_steps,
         "best_step": outcome.best[1],
         "best_value": outcome.best[0],

@@ -18,10 +18,10 @@ SHORT = """
 schedule:
   prompt_init: {steps: 4}
   reconstruction: {steps: 0}
-  enhancement: {steps: 12, extend_by: 0}
+  enhancement: {steps: 48, extend_by: 0}
   rounds: 1
 optimiser: {ema_decay: 0}
-loop: {log_every: 1, validate_every: 3, checkpoint_every: 3, measure: psnr}
+loop: {log_every: 1, validate_every: 6, checkpoint_every: 6, measure: psnr}
 scaling: {workers: 1, threads_per_worker: 1}
 """
 SEARCH = """
@@ -82,7 +82,7 @@ def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Pa
     done = {path: path.read_text() for path in folder.glob("*/summary.json")}
 
     process, second = command("--resume", "sweep")
-    assert process.wait(500) == 0, second.read_text()[-4000:]
+    assert process.wait(600) == 0, second.read_text()[-4000:]
     output = second.read_text()
     counts = told(second, "trials", "stopped early", "failed")[-1].split()
     assert counts[:2] == ["trials", str(TRIALS)] and counts[-2:] == ["failed", "0"], output
@@ -100,7 +100,7 @@ def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Pa
     children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     outcomes = [child.data.tags["sweep.outcome"] for child in children]
     assert len(children) == TRIALS and outcomes.count("stopped early") == stopped
-    assert {child.info.status for child in children} <= {"FINISHED", "KILLED"}
+    assert {child.info.status for child in children} == {"FINISHED"}
     assert all("term/guidance" in child.data.metrics for child in children)
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"best.yaml", "parallel_coordinates.png", "importance.png", "terms.png"} <= files

@@ -12,28 +12,35 @@ from ray.tune.schedulers import TrialScheduler
 from lle.config import TuneSettings
 from pipelines.jobs.search import Distribution, Plan
 from pipelines.jobs.settings import load_settings
-from pipelines.jobs.sweep import RememberedASHA, best_first, concurrent_trials, sampled
+from pipelines.jobs.sweep import ENOUGH, GentleASHA, best_first, concurrent_trials, sampled
 from pipelines.jobs.sweep_report import Tried, draw_importance, draw_parallel_coordinates, study_of
 from pipelines.jobs.training import TrainingError
 
 
-def asha(folder: Path) -> RememberedASHA:
-    return RememberedASHA(
-        str(folder / "asha.pkl"), time_attr="validations", metric="psnr", mode="max", max_t=100, grace_period=1
-    )
+def asha(folder: Path) -> GentleASHA:
+    return GentleASHA(folder, time_attr="validations", metric="psnr", mode="max", max_t=100, grace_period=1)
+
+
+class NamedTrial(SimpleNamespace):
+    def __str__(self) -> str:
+        return self.trial_id
 
 
 def test_a_resumed_sweep_stops_trials_that_are_worse_than_those_before(tmp_path: Path):
-    good, bad = SimpleNamespace(trial_id="good"), SimpleNamespace(trial_id="bad")
+    good, bad = NamedTrial(trial_id="good"), NamedTrial(trial_id="bad")
+    for each in (good, bad):
+        (tmp_path / str(each)).mkdir()
     first = asha(tmp_path)
     first.on_trial_add(None, good)
-    assert first.on_trial_result(None, good, {"validations": 1, "psnr": 20.0}) == TrialScheduler.CONTINUE
+    first.on_trial_result(None, good, {"validations": 1, "psnr": 20.0})
 
     resumed = asha(tmp_path)
     resumed.on_trial_add(None, good)
     resumed.on_trial_add(None, bad)
-    assert resumed.on_trial_result(None, bad, {"validations": 1, "psnr": 10.0}) == TrialScheduler.STOP
-    assert resumed.on_trial_result(None, good, {"validations": 2, "psnr": 20.0}) == TrialScheduler.CONTINUE
+    verdict = resumed.on_trial_result(None, bad, {"validations": 1, "psnr": 10.0})
+    resumed.on_trial_result(None, good, {"validations": 2, "psnr": 20.0})
+    assert (tmp_path / "bad" / ENOUGH).exists() and not (tmp_path / "good" / ENOUGH).exists()
+    assert verdict == TrialScheduler.CONTINUE  # Tune must not kill it: it ends by itself
 
 
 def plan(**sweep: int) -> Plan:

@@ -106,7 +106,7 @@ def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
             bucket, _, key = path.partition("/")
             s3_client().put_object(Bucket=bucket, Key=key, Body=data, ContentType=kind)
         else:
-            with filesystem.open_output_stream(path, metadata={"Content-Type": kind}) as stream:
+            with filesystem.open_output_stream(path, compression=None, metadata={"Content-Type": kind}) as stream:
                 stream.write(data)
 
 

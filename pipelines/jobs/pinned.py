@@ -1,9 +1,10 @@
 """The photos of a run, written down when it begins: a resumed run sees the same, whatever was added since.
 
-    runs/NAME/photos.json.gz    which settings the photos were chosen by, their paths, and the hash of the validation
+    photos.json.gz    which settings the photos were chosen by, their paths, and the hash of the validation
 
-The row of a stream is the same photo only as long as the list stays as it is. What is in the photos is not written down
-but for those of the validation, whose hash says whether two runs were measured on the same.
+It lies with the checkpoints, so that another machine can resume the run. The row of a stream is the same photo only as
+long as the list stays as it is. What is in the photos is not written down but for those of the validation, whose hash
+says whether two runs were measured on the same.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ import gzip
 import hashlib
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-from cluster.storage import explain, open_uri
+from cluster.storage import StorageError, explain, open_uri, write_atomically
 from lle.config import TrainSettings
 from pipelines.jobs import shards
 from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, find_photos
@@ -24,20 +24,20 @@ PHOTOS = "photos.json.gz"
 CHOSEN_BY = ("dark", "well_lit", "pairs_low", "pairs_high", "validation_images")
 
 
-def photos_of_run(settings: TrainSettings, folder: Path) -> TrainingPhotos:
+def photos_of_run(settings: TrainSettings, checkpoints: str) -> TrainingPhotos:
     """The photos that a run began with, found and written down if it is new; with their `validation_hash`.
 
     Args:
         settings: of the run.
-        folder: of the run.
+        checkpoints: folder or prefix of the run's checkpoints.
 
     Raises:
         DataError: as `find_photos`; or other settings, or other validation photos, than the run began with or than
             `data.validation_hash` names.
+        StorageError: the list cannot be read or written.
     """
-    file, chosen_by = folder / PHOTOS, {name: getattr(settings.data, name) for name in CHOSEN_BY}
-    chosen_by["seed"] = settings.seed
-    began = _read(file) if file.exists() else None
+    chosen_by = {name: getattr(settings.data, name) for name in CHOSEN_BY} | {"seed": settings.seed}
+    began = _read(checkpoints) if settings.resume else None
     if began:
         _refuse_other_settings(began["chosen_by"], chosen_by, settings.name)
     photos = _photos(began["sets"]) if began else find_photos(settings)
@@ -52,7 +52,7 @@ def photos_of_run(settings: TrainSettings, folder: Path) -> TrainingPhotos:
         )
     if not began:
         sets = {name: each for name, each in asdict(photos).items() if name != "validation_hash"}
-        _write(file, {"chosen_by": chosen_by, "validation_hash": found, "sets": sets})
+        _write(checkpoints, {"chosen_by": chosen_by, "validation_hash": found, "sets": sets})
     return replace(photos, validation_hash=found)
 
 
@@ -93,12 +93,24 @@ def _photos(sets: dict[str, Any]) -> TrainingPhotos:
     return TrainingPhotos(**restored)
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
-    with gzip.open(file, "wt", compresslevel=1, encoding="utf-8") as stream:
-        json.dump(content, stream)
+def _write(checkpoints: str, content: dict[str, Any]) -> None:
+    filesystem, root = open_uri(checkpoints)
+    write_atomically(filesystem, f"{root}/{PHOTOS}", gzip.compress(json.dumps(content).encode(), compresslevel=1))
 
 
-def _read(file: Path) -> dict[str, Any]:
-    with gzip.open(file, "rt", encoding="utf-8") as stream:
-        content: dict[str, Any] = json.load(stream)
-        return content
+def _read(checkpoints: str) -> dict[str, Any] | None:
+    """None where the run wrote no list: it began before there were any."""
+    filesystem, root = open_uri(checkpoints)
+    try:
+        packed = shards.read(filesystem, f"{root}/{PHOTOS}")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"{checkpoints}/{PHOTOS} cannot be read: {explain(error)}") from error
+    try:
+        content: dict[str, Any] = json.loads(gzip.decompress(packed))
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(
+            f"{checkpoints}/{PHOTOS} is damaged; remove it to find the photos anew, or begin another run"
+        ) from error
+    return content

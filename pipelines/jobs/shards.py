@@ -57,7 +57,7 @@ def read(filesystem: fs.FileSystem, path: str) -> bytes:
     """
     in_shard = _PLACE.fullmatch(path)
     if not in_shard:
-        with filesystem.open_input_stream(path) as file:
+        with filesystem.open_input_stream(path, compression=None) as file:
             return bytes(file.read())
     shard, offset, length = in_shard[1], int(in_shard[2]), int(in_shard[3])
     if isinstance(filesystem, fs.LocalFileSystem):

@@ -84,7 +84,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
     started = time.perf_counter()
     with run_folder(settings) as folder:
         settings = with_sample_photos(settings, folder, console)
-        photos = photos_of_run(settings, folder)
+        photos = photos_of_run(settings, checkpoints_uri(settings))
         tell_photos(photos, console)
         console.print("starting Ray and MLflow ...")
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2):

@@ -74,6 +74,24 @@ def test_trouble_that_passes_is_survived(server: UnreliableServer, bucket: str, 
     assert shards.read(open_uri("s3://any")[0], f"{bucket}/b.bin") == CONTENT[::-1]
 
 
+def test_a_server_that_falls_silent_is_left_and_asked_again(
+    server: UnreliableServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cluster.storage.REQUEST_SECONDS", 1.0)
+    for trouble in (Trouble(delay=3), Trouble(kept=0.5, silence=3)):
+        server.trouble = first(1, trouble, "GET")
+        assert listed(bucket) == [f"{bucket}/a.bin"]
+        server.trouble = first(1, trouble, "GET")
+        assert read(bucket) == CONTENT
+    server.trouble = first(1, Trouble(delay=3), "PUT")
+    write(bucket, CONTENT[::-1])
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    server.trouble = lambda request: Trouble(delay=3)
+    with pytest.raises(OSError) as reading:
+        read(bucket)
+    assert explain(reading.value) == f"{server.url} does not answer; check AWS_ENDPOINT_URL and the network"
+
+
 def test_trouble_that_stays_is_one_sentence(server: UnreliableServer, bucket: str):
     failing = f"{server.url} fails or is overloaded; try again later, or set AWS_MAX_ATTEMPTS higher"
     server.trouble = lambda request: Trouble(status=503)

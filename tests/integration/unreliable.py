@@ -35,12 +35,14 @@ class Trouble:
         status: answered with this error, without asking the server; 0: passed on.
         delay: seconds before the answer.
         kept: share of the answer's body that is sent before the connection is cut; 1: all of it, and it is not cut.
+        silence: seconds between that share and the cut, with the connection open.
         unheard: the server does what was asked, and the connection is cut instead of an answer.
     """
 
     status: int = 0
     delay: float = 0.0
     kept: float = 1.0
+    silence: float = 0.0
     unheard: bool = False
 
 
@@ -106,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble.unheard:
             self.close_connection = True
             return
-        self._answer(status, headers, content, trouble.kept)
+        self._answer(status, headers, content, trouble.kept, trouble.silence)
 
     def handle_expect_100(self) -> bool:
         """At once: the client sends its body a second later otherwise."""
@@ -142,7 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, kept: float = 1.0) -> None:
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, kept: float = 1.0, silence: float = 0.0
+    ) -> None:
         self.send_response_only(status)
         known = {name.lower() for name, _ in headers}
         for name, value in headers:
@@ -153,6 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[: int(len(content) * kept)])
         self.wfile.flush()
+        time.sleep(silence)
         self.close_connection = self.close_connection or kept < 1
 
     def log_message(self, format: str, *args: object) -> None:

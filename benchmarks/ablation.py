@@ -1,0 +1,185 @@
+"""What each term adds: short trainings that differ in one setting, on the same photos, from the same seed.
+
+    python -m benchmarks.ablation --data DIR [--only NAME ...] [--runs DIR]
+
+DIR as for `benchmarks.pretrained`. Measured on the SICE scenes kept out of the training, on Kodak's photos
+under-exposed with the noise of a camera, and on the same photos as they are, which should stay so. LOL eval15 is not
+looked at. Numbers are kept in benchmarks/results/ablation.json as they come; what is there is not trained again. The
+table in docs/benchmarks.md is written from that file; --table does only this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, replace_section, save
+from benchmarks.pretrained import REPOSITORY, split, unrestricted
+
+STORED = RESULTS / "ablation.json"
+SMALL = ("--data.image_size", "128", "--data.prompt_size", "112")
+RESTORATION = ("--preset", "restoration", "--schedule.enhancement.steps", "600", "--loop.validate_every", "600")
+GUIDED = ("--objective.guidance.weight", "0.05", "--schedule.prompt_init.steps", "60")
+HYBRID = (
+    *("--preset", "hybrid", *SMALL, "--schedule.rounds", "2", "--schedule.prompt_init.steps", "100"),
+    *("--schedule.enhancement.steps", "150", "--schedule.refinement.steps", "50", "--loop.validate_every", "75"),
+)
+PIE = ("--preset", "pie", *SMALL, "--enhancer.kind", "compact", "--schedule.enhancement.steps", "300")
+
+
+class Variation(NamedTuple):
+    """One training.
+
+    Attributes:
+        base: settings it shares with others.
+        changed: what it has of its own.
+    """
+
+    base: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+
+
+def without(base: tuple[str, ...], *terms: str) -> Variation:
+    """The base with the weight of some terms, or shares, at 0."""
+    return Variation(base, tuple(word for term in terms for word in (f"--objective.{term}", "0")))
+
+
+VARIATIONS = {
+    "restoration": Variation(RESTORATION),
+    "... guided by the bundled prior": Variation(RESTORATION, GUIDED),
+    "... guided by an untrained prior": Variation(RESTORATION, (*GUIDED, "--prior.model", "untrained")),
+    "... without structure": without(RESTORATION, "restoration.structure"),
+    "... without detail": without(RESTORATION, "restoration.detail"),
+    "... without photos left as they are": without(RESTORATION, "restoration.clean_share"),
+    "... compact network": Variation(RESTORATION, ("--enhancer.kind", "compact")),
+    "hybrid": Variation(HYBRID),
+    "... with an untrained prior": Variation(HYBRID, ("--prior.model", "untrained")),
+    "... without guidance": without(HYBRID, "guidance.weight"),
+    "... without identity": without(HYBRID, "identity.weight"),
+    "... without smoothness": without(HYBRID, "smoothness.weight"),
+    "... without preservation": without(HYBRID, "preservation.weight"),
+    "... without regions": without(HYBRID, "regional.weight"),
+    "... without contrast": without(HYBRID, "pixel_contrast.weight", "feature_contrast.weight"),
+    "... with four crops": Variation(HYBRID, ("--prior.crops", "4")),
+    "... guided by a latent pair": Variation(HYBRID, ("--prior.guidance", "latent")),
+    "... guided by a residual": Variation(HYBRID, ("--prior.guidance", "residual")),
+    "pie, compact network": Variation(PIE),
+}
+COLUMNS = (
+    ("SICE PSNR", "sice", "psnr", "mean", 2),
+    ("SSIM", "sice", "ssim", "mean", 3),
+    ("GT-mean", "sice", "psnr_gt_mean", "mean", 2),
+    ("made noise: GT-mean", "made", "psnr_gt_mean", "mean", 2),
+    ("SSIM", "made", "ssim", "mean", 3),
+    ("good: dB to input", "good", "unchanged", "mean", 1),
+    ("worst", "good", "unchanged", "worst", 1),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parse(argv)
+    if arguments.data:
+        for name in arguments.only or VARIATIONS:
+            if name not in stored()["rows"] or arguments.only:
+                keep(name, measured(train(name, arguments), arguments))
+    replace_section(PAGE, "ablation", as_text(stored()))
+    print("table in docs/benchmarks.md")
+    return 0
+
+
+def train(name: str, arguments: argparse.Namespace) -> Path:
+    """The folder of one training, which is run unless it is there.
+
+    Raises:
+        CalledProcessError: it failed.
+    """
+    run = f"ablation-{list(VARIATIONS).index(name):02d}"
+    folder = arguments.runs.resolve() / run
+    if not (folder / "model").exists():
+        photos = split(arguments.data.resolve(), arguments.runs.resolve() / "ablation-photos")
+        base, changed = VARIATIONS[name]
+        given = [word for setting, path in photos.items() for word in (f"--data.{setting}", str(path))]
+        command = [sys.executable, "pipelines/train.py", *base, *changed, *given, "--scaling.threads_per_worker", "1"]
+        command += ["--name", run, "--runs", str(folder.parent), "--tracking.model_name", "lle-enhancer-research"]
+        subprocess.run(command, cwd=REPOSITORY, check=True)
+    return folder
+
+
+def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Mean and worst of each metric by set of photos, and the time of the training."""
+    from benchmarks.quality import MAX_PIXELS, find_sets
+    from pipelines.jobs.evaluation import summarise
+    from pipelines.jobs.measures import load_measures
+    from pipelines.jobs.measuring import GOOD, LOW, Photo, measure_photo
+    from pipelines.jobs.models import find_model
+
+    made = unrestricted(arguments.data.resolve(), arguments.runs.resolve() / "ablation-made")
+    dark, well_lit = str(made["dark"]), str(made["well_lit"])
+    sets = {name: photos for name, photos in find_sets(arguments.data, 0).items() if name in ("sice", "good")}
+    sets["made"] = [
+        Photo(LOW, dark, str(path), well_lit, f"{well_lit}/{path.name.replace('_dark', '')}")
+        for path in sorted(made["dark"].glob("kodim*"))
+    ]
+    model, measures = find_model(str(folder / "model"), ""), load_measures("")
+    found = {
+        name: summarise([measure_photo(model, measures, photo, MAX_PIXELS) for photo in photos])[
+            GOOD if name == "good" else LOW
+        ]
+        for name, photos in sets.items()
+    }
+    numbers = {
+        name: {metric: {"mean": each["mean"], "worst": each["worst"]} for metric, each in metrics.items()}
+        for name, metrics in found.items()
+    }
+    return {"minutes": json.loads((folder / "summary.json").read_text())["seconds"] / 60, "sets": numbers}
+
+
+def stored() -> dict[str, Any]:
+    """What was measured so far."""
+    return json.loads(STORED.read_text()) if STORED.exists() else {"rows": {}}
+
+
+def keep(name: str, row: dict[str, Any]) -> None:
+    """Add a row to what is stored, which another process may have added to meanwhile."""
+    results = stored()
+    results["rows"][name] = row
+    save("ablation", results | {"machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}"})
+    print(f"{name}: measured", flush=True)
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """The section of the page."""
+    rows = []
+    for name, variation in VARIATIONS.items():
+        if name in results["rows"]:
+            row = results["rows"][name]
+            cells = [f"{row['sets'][photos][metric][which]:.{digits}f}" for _, photos, metric, which, digits in COLUMNS]
+            rows.append(
+                [name, *cells, f"{row['minutes']:.0f}", f"`{' '.join(variation.changed)}`" if variation.changed else ""]
+            )
+    return (
+        "Short trainings (restoration 600 steps; hybrid 2 rounds of 150 and 50; 128 px; seed 0) that differ in one "
+        f"setting. Measured {results.get('date', '')} on 26 SICE pairs, 24 photos of Kodak under-exposed with noise, "
+        "and the same as they are.\n\n"
+        + markdown_table(["", *(column[0] for column in COLUMNS), "minutes", "changed"], rows)
+    )
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, help="folder with the photos")
+    what.add_argument("--table", action="store_true", help="only write the table from the stored results")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", choices=list(VARIATIONS))
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the trainings")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

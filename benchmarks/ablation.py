@@ -124,7 +124,7 @@ def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     sets = {name: photos for name, photos in find_sets(arguments.data, 0).items() if name in ("sice", "good")}
     sets["made"] = [
         Photo(LOW, dark, str(path), well_lit, f"{well_lit}/{path.name.replace('_dark', '')}")
-        for path in sorted(made["dark"].glob("kodim*"))
+        for path in sorted(made["dark"].glob("[0-9]*"))
     ]
     model, measures = find_model(str(folder / "model"), ""), load_measures("")
     found = {

@@ -1,11 +1,13 @@
-"""The reports of a training and of an evaluation, filled from what those have found."""
+"""The reports of a training, an evaluation and a promotion, filled from what those have found."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from statistics import mean
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from lle.config import TrainSettings
@@ -125,6 +127,63 @@ def evaluation_page(
     )
 
 
+def promotion_page(
+    decision: Mapping[str, Any],
+    measure: str,
+    gained: Mapping[str, float],
+    summaries: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]],
+    worst: Mapping[str, Sequence[np.ndarray]],
+) -> Page:
+    """The report of a promotion.
+
+    Args:
+        decision: what decision.json holds.
+        measure: by which it was decided.
+        gained: by photo, how much better the candidate is.
+        summaries: of rival and candidate, in this order, by what they are called: by set and metric.
+        worst: pictures by photo, uint8 (H, W, 3), in the order in which they are shown: input, rival, candidate and,
+            where there is one, ground truth.
+    """
+    rival, candidate = summaries
+    checks, failed = decision["checks"], [check["finding"] for check in decision["checks"] if not check["passed"]]
+    shown = {"input": 0, candidate: 2, **({rival: 1} if decision["champion"] else {}), "ground truth": 3}
+    unit = METRICS[measure].unit
+    cases = [
+        Case(
+            f"{name}: {gained[name]:+.3g}{SPACE + unit if unit else ''}",
+            {label: view(pictures[place]) for label, place in shown.items() if place < len(pictures)},
+        )
+        for name, pictures in worst.items()
+    ]
+    return Page(
+        kind="promotion",
+        title=f"{decision['model']}: {candidate} against {rival}",
+        about=f"{plain(measure)} decides, on {len(gained)} photos",
+        verdict=f"{candidate} is the champion now." if not failed else f"Not promoted: {'. '.join(failed)}.",
+        headlines=[
+            Headline(
+                f"Gain in {plain(measure)}",
+                f"{mean(gained.values()):+.3g}{SPACE + unit if unit else ''}",
+                f"better on {sum(each > 0 for each in gained.values())} of {len(gained)} photos",
+            ),
+            Headline("Conditions", f"{len(checks) - len(failed)} of {len(checks)}", "hold"),
+        ],
+        tables=[
+            Table(
+                "Conditions",
+                ["condition", "", "found"],
+                [
+                    [plain(check["name"]), "passed" if check["passed"] else "FAILED", check["finding"]]
+                    for check in checks
+                ],
+            ),
+            *(_comparison(group, summaries) for group in summaries[candidate]),
+        ],
+        galleries=[Gallery("Photos that gain least or lose most", cases, len(gained))],
+        details={key: str(decision[key]) for key in ("evaluation_set", "revision") if decision[key]},
+    )
+
+
 def case_of(measured: Measured) -> Case:
     """A measured photo as the slider shows it."""
     return Case(measured.name, dict(zip(LABELS, measured.views, strict=False)), shown_values(measured.values))
@@ -157,6 +216,24 @@ def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]
         if len(worst) > count:
             found.append(replace(worst.pop(), views=[]))
     return found + [each for worst in kept.values() for each in worst]
+
+
+def _comparison(group: str, summaries: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> Table:
+    """Means and worst values of several models on one set, a row for each metric that all of them have."""
+    parts = [summary.get(group, {}) for summary in summaries.values()]
+    rows = [
+        [
+            plain(metric),
+            *(
+                f"{number(metric, part[metric]['mean'])}, worst {number(metric, part[metric]['worst'])}"
+                for part in parts
+            ),
+            "higher" if METRICS[metric].higher_is_better else "lower",
+        ]
+        for metric in parts[0]
+        if all(metric in part for part in parts)
+    ]
+    return Table(f"{TITLES[group]}: mean and worst", ["metric", *summaries, "better"], rows)
 
 
 def _quality_table(quality: Sequence[Quality]) -> Table:

@@ -24,6 +24,8 @@ from pipelines.jobs.ingest import DataError, read_photo
 from pipelines.jobs.measures import Measures, load_measures
 from pipelines.jobs.measuring import LOW, PICTURE_HEIGHT, Photo, find_evaluated_photos, measure_photos
 from pipelines.jobs.models import ModelError, NamedModel, find_model
+from pipelines.jobs.page import REPORT, render
+from pipelines.jobs.pages import promotion_page
 from pipelines.jobs.report import side_by_side
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
@@ -104,15 +106,22 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         "evaluation_set": contents_hash(contents),
         "revision": git_revision(),
     }
+    worst = worst_pictures(settings, [rival, candidate], photos, gained)
+    called = f"version {champion}" if champion else "the input", f"version {version}"
+    summaries = {name: summarise(measured) for name, measured in zip(called, (theirs, ours), strict=True)}
     files = {
+        REPORT: render(promotion_page(decision, settings.measure, gained, summaries, worst)),
         "decision.json": (json.dumps(decision, indent=2) + "\n").encode(),
         "manifest.json": (json.dumps(contents, indent=2) + "\n").encode(),
         **_below("candidate", result_files(ours, {"model": candidate.uri})),
         **_below("champion" if champion else "input", result_files(theirs, {"model": rival.uri})),
-        **worst_pictures(settings, [rival, candidate], photos, gained),
+        **{
+            f"worst/{rank}-{name.replace('/', '-')}.jpg": encode(side_by_side(pictures, PICTURE_HEIGHT), "jpeg")
+            for rank, (name, pictures) in enumerate(worst.items(), start=1)
+        },
     }
     run_id = record(settings, registry.uri, version, checks, gained, files)
-    console.print(f"decision, tables and worst pictures in run {run_id} of {registry.uri}", markup=False)
+    console.print(f"report, decision and tables in run {run_id} of {registry.uri}", markup=False)
     if not earned:
         console.print(f"not promoted: {', '.join(check.name for check in checks if not check.passed)}")
         return False
@@ -175,18 +184,17 @@ def times_slower(candidate: NamedModel, rival: NamedModel, photos: Sequence[Phot
 
 def worst_pictures(
     settings: PromotionSettings, models: Sequence[NamedModel], photos: Sequence[Photo], gained: dict[str, float]
-) -> dict[str, bytes]:
-    """Input, champion, candidate and ground truth side by side, for the photos that lose most; by file name."""
+) -> dict[str, list[np.ndarray]]:
+    """Input, champion, candidate and ground truth, uint8 (H, W, 3), of the photos that lose most; by name."""
     by_name = {photo.name: photo for photo in photos if photo.group == LOW}
-    files = dict[str, bytes]()
-    for rank, name in enumerate(sorted(gained, key=lambda name: gained[name])[: settings.worst], start=1):
+    worst = dict[str, list[np.ndarray]]()
+    for name in sorted(gained, key=lambda name: gained[name])[: settings.worst]:
         photo = by_name[name]
         before = read_photo(photo.uri, photo.path, settings.max_pixels)
-        row = [before, *(from_tensor(enhance(model.network, to_tensor(before))) for model in models)]
+        worst[name] = [before, *(from_tensor(enhance(model.network, to_tensor(before))) for model in models)]
         if photo.truth_path:
-            row.append(read_photo(photo.truth_uri, photo.truth_path, settings.max_pixels))
-        files[f"worst/{rank}-{name.replace('/', '-')}.jpg"] = encode(side_by_side(row, PICTURE_HEIGHT), "jpeg")
-    return files
+            worst[name].append(read_photo(photo.truth_uri, photo.truth_path, settings.max_pixels))
+    return worst
 
 
 def record(

@@ -116,6 +116,13 @@ def test_a_version_becomes_champion_only_by_beating_it(
     assert means[0] > means[1] + 0.1
     assert len(list(kept.glob("worst/*.jpg"))) == 4 and (kept / "manifest.json").is_file()
 
+    report = (kept / "report.html").read_text()
+    assert (
+        "Version 2 has earned it: every condition holds." in report
+        and "lle-enhancer: version 2 against version 1" in report
+    )
+    assert report.count("<article") == 4 and all(f": {each}" in report for each in ("version 1", "ground truth"))
+
     Image.new("RGB", (64, 40)).save(photos / "high" / "0.png")
     assert main(["--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high")]) == 1
     assert "not the photos of the last promotion of lle-enhancer" in capsys.readouterr().err

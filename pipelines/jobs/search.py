@@ -40,6 +40,7 @@ FIXED = (
     *("data.dark", "data.well_lit", "data.pairs_low", "data.pairs_high", "data.samples"),
     *("data.validation_images", "data.validation_size"),
 )
+WHERE = ("resume", "runs", "cluster", "tracking", "scaling")  # may change when a sweep is resumed
 JUDGE = ("prior.model", "prior.pretrained")  # of feature_gap
 
 
@@ -97,7 +98,7 @@ def prepared(given: TuneSettings, arguments: list[str]) -> Plan:
     """
     training = load_settings(arguments)
     if given.resume:
-        return _remembered(given.resume, training, arguments)
+        return _remembered(given, training, arguments)
     file = find_search(given.search)
     search = read_search(file)
     check_search(search, training, file)
@@ -216,13 +217,27 @@ def trial_settings(drawn: Mapping[str, Any], training: Loaded, name: str) -> Loa
     return laid_over(training, settings_of(drawn, training), f"search {name}")
 
 
-def _remembered(name: str, given: Loaded, arguments: list[str]) -> Plan:
-    folder = Path(given.settings.runs).expanduser().absolute() / name
+def _remembered(given: TuneSettings, training: Loaded, arguments: list[str]) -> Plan:
+    name, folder = given.resume, Path(training.settings.runs).expanduser().absolute() / given.resume
     if not remembered(folder):
         raise SettingsError(f"--resume {name}: {folder} holds no sweep; check the name, and --runs")
     sweep = TuneSettings(**yaml.safe_load((folder / "sweep.yaml").read_text()))
-    training = load_settings(["--config", str(folder / "settings.yaml"), *arguments])
-    return Plan(sweep, training, read_search(folder / "search.yaml"), resume=True)
+    began = ["--config", str(folder / "settings.yaml")]
+    now = load_settings([*began, *arguments])
+    _refuse_changes(sweep.model_dump(), given.model_dump(exclude_unset=True), name)
+    before = load_settings(began).settings
+    _refuse_changes(flat(before.model_dump()), flat(now.settings.model_dump()), name)
+    return Plan(sweep, now, read_search(folder / "search.yaml"), resume=True)
+
+
+def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
+    """See that what is given again is the same; where the trials run may change, what they are may not."""
+    for path, value in now.items():
+        if value != before[path] and path.partition(".")[0] not in WHERE:
+            raise SettingsError(
+                f"--{path} {shown(value)}: the sweep {name} began with {shown(before[path])}, and its trials could not "
+                "be compared; resume it without, or begin another sweep"
+            )
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

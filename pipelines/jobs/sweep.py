@@ -470,7 +470,7 @@ def tried_of(trial: Trial, measure: str) -> Tried:
 
 
 def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, console: Console) -> None:
-    """Table, plots, and the best settings as a file for `train.py --config`.
+    """Table, plots, and the best settings as a file for `train.py --preset`.
 
     Raises:
         TrainingError: no trial has a value.
@@ -487,7 +487,7 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, c
     tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})
     shown = Path(os.path.relpath(plan.folder)) if plan.folder.is_relative_to(Path.cwd()) else plan.folder
     console.print(f"settings    {shown / 'best.yaml'}")
-    console.print(f"again       python pipelines/train.py --config {shown / 'best.yaml'}")
+    console.print(f"again       python pipelines/train.py --preset {shown / 'best.yaml'}")
 
 
 def _reason(trial: Trial) -> str:

@@ -114,6 +114,18 @@ def test_a_sweep_is_remembered_whole(tmp_path: Path):
     again = prepared(TuneSettings(resume=begun.sweep.name), ["--runs", str(tmp_path)])
     assert again.resume and again.folder == begun.folder
     assert (again.sweep, again.search, again.training.settings) == (begun.sweep, begun.search, begun.training.settings)
+    elsewhere = prepared(
+        TuneSettings(resume=begun.sweep.name, trials=7), ["--runs", str(tmp_path), "--scaling.workers", "2"]
+    )
+    assert elsewhere.training.settings.scaling.workers == 2
+    for sweep, training, sentence in (
+        ({"trials": 9}, [], "--trials 9: the sweep .* began with 7, and its trials could not be compared; resume it"),
+        ({"grace": 1}, [], "--grace 1: the sweep"),
+        ({}, ["--seed", "4"], "--seed 4: the sweep .* began with 3"),
+        ({}, ["--optimiser.prompt_lr", "1e-2"], "--optimiser.prompt_lr 0.01: the sweep"),
+    ):
+        with pytest.raises(SettingsError, match=sentence):
+            prepared(TuneSettings(resume=begun.sweep.name, **sweep), ["--runs", str(tmp_path), *training])
 
 
 def test_the_best_settings_are_a_file_that_train_takes(tmp_path: Path):
@@ -123,7 +135,8 @@ def test_the_best_settings_are_a_file_that_train_takes(tmp_path: Path):
     best = trial_settings({path: each.values[0] for path, each in search.items()}, training, "mine")
     file = tmp_path / "best.yaml"
     file.write_text("# best\n" + as_yaml(best.settings, best.sources))
-    assert load_settings(["--config", str(file)]).settings == best.settings
+    for option in ("--config", "--preset"):
+        assert load_settings([option, str(file)]).settings == best.settings
     assert yaml.safe_load(file.read_text())["optimiser"]["enhancer_lr"] == 1e-5
 
 

@@ -81,6 +81,18 @@ def training_page(
     )
 
 
+def unfinished_page(settings: TrainSettings, reason: str, history: list[Row]) -> Page:
+    """The report of a training that failed or was stopped; the reason as a sentence without its full stop."""
+    return Page(
+        kind="training",
+        title=settings.name,
+        verdict=f"Ended at step {history[-1]['step']:,}: {reason}. Go on with --resume --name {settings.name}.",
+        curves=curves(history),
+        spans=spans(history),
+        details={"dark": settings.data.dark, "well lit": settings.data.well_lit},
+    )
+
+
 def evaluation_page(
     name: str,
     about: Mapping[str, Any],

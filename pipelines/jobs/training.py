@@ -33,7 +33,7 @@ from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_phot
 from pipelines.jobs.lines import printed, queue_here
 from pipelines.jobs.measures import load_measures
 from pipelines.jobs.page import REPORT, Case, render
-from pipelines.jobs.pages import enhanced_case, training_page
+from pipelines.jobs.pages import enhanced_case, training_page, unfinished_page
 from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.quality import Quality, compare, mean_brightness
 from pipelines.jobs.registry import register
@@ -92,7 +92,8 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes))
             with tracked_run(settings, photos, folder) as run:
                 (folder / SETTINGS).write_text(to_yaml(settings))
-                ended = train(settings, photos, run, scaling, folder, console)
+                with reported(settings, folder):
+                    ended = train(settings, photos, run, scaling, folder, console)
                 return conclude(settings, photos, run, ended, folder, console, started)
 
 
@@ -122,6 +123,18 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
     except BaseException:
         if not (folder / SETTINGS).exists():
             shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def reported(settings: TrainSettings, folder: Path) -> Iterator[None]:
+    """Leave a report of what fails or is stopped in the block, too, if it came to a step."""
+    try:
+        yield
+    except (TrainingError, KeyboardInterrupt, SystemExit) as error:
+        if history := read_history(folder / HISTORY):
+            reason = str(error) if isinstance(error, TrainingError) else "stopped by a signal"
+            (folder / REPORT).write_bytes(render(unfinished_page(settings, reason, history)))
         raise
 
 

@@ -119,6 +119,8 @@ def test_a_stopped_training_resumes_into_the_same_record(trainings: Trainings):
     client = client_of(trainings.runs)
     run_id = (stopped.folder / "mlflow_run_id").read_text().strip()
     assert client.get_run(run_id).info.status == "KILLED"
+    report = (stopped.folder / "report.html").read_text()
+    assert "stopped by a signal. Go on with --resume --name stopped." in report and "<svg" in report
 
     refused = trainings.start("stopped", *longer)
     assert refused.wait() == 1 and "continue it with --resume" in refused.output
@@ -127,6 +129,7 @@ def test_a_stopped_training_resumes_into_the_same_record(trainings: Trainings):
     assert resumed.wait() == 0, resumed.output[-4000:]
     assert "continuing from step" in resumed.output
     assert resumed.summary["mlflow_run_id"] == run_id
+    assert "Ended at step" not in (resumed.folder / "report.html").read_text()
     assert client.get_run(run_id).info.status == "FINISHED"
     assert sum(resumed.summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
 

@@ -676,7 +676,7 @@ class LoopSettings(Settings):
         10, "Steps with a non-finite loss or gradient that are skipped before training stops.", unit="steps", ge=0
     )
     profile: bool = setting(
-        False, "Write a trace of ten steps of the first worker, for ui.perfetto.dev, among the run's artifacts."
+        False, "`--profile`: a trace of ten steps of the first worker, for ui.perfetto.dev, among the run's artifacts."
     )
     measure: Literal["auto", "psnr", "ssim", "feature_gap"] = setting(
         "auto", "What chooses the best enhancer; auto: psnr where pairs are given, else feature_gap."

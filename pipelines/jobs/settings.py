@@ -42,6 +42,8 @@ from pipelines.jobs.settings_text import (
 
 PRESETS = Path(__file__).parent.parent / "presets"
 
+SHORT = {"profile": "loop.profile"}  # options that need no path
+
 # `--prior bundled`: one CLIP for guidance and identity, the one in the package. Its features are about a thousand times
 # larger than RN101's and know only light: with the paper's weights, identity would forbid any brightening.
 BUNDLED_PRIOR = {
@@ -260,11 +262,12 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _spelling(word: str) -> str:
-    """A setting's option as its path is written: `--data.image-size` and `--no-data.samples` are understood too."""
+    """A setting's option as its path is written, for `--profile`, `--data.image-size`, `--no-data.samples`."""
     option, equals, value = word.partition("=")
     name = option.removeprefix("--").replace("-", "_")
     if not option.startswith("--"):
         return word
+    name = SHORT.get(name, name)
     if name in SETTINGS:
         return f"--{name}{equals}{value}"
     if (path := name.removeprefix("no_")) in SETTINGS and SETTINGS[path].annotation is bool and not equals:

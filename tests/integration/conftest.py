@@ -84,6 +84,7 @@ def head_node(folder: Path, cpus: int) -> Iterator[Cluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "30",
     }
     port, dashboard = free_port(), free_port()
     command = [
@@ -102,11 +103,15 @@ def head_node(folder: Path, cpus: int) -> Iterator[Cluster]:
             wait_for(lambda: run(first_job, environment, 120).returncode == 0, 180, f"Ray's job agent; see {log_file}")
         yield Cluster(f"127.0.0.1:{port}", url, environment, psutil.Process(head.pid))
     finally:
-        head.terminate()  # with --block, the head ends its own children
-        try:
-            head.wait(60)
-        except subprocess.TimeoutExpired:
-            head.kill()
+        signal_all(psutil.Process(head.pid), signal.SIGKILL)  # asked to end, it would take half a minute
+        head.wait(30)
+
+
+def signal_all(parent: psutil.Process, number: int) -> None:
+    """Send a signal to a process, its children and theirs."""
+    for each in [parent, *processes_of(parent)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.send_signal(number)
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,15 @@ class Training:
     def wait_until(self, text: str, seconds: float = 300) -> None:
         wait_for(lambda: text in self.output or self.process.poll() is not None, seconds, f"{text!r} in {self.log}")
         assert text in self.output, self.output[-3000:]
+
+
+def submission(cluster: Cluster, repository: Path, *arguments: str, **options: str) -> list[str]:
+    """`ray job submit` of `pipelines/train.py`, the repository as its working directory."""
+    return [
+        ray_command(), "job", "submit", "--address", cluster.dashboard, "--working-dir", str(repository),
+        *(word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value) if word), "--",
+        sys.executable, "pipelines/train.py", *arguments,
+    ]  # fmt: skip
 
 
 @dataclass

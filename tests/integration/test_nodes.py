@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import time
@@ -13,7 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.conftest import Cluster, Training, Trainings, head_node, processes_of, ray_command, wait_for
+from tests.integration.conftest import (
+    Cluster,
+    Training,
+    Trainings,
+    head_node,
+    processes_of,
+    ray_command,
+    signal_all,
+    wait_for,
+)
 
 CUT_SECONDS = 30
 
@@ -36,11 +44,6 @@ class Nodes:
         wait_for(lambda: processes_of(self.running[-1], "raylet"), 60, "a raylet")
         return self.running[-1]
 
-    def everything_of(self, node: psutil.Process, number: int) -> None:
-        for each in [node, *processes_of(node)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.send_signal(number)
-
     def with_a_worker(self) -> psutil.Process:
         wait_for(lambda: any(processes_of(node, "RayTrainWorker") for node in self.alive), 60, "a worker")
         return next(node for node in self.alive if processes_of(node, "RayTrainWorker"))
@@ -59,7 +62,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
             yield found
         finally:
             for node in found.alive:
-                found.everything_of(node, signal.SIGKILL)
+                signal_all(node, signal.SIGKILL)
 
 
 def says(training: Training, text: str, times: int = 1, seconds: float = 240) -> None:
@@ -82,7 +85,7 @@ def test_a_training_survives_lost_cut_and_new_machines_in_every_phase(
     try:
         says(training, "prompt_init  step 1")
         says(training, "with 2 workers")
-        nodes.everything_of(second, signal.SIGKILL)  # a machine is gone
+        signal_all(second, signal.SIGKILL)  # a machine is gone
         says(training, "with 1 workers")
 
         says(training, "enhancement  step")
@@ -92,9 +95,9 @@ def test_a_training_survives_lost_cut_and_new_machines_in_every_phase(
 
         says(training, "refinement  step")
         cut = nodes.with_a_worker()
-        nodes.everything_of(cut, signal.SIGSTOP)  # nobody hears of a machine
+        signal_all(cut, signal.SIGSTOP)  # nobody hears of a machine
         time.sleep(CUT_SECONDS)
-        nodes.everything_of(cut, signal.SIGCONT)
+        signal_all(cut, signal.SIGCONT)
         assert training.wait(300) == 0, training.output[-4000:]
     finally:
         if training.process.poll() is None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-import shutil
+import re
 import signal
-import sys
 from pathlib import Path
 
 import mlflow
 import numpy as np
+import psutil
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
 import lle
 from lle.images import decode, encode, from_tensor, read, to_tensor
+from pipelines.jobs.checkpoints import Checkpoints
+from pipelines.jobs.history import HISTORY, read_history
 from tests.integration.conftest import (
     Cluster,
     Trainings,
@@ -23,6 +26,8 @@ from tests.integration.conftest import (
     mlflow_server,
     ray_command,
     run,
+    submission,
+    wait_for,
 )
 
 SUMMARY_KEYS = {
@@ -35,25 +40,31 @@ def client_of(runs: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
 
 
-def test_a_submitted_job_trains_records_and_registers(cluster: Cluster, tiny: Path, tmp_path: Path, repository: Path):
-    settings = tmp_path / "tiny.yaml"
-    shutil.copy(tiny, settings)
-    command = [
-        ray_command(), "job", "submit", "--address", cluster.dashboard, "--working-dir", str(repository), "--",
-        sys.executable, "pipelines/train.py", "--config", str(settings), "--runs", str(tmp_path), "--name", "job",
-    ]  # fmt: skip
-    submitted = run(command, cluster.environment)
+@pytest.fixture(scope="module")
+def job(cluster: Cluster, tiny: Path, tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """The folder of a training that was submitted and ran to its end; its output in `output.txt`."""
+    runs = tmp_path_factory.mktemp("runs")
+    arguments = ["--config", str(tiny), "--runs", str(runs), "--name", "job", "--profile"]
+    submitted = run(submission(cluster, repository, *arguments), cluster.environment)
     assert submitted.returncode == 0, submitted.stdout[-4000:] + submitted.stderr[-4000:]
-    assert "round 2 enhancement" in submitted.stdout and "psnr" in submitted.stdout
+    (runs / "job" / "output.txt").write_text(submitted.stdout)
+    return runs / "job"
 
-    summary = json.loads((tmp_path / "job" / "summary.json").read_text())
+
+def test_a_submitted_job_trains_records_and_registers(job: Path):
+    output = (job / "output.txt").read_text()
+    assert "round 2 enhancement" in output and "psnr" in output
+    noise = r"\r|Traceback|Warning|WARNING|\(RayTrainWorker|\(TrainController"
+    assert [line for line in output.splitlines() if re.search(noise, line)] == []
+
+    summary = json.loads((job / "summary.json").read_text())
     assert summary.keys() >= SUMMARY_KEYS
     assert summary["steps"] == {"prompt_init": 8, "reconstruction": 6, "enhancement": 20, "refinement": 6}
-    assert read(tmp_path / "job" / "before_after.png").shape[2] == 3
-    report = (tmp_path / "job" / "report.html").read_text()
+    assert read(job / "before_after.png").shape[2] == 3
+    report = (job / "report.html").read_text()
     assert report.count("<figure") == 8 and "PSNR, held-out photos" in report and "Loss, refining the prompts" in report
 
-    client = client_of(tmp_path)
+    client = client_of(job.parent)
     record = client.get_run(summary["mlflow_run_id"])
     assert record.info.status == "FINISHED"
     assert record.data.params["scaling.workers"] == "2" and record.data.params["objective.guidance.weight"] == "320.0"
@@ -66,7 +77,10 @@ def test_a_submitted_job_trains_records_and_registers(cluster: Cluster, tiny: Pa
     } <= record.data.metrics.keys()
     assert record.data.tags["data.dark.count"] == "44" and len(record.data.tags["data.dark.hash"]) == 64
     files = {each.path for each in client.list_artifacts(summary["mlflow_run_id"])}
-    assert {"report.html", "history.jsonl"} <= files
+    assert {"report.html", "history.jsonl", "trace.json.gz"} <= files
+    trace = gzip.decompress(Path(client.download_artifacts(summary["mlflow_run_id"], "trace.json.gz")).read_bytes())
+    operations = {event["name"] for event in json.loads(trace)["traceEvents"]}
+    assert {"aten::conv2d", "Optimizer.step#Adam.step"} <= operations
     losses = client.get_metric_history(summary["mlflow_run_id"], "loss")
     assert max(each.step for each in losses) == 40
     pictures = [each.path for each in client.list_artifacts(summary["mlflow_run_id"], "images")]
@@ -76,13 +90,11 @@ def test_a_submitted_job_trains_records_and_registers(cluster: Cluster, tiny: Pa
     assert summary["model"] == f"models:/lle-enhancer/{version.version}"
 
 
-def test_the_registered_model_takes_any_size_without_pickle(trainings: Trainings, monkeypatch: pytest.MonkeyPatch):
-    training = trainings.start("model")
-    assert training.wait() == 0, training.output[-4000:]
+def test_the_registered_model_takes_any_size_without_pickle(job: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    mlflow.set_tracking_uri(f"sqlite:///{trainings.runs / 'mlflow.db'}")
-    uri = training.summary["model"]
-    saved, as_torch = lle.load(training.folder / "model"), mlflow.pytorch.load_model(uri)
+    mlflow.set_tracking_uri(f"sqlite:///{job.parent / 'mlflow.db'}")
+    uri = json.loads((job / "summary.json").read_text())["model"]
+    saved, as_torch = lle.load(job / "model"), mlflow.pytorch.load_model(uri)
     as_function = mlflow.pyfunc.load_model(uri)
     for size in [(1, 3, 40, 56), (3, 3, 97, 64), (2, 3, 33, 150)]:
         images = torch.rand(size)
@@ -93,33 +105,47 @@ def test_the_registered_model_takes_any_size_without_pickle(trainings: Trainings
             np.testing.assert_array_equal(decode(found), saved.enhance(picture))
     card = mlflow.MlflowClient().get_model_version("lle-enhancer", uri.rpartition("/")[2]).description
     assert "| dark | 44 |" in card and "Not stated (`tracking.terms`)" in card and "| enhanced |" in card
-    photo = to_tensor(read(next((training.folder / "photos" / "pairs" / "low").iterdir())))
+    photo = to_tensor(read(next((job / "photos" / "pairs" / "low").iterdir())))
     assert lle.enhance(saved, photo).mean() > photo.mean()
 
 
-def test_a_killed_worker_is_replaced_and_training_goes_on_from_a_checkpoint(trainings: Trainings):
-    training = trainings.start("killed", "--schedule.enhancement.steps", "60")
+def test_a_worker_that_dies_or_hangs_is_replaced_and_training_goes_on_from_a_checkpoint(trainings: Trainings):
+    training = trainings.start("killed", "--schedule.enhancement.steps", "60", "--scaling.hang_limit", "20")
     training.wait_until("round 1 enhancement  step 3")
     workers = trainings.cluster.processes("RayTrainWorker")
     assert len(workers) >= 2
     workers[0].send_signal(signal.SIGKILL)
+    training.wait_until("continuing from step")
+    training.wait_until("refinement  step")
+    workers = trainings.cluster.processes("RayTrainWorker")
+    workers[0].send_signal(signal.SIGSTOP)  # it does nothing more, and the others wait for it
     assert training.wait() == 0, training.output[-4000:]
-    assert "continuing from step" in training.output
-    continued = int(training.output.split("continuing from step ")[1].split()[0])
-    assert continued >= 5
-    assert sum(training.summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
+    continued = [int(each.split()[0]) for each in training.output.split("continuing from step ")[1:]]
+    assert len(continued) == 2 and 5 <= continued[0] < continued[1]
+    summary = training.summary
+    assert sum(summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
+    assert summary["worker_restarts"] == 2 and summary["steps_lost"] <= 10
+    assert not workers[0].is_running() or workers[0].status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_stopped_training_resumes_into_the_same_record(trainings: Trainings):
+def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(trainings: Trainings):
     longer = ("--schedule.enhancement.steps", "60")
-    stopped = trainings.start("stopped", *longer)
-    stopped.wait_until("round 1 enhancement  step 3")
-    stopped.process.terminate()
-    assert stopped.wait(60) == 128 + signal.SIGTERM
+    cluster, folder = trainings.cluster, trainings.runs / "stopped"
+    arguments = ["--config", str(trainings.settings), "--runs", str(trainings.runs), "--name", "stopped", *longer]
+    command = submission(cluster, trainings.repository, *arguments, submission_id="stopped", no_wait="")
+    assert run(command, cluster.environment).returncode == 0
+    wait_for(lambda: len(read_history(folder / HISTORY)) > 14, 300, "some steps")
+    job = [ray_command(), "job"]
+    stopped = run([*job, "stop", "--address", cluster.dashboard, "stopped"], cluster.environment)
+    assert "was stopped" in stopped.stdout + stopped.stderr
+    log = run([*job, "logs", "--address", cluster.dashboard, "stopped"], cluster.environment).stdout
+    assert "stopped; continue with --resume --name stopped" in log
     client = client_of(trainings.runs)
-    run_id = (stopped.folder / "mlflow_run_id").read_text().strip()
+    run_id = (folder / "mlflow_run_id").read_text().strip()
     assert client.get_run(run_id).info.status == "KILLED"
-    report = (stopped.folder / "report.html").read_text()
+    last = read_history(folder / HISTORY)[-1]["step"]
+    assert Checkpoints(str(folder / "checkpoints")).found()[-1].step >= last
+    report = (folder / "report.html").read_text()
     assert "stopped by a signal. Go on with --resume --name stopped." in report and "<svg" in report
 
     refused = trainings.start("stopped", *longer)
@@ -144,11 +170,15 @@ def test_a_tracking_server_that_goes_away_does_not_stop_training(trainings: Trai
     assert (training.folder / "model" / "model.safetensors").exists()
 
 
-def test_without_the_token_nobody_gets_in(cluster: Cluster, repository: Path, tmp_path: Path):
+def test_a_dry_run_starts_nothing_and_without_the_token_nobody_gets_in(
+    cluster: Cluster, repository: Path, tmp_path: Path
+):
     command = [ray_command(), "job", "submit", "--address", cluster.dashboard, "--", "true"]
     wrong = {**cluster.environment, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}
     (tmp_path / "wrong").write_text("0" * 64)
     none = {key: value for key, value in cluster.environment.items() if not key.startswith("RAY_AUTH")}
+    dry = run(submission(cluster, repository, "--runs", str(tmp_path), "--dry-run"), cluster.environment)
+    assert dry.returncode == 0 and "enhancement" in dry.stdout and not list(tmp_path.glob("*/settings.yaml"))
     for environment in (wrong, none):
         refused = run(command, environment, 120)
         assert refused.returncode != 0

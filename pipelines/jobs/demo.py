@@ -26,6 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from cluster.redaction import redacted
 from lle.config import DemoSettings, TrackingSettings
 from lle.images import ImageError, decode_picture, encode, read_header
 from lle.model import BUNDLED, enhance_pixels
@@ -93,7 +94,7 @@ def chosen_model(settings: DemoSettings) -> NamedModel:
         try:
             return find_model(CHAMPION, tracking)
         except TrackingError:
-            print(f"no {CHAMPION} at {tracking}: taking the bundled model", flush=True)
+            print(f"no {CHAMPION} at {redacted(tracking)}: taking the bundled model", flush=True)
     return find_model(BUNDLED, tracking)
 
 

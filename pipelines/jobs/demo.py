@@ -64,7 +64,7 @@ def run(settings: DemoSettings) -> int:
     """Serve the page until interrupted; mistakes as one sentence on stderr; the exit status."""
     try:
         model = chosen_model(settings)
-        listener = socket.create_server((HOST, settings.port))
+        listener = listening(settings.port)
     except (ModelError, TrackingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -78,6 +78,11 @@ def run(settings: DemoSettings) -> int:
     server = uvicorn.Server(uvicorn.Config(demo_app(model, settings), log_level="warning", lifespan="off"))
     server.run(sockets=[listener])
     return 0
+
+
+def listening(port: int) -> socket.socket:
+    """A socket that only this machine reaches; raises OSError where the port is taken."""
+    return socket.create_server((HOST, port))
 
 
 def chosen_model(settings: DemoSettings) -> NamedModel:

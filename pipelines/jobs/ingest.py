@@ -297,9 +297,12 @@ class RayStream:
         endless.context.custom_execution_callback_classes = [Rest]
         options.resource_limits = options.resource_limits.copy(object_store_memory=BLOCKS_AHEAD * block_bytes)
         for batch in endless.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2):
-            for path, reason in (each for row in batch["refused"] if row for each in json.loads(row)):
-                self._on_refusal(path, reason)
+            self._tell(batch)
             yield {name: values for name, values in batch.items() if name != "refused"}
+
+    def _tell(self, batch: dict[str, Any]) -> None:
+        for path, reason in (each for row in batch["refused"] if row for each in json.loads(row)):
+            self._on_refusal(path, reason)
 
 
 @dataclass(frozen=True)

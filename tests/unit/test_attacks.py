@@ -231,7 +231,7 @@ FORBIDDEN = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler",
     "cloudpickle.load", "cloudpickle.loads", "joblib.load", "marshal.loads", "shelve.open", "dill.load",
     "yaml.full_load", "yaml.unsafe_load", "yaml.load_all", "subprocess.getoutput", "pandas.read_pickle",
-    "torch.hub.load", "mlflow.pyfunc.load_model", "mlflow.pytorch.load_model", "torch.jit.load", "torch.package.PackageImporter",
+    "torch.hub.load", "torch.jit.load", "torch.package.PackageImporter",
 }  # fmt: skip
 
 

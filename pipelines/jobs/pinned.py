@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import posixpath
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,7 +109,9 @@ def _photos(sets: dict[str, Any], chosen_by: dict[str, Any], file: Path) -> Trai
 def _refuse_foreign(photos: PhotoSet, chosen_by: dict[str, Any], file: Path) -> None:
     """The photos of a run lie where its settings say, whatever was written down."""
     if photos.uri not in chosen_by.values():
-        raise DataError(f"data: {file} names photos in {photos.uri}, which no setting does; begin another run")
+        raise DataError(
+            f"data: {file} names photos in {str(photos.uri)[:200]!r}, which no setting does; begin another run"
+        )
     root = home_of(photos.uri)
     for path in photos.paths:
         if not f"{posixpath.normpath(path)}/".startswith(f"{root.rstrip('/')}/"):
@@ -139,6 +142,8 @@ def _read(file: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.load(stream)
         if {name: type(value) for name, value in content.items()} != KINDS:
             raise ValueError("other entries than a run writes down")
+        if not re.fullmatch("[0-9a-f]{64}", content["validation_hash"]):
+            raise ValueError("a hash that is none")
         if content["chosen_by"].keys() != {*CHOSEN_BY, "seed"}:
             raise ValueError("other settings than a run writes down")
         return content

@@ -249,7 +249,9 @@ def _read(filesystem: fs.FileSystem, path: str, schema: pa.Schema) -> pa.Table:
     """
     try:
         with filesystem.open_input_file(path) as file:
-            return parquet.read_table(file, columns=schema.names).select(schema.names).cast(schema)
+            table = parquet.read_table(file, columns=schema.names).select(schema.names).cast(schema)
+        table.validate(full=True)  # text that is none would be noticed only where it is used
+        return table
     except StorageError:
         raise
     except (pa.ArrowException, LookupError, ValueError) as error:

@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo try stack stack-stop test lint format clean
+.PHONY: help env demo try stack stack-stop test lint format audit clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12]'
@@ -43,6 +43,9 @@ lint: $(INSTALLED) ## Check style, formatting and types
 format: $(INSTALLED) ## Put the code into the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: $(INSTALLED) ## Look for known holes in the packages of constraints.txt (asks osv.dev)
+	@UVX=$(BIN)/uvx .ci/audit
 
 clean: ## Remove the environment and caches; runs and their records stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -20,6 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 from pyarrow import fs
 
+from cluster.redaction import redacted
+
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 60.0  # without a byte from the server
 ATTEMPTS = 5  # with growing pauses between them; AWS_MAX_ATTEMPTS sets another number
@@ -64,7 +66,7 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     if scheme not in ("s3", "gs"):
         raise StorageError(f"{scheme}://: unknown scheme; use a folder, file://, s3:// or gs://")
     bucket, _, key = rest.partition("/")
-    if "@" in bucket:
+    if "@" in bucket or ":" in bucket:  # a secret key may hold the slash that ended the bucket
         raise StorageError(f"{scheme}://: keys do not belong into a URI; export AWS_ACCESS_KEY_ID and so on instead")
     if not bucket:
         raise StorageError(f"{uri}: no bucket; write {scheme}://BUCKET/PREFIX")
@@ -74,8 +76,9 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
 def list_files(uri: str) -> Iterator[StoredFile]:
     """All files below a folder or prefix, in the order of their paths; a prefix that does not exist holds none.
 
-    Memory: one page of 1000 keys on S3, one folder elsewhere. Left out: folders themselves, and what an interrupted
-    `write_atomically` left behind. A URI that names a file gives that file.
+    Memory: one page of 1000 keys on S3, one folder elsewhere. Left out: folders themselves, what an interrupted
+    `write_atomically` left behind, and keys that would lead out of a folder (`inside`). A URI that names a file gives
+    that file.
 
     Raises:
         StorageError: the place cannot be listed: no such bucket, wrong key, no permission, nobody answers.
@@ -83,7 +86,30 @@ def list_files(uri: str) -> Iterator[StoredFile]:
     filesystem, root = open_uri(uri)
     files = _list_s3(root) if isinstance(filesystem, fs.S3FileSystem) else _list_folders(filesystem, root)
     with failing_as(f"{uri} cannot be listed"):
-        yield from (file for file in files if not file.path.endswith(UNFINISHED))
+        for file in files:
+            if not file.path.endswith(UNFINISHED) and not leads_out(file.path[len(root) :].lstrip("/")):
+                yield file
+
+
+def inside(filesystem: fs.FileSystem, root: str, name: str) -> str:
+    """The path of a name below a root, for names that come from others.
+
+    Args:
+        filesystem, root: as `open_uri` gave them.
+        name: `FOLDER/FILE` below the root.
+
+    Raises:
+        StorageError: it leads out of the root; on this machine also where a link does so.
+    """
+    path = f"{root}/{name}"
+    if leads_out(name) or (isinstance(filesystem, fs.LocalFileSystem) and not _really_below(root, path)):
+        raise StorageError(f"the name {name[:200]!r} leads out of its folder; rename the file")
+    return path
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name that should lie below a folder is absolute, goes upwards or holds a NUL."""
+    return name.startswith("/") or ".." in name.split("/") or "\0" in name
 
 
 def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
@@ -193,7 +219,7 @@ def explain(error: BaseException) -> str:
             return meaning.format(endpoint=s3_endpoint() or "Amazon S3")
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return _without_secrets(str(error).splitlines()[0] if str(error) else type(error).__name__)
+    return redacted(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
 # A failure's code in boto3 (NoSuchBucket) and pyarrow (NO_SUCH_BUCKET), and what to do about it; the first that fits.
@@ -248,13 +274,6 @@ def _code(error: BaseException) -> str:
     if said and said[1] != "UNKNOWN":
         return said[1]
     return status[1] if status else type(error).__name__
-
-
-def _without_secrets(text: str) -> str:
-    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        if secret := os.environ.get(name):
-            text = text.replace(secret, "...")
-    return text
 
 
 def _is_from_storage(error: Exception) -> bool:
@@ -343,6 +362,10 @@ def _walk(filesystem: fs.FileSystem, folder: str, above: frozenset[str] = frozen
 
 def _stored(entry: fs.FileInfo) -> StoredFile:
     return StoredFile(entry.path, entry.size, f"{entry.mtime_ns}-{entry.size}")
+
+
+def _really_below(root: str, path: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def _write_file(path: Path, data: bytes) -> None:

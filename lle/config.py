@@ -10,6 +10,7 @@ This module imports no torch: it must load in a few tenths of a second.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -57,6 +58,16 @@ def _above_zero(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def _without_password(uri: str) -> str:
+    if re.search(r"^https?://[^/]*@|://[^/]*:[^/]*@|\b(password|token|secret)=", uri, re.IGNORECASE):
+        raise ValueError(
+            "holds a password, which every record of the run would repeat; leave it out, and export "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the whole URI as MLFLOW_TRACKING_URI"
+        )
+    return uri
+
+
+TrackingUri = Annotated[str, AfterValidator(_without_password)]
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 PositiveRange = Annotated[tuple[float, float], AfterValidator(_rising), AfterValidator(_not_negative)]
 PartRange = Annotated[PositiveRange, AfterValidator(_parts)]
@@ -740,7 +751,7 @@ class ScalingSettings(Settings):
 class TrackingSettings(Settings):
     """The record in MLflow."""
 
-    uri: str = setting(
+    uri: TrackingUri = setting(
         "", "MLflow tracking server or database; empty: MLFLOW_TRACKING_URI, else SQLite beside the runs.", unit="URI"
     )
     experiment: str = setting("lle", "MLflow experiment.", min_length=1, max_length=250)
@@ -923,7 +934,7 @@ class EvaluationSettings(Settings):
     pictures: int = setting(8, "Before/after pictures of each set, spread evenly.", unit="pictures", ge=0, le=100_000)
     max_pixels: int = setting(80_000_000, "Larger pictures are set aside.", unit="px", ge=1024)
     log: bool = setting(False, "Record the numbers in MLflow.")
-    tracking: str = setting(
+    tracking: TrackingUri = setting(
         "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
     )
     experiment: str = setting("lle-evaluation", "MLflow experiment.", min_length=1, max_length=250)
@@ -951,7 +962,7 @@ class ExportSettings(Settings):
     )
     out: str = setting(..., "Where model.onnx or model.pt2 goes.", unit="folder", min_length=1)
     format: Literal["onnx", "pt2"] = setting("onnx", "onnx runs anywhere, pt2 wherever torch does.")
-    tracking: str = setting(
+    tracking: TrackingUri = setting(
         "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
     )
 
@@ -1000,7 +1011,7 @@ class PromotionSettings(Settings):
         "", "Folder that holds, at any depth, the weights of LPIPS and NIQE; without it they are left out."
     )
     max_pixels: int = setting(80_000_000, "Larger pictures are set aside.", unit="px", ge=1024)
-    tracking: str = setting(
+    tracking: TrackingUri = setting(
         "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
     )
     experiment: str = setting("lle-promotion", "MLflow experiment.", min_length=1, max_length=250)
@@ -1038,7 +1049,7 @@ class DemoSettings(Settings):
     max_pixels: int = setting(50_000_000, "Larger photos are refused.", unit="px", ge=1024, le=178_000_000)
     max_megabytes: int = setting(64, "Larger files are refused.", unit="MB", ge=1, le=1024)
     open: bool = setting(False, "Open the page in the browser.")
-    tracking: str = setting(
+    tracking: TrackingUri = setting(
         "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
     )
 
@@ -1118,7 +1129,7 @@ class EnhanceSettings(Settings):
     )
     workers: int = setting(0, "Processes that enhance; 0: one for each GPU, else for each core.", ge=0, le=10_000)
     again: bool = setting(False, "Also enhance what an earlier run has done already.")
-    tracking: str = setting(
+    tracking: TrackingUri = setting(
         "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
     )
     address: str = setting(

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 80_000_000
 """Default pixel budget, width x height: 240 MB as RGB, and below the size at which Pillow itself starts to warn."""
+
+BYTES_PER_PIXEL, MORE_BYTES = 8, 16_000_000
+"""Byte budget: what 16 bits of four channels take uncompressed, and metadata."""
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 """Lower-case file suffixes that are treated as images."""
@@ -62,6 +65,8 @@ _DESCRIPTION, _MAKE, _MODEL, _SOFTWARE, _TIME, _ARTIST, _COPYRIGHT = 270, 271, 2
 _EXIF_IFD, _GPS_IFD = 34_665, 34_853
 _LONGEST_JPEG_EXIF = 65_527  # bytes that fit into one segment
 
+_CHUNK = 32_000_000  # bytes read at once: nearly every photo in one piece, which need not be copied
+
 _TONE_TOLERANCE = 12  # of 255: the gamma of 2.2 of Adobe RGB is 9 away at most, the 1.8 of ProPhoto 19
 _ENCODERS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF", "bmp": "BMP"}
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
@@ -82,6 +87,12 @@ class ImageError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.uri}: {self.reason}"
+
+
+class Readable(Protocol):
+    """Gives so many bytes at most, none at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -207,23 +218,46 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     """Decodes a file on this machine; see `decode`.
 
     Raises:
-        ImageError: also where the file is missing or cannot be read.
+        ImageError: also where the file is missing, cannot be read, or is over the byte budget.
     """
     uri = os.fspath(path)
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            data = read_bounded(file, most_bytes(MAX_PIXELS), uri)
     except OSError as error:
         raise ImageError(uri, f"cannot be read ({error.strerror or error})") from error
     return decode(data, uri)
+
+
+def read_bounded(file: Readable, limit: int, uri: str) -> bytes:
+    """The rest of an open file, of which never more than the limit is held.
+
+    Raises:
+        ImageError: it is longer than so many bytes.
+    """
+    parts, left = list[bytes](), limit
+    while part := file.read(min(_CHUNK, left + 1)):
+        left -= len(part)
+        if left < 0:
+            raise ImageError(uri, f"is over the limit of {limit / 1e6:.0f} MB; shrink the image or raise the limit")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def most_bytes(max_pixels: int) -> int:
+    """The byte budget that goes with a pixel budget."""
+    return BYTES_PER_PIXEL * max_pixels + MORE_BYTES
 
 
 def from_pil(image: Image.Image) -> np.ndarray:
     """A Pillow image as upright 8-bit sRGB, (height, width, 3), as `decode` makes it of a file.
 
     Raises:
-        ImageError: a kind of pixels that `decode` refuses too, or a file that is damaged behind its header.
+        ImageError: a kind of pixels that `decode` refuses too, over its pixel budget, or a file that is damaged behind
+            its header.
     """
     uri = str(getattr(image, "filename", "")) or "PIL image"
+    _check_size(*image.size, uri, MAX_PIXELS)
     if image.mode not in _MODES:
         raise ImageError(uri, f"pixels of kind {image.mode!r}; convert it to RGB")
     try:

@@ -14,6 +14,7 @@ from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from cluster.redaction import redacted
 from pipelines.jobs.tracking import TrackingError, first_line, quieten
 
 REPLACED = "lle.replaced_champion"
@@ -125,8 +126,8 @@ class Registry:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 raise PromotionError(
-                    f"model: {self.uri} has no registered model {self.name}; check the name and --tracking, or "
-                    "register one with pipelines/train.py"
+                    f"model: {redacted(self.uri)} has no registered model {self.name}; check the name and "
+                    "--tracking, or register one with pipelines/train.py"
                 ) from error
 
     def _champion(self, registered: RegisteredModel) -> str:
@@ -141,7 +142,9 @@ class Registry:
         except (PromotionError, TrackingError):
             raise
         except Exception as error:
-            raise TrackingError(f"tracking: MLflow at {self.uri} refuses or is gone ({first_line(error)})") from error
+            raise TrackingError(
+                f"tracking: MLflow at {redacted(self.uri)} refuses or is gone ({first_line(error)})"
+            ) from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -60,10 +60,11 @@ def parse_known_settings(
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         field = model.model_fields.get(name)
+        own_words = first.get("ctx", {}).get("error")
         if field:
-            reason = f"{name}: {shown(given[name])} is not allowed; give {accepts(field)}"
+            reason = f"{name}: {own_words or f'{shown(given[name])} is not allowed; give {accepts(field)}'}"
         else:
-            reason = str(first.get("ctx", {}).get("error", first["msg"]))
+            reason = str(own_words or first["msg"])
         parser.error(reason)
 
 

@@ -26,6 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from cluster.redaction import redacted
 from lle.config import DemoSettings, TrackingSettings
 from lle.images import ImageError, decode_picture, encode, read_header
 from lle.model import BUNDLED, enhance_pixels
@@ -63,7 +64,7 @@ def run(settings: DemoSettings) -> int:
     """Serve the page until interrupted; mistakes as one sentence on stderr; the exit status."""
     try:
         model = chosen_model(settings)
-        listener = socket.create_server((HOST, settings.port))
+        listener = listening(settings.port)
     except (ModelError, TrackingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -77,6 +78,11 @@ def run(settings: DemoSettings) -> int:
     server = uvicorn.Server(uvicorn.Config(demo_app(model, settings), log_level="warning", lifespan="off"))
     server.run(sockets=[listener])
     return 0
+
+
+def listening(port: int) -> socket.socket:
+    """A socket that only this machine reaches; raises OSError where the port is taken."""
+    return socket.create_server((HOST, port))
 
 
 def chosen_model(settings: DemoSettings) -> NamedModel:
@@ -93,7 +99,7 @@ def chosen_model(settings: DemoSettings) -> NamedModel:
         try:
             return find_model(CHAMPION, tracking)
         except TrackingError:
-            print(f"no {CHAMPION} at {tracking}: taking the bundled model", flush=True)
+            print(f"no {CHAMPION} at {redacted(tracking)}: taking the bundled model", flush=True)
     return find_model(BUNDLED, tracking)
 
 

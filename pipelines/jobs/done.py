@@ -62,7 +62,7 @@ class Done:
             name = file.path[len(self._root) + 1 :]
             if name == REPORT:
                 reports = [file.path]
-            elif name.startswith(f"{PARTS}/"):
+            elif name.startswith(f"{PARTS}/") and name.endswith(".csv"):
                 self._parts.append(file.path)
             else:
                 results.add(name)

@@ -54,7 +54,7 @@ def run(settings: EnhanceSettings) -> int:
     Returns:
         0: every photo is done; 1: some failed, or the job broke off; 2: it could not begin.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
         done = Done(settings.output)
@@ -73,7 +73,7 @@ def run(settings: EnhanceSettings) -> int:
         f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")
     )
-    console.print(f"photos and {REPORT} in {settings.output}", markup=False)
+    console.print(f"photos and {REPORT} in {settings.output}")
     return 1 if tally.failed else 0
 
 
@@ -95,7 +95,7 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
                 tally.done += not entry.failed
                 tally.pixels += entry.width * entry.height
                 if entry.failed and tally.failed <= FAILURES_SHOWN:
-                    console.print(f"failed: {entry.photo}: {entry.failed}", markup=False)
+                    console.print(f"failed: {entry.photo}: {entry.failed}")
                 if time.monotonic() > told + SECONDS_BETWEEN_LINES:
                     console.print(f"{tally.done + tally.failed} of {len(photos)}, {tally.speed()}")
                     told = time.monotonic()

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from cluster.connect import ALLOCATOR
-from cluster.storage import explain, open_uri, write_atomically
+from cluster.storage import explain, inside, open_uri, write_atomically
 from lle.config import EnhanceSettings
-from lle.images import ImageError, Picture, decode_picture, encode, read_header
+from lle.images import ImageError, Picture, decode_picture, encode, most_bytes, read_bounded, read_header
 from lle.model import enhance_pixels
 from pipelines.jobs.done import Entry
 from pipelines.jobs.models import NamedModel
@@ -126,7 +126,7 @@ class Worker:
     def _read(self, photo: Photo) -> File | Entry:
         try:
             with self._source.open_input_stream(photo.path) as stream:
-                data = bytes(stream.read())
+                data = read_bounded(stream, most_bytes(self._settings.max_pixels), photo.path)
             header = read_header(data, photo.path, self._settings.max_pixels)
         except Exception as error:
             return failed(photo, error)
@@ -153,7 +153,7 @@ class Worker:
             if self._settings.side_by_side:
                 enhanced = side_by_side([picture.pixels, enhanced], enhanced.shape[0])
             data = encode(enhanced, written_as(entry.result), self._settings.quality, picture.exif, picture.icc_profile)
-            write_atomically(self._target, f"{self._root}/{entry.result}", data)
+            write_atomically(self._target, inside(self._target, self._root, entry.result), data)
         except Exception as error:
             return failed(file.photo, error)
         return replace(entry, height=file.size[0], width=file.size[1])

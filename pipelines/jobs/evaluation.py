@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.connect import ClusterError, connect
-from cluster.storage import StorageError, open_uri
+from cluster.redaction import redacted
+from cluster.storage import StorageError, inside, open_uri
 from lle.config import EvaluationSettings
 from lle.metrics import METRICS
 from pipelines.jobs.ingest import DataError
@@ -33,7 +34,7 @@ LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
 
 def run(settings: EvaluationSettings) -> int:
     """`evaluate` as a job: the table on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         evaluate(settings, console)
     except (DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
@@ -92,7 +93,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
         means = {f"{group}/{name}": found["mean"] for group, part in summary.items() for name, found in part.items()}
         parameters = {name: str(value) for name, value in settings.model_dump().items()}
         run_id = record_evaluation(tracking, settings.experiment, model.name, parameters, means, files)
-        console.print(f"recorded as run {run_id} in {tracking}")
+        console.print(f"recorded as run {run_id} in {redacted(tracking)}")
     return summary
 
 
@@ -107,7 +108,7 @@ def print_summary(console: Console, name: str, summary: dict[str, dict[str, dict
             unit = f" [{found['unit']}]" if found["unit"] else ""
             better = "higher" if found["higher_is_better"] else "lower"
             cells = f"{found['mean']:.4g}", f"{found['worst']:.4g}", better, str(found["photos"])
-            table.add_row(f"{metric}{unit}".replace("[", r"\["), *cells)
+            table.add_row(f"{metric}{unit}", *cells)
         console.print(table)
 
 
@@ -167,7 +168,7 @@ def write_files(out: str, files: dict[str, bytes]) -> None:
     try:
         filesystem, root = open_uri(out)
         for name, content in files.items():
-            path = f"{root}/{name}"
+            path = inside(filesystem, root, name)
             filesystem.create_dir(path.rpartition("/")[0], recursive=True)
             with filesystem.open_output_stream(path) as stream:
                 stream.write(content)

@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from pyarrow import fs
 
 from cluster.storage import open_uri, write_atomically
+from lle.images import MAX_PIXELS, ImageError
 from pipelines.jobs import shards
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measuring import Photo
@@ -18,7 +20,7 @@ READERS = 8
 NAMED = 3
 
 
-def read_contents(photos: Sequence[Photo]) -> dict[str, str]:
+def read_contents(photos: Sequence[Photo], max_pixels: int = MAX_PIXELS) -> dict[str, str]:
     """SHA-256 of each photo by set and name, and of its ground truth by `high` and the same name.
 
     Raises:
@@ -27,7 +29,7 @@ def read_contents(photos: Sequence[Photo]) -> dict[str, str]:
     files = [(f"{photo.group}/{photo.name}", photo.uri, photo.path) for photo in photos]
     files += [(f"high/{photo.name}", photo.truth_uri, photo.truth_path) for photo in photos if photo.truth_path]
     with ThreadPoolExecutor(READERS) as pool:
-        return dict(sorted(pool.map(_content, files)))
+        return dict(sorted(pool.map(partial(_content, max_pixels), files)))
 
 
 def contents_hash(contents: dict[str, str]) -> str:
@@ -54,7 +56,7 @@ def check_unchanged(contents: dict[str, str], manifest: str) -> None:
             pinned = json.loads(file.read())
     except OSError as error:
         raise DataError(f"manifest: {manifest} cannot be read ({str(error).splitlines()[0]})") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         pinned = None
     if not isinstance(pinned, dict):
         raise DataError(f"manifest: {manifest} is none; name one that a promotion has written, or a file to write")
@@ -77,11 +79,11 @@ def write_manifest(contents: dict[str, str], manifest: str) -> None:
     write_atomically(*open_uri(manifest), (json.dumps(contents, indent=2) + "\n").encode())
 
 
-def _content(file: tuple[str, str, str]) -> tuple[str, str]:
+def _content(max_pixels: int, file: tuple[str, str, str]) -> tuple[str, str]:
     name, uri, path = file
     try:
-        return name, hashlib.sha256(shards.read(open_uri(uri)[0], path)).hexdigest()
-    except OSError as error:
+        return name, hashlib.sha256(shards.read(open_uri(uri)[0], path, max_pixels)).hexdigest()
+    except (OSError, ImageError) as error:
         raise DataError(f"{name} cannot be read ({str(error).splitlines()[0]})") from error
 
 

@@ -25,7 +25,7 @@ TOLERANCE = 1 / 255
 
 def run(settings: ExportSettings) -> int:
     """`export` as a job: the file on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")
@@ -35,7 +35,7 @@ def run(settings: ExportSettings) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     sizes = ", ".join(f"{height} x {width}" for height, width in CHECKED_SIZES)
-    console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB", markup=False)
+    console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     console.print(f"differs from the model by {difference * 255:.2g} of 255 at most, checked at {sizes}")
     return 0
 

@@ -13,6 +13,7 @@ no epoch has a start-up pause, for there is only one start.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import zlib
@@ -130,7 +131,7 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
     try:
         if prepared := read_places(uri):
             return _prepared_set(uri, setting, *prepared)
-        files, named = _listed(uri)
+        files, sizes = _listed(uri)
         filesystem, root = open_uri(uri)
         exists = files or filesystem.get_file_info(root).type != fs.FileType.NotFound
     except (ManifestError, StorageError) as error:
@@ -139,18 +140,20 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
         raise DataError(f"{setting}: {uri} cannot be listed ({explain(error)})") from error
     if not exists:
         raise DataError(f"{setting}: {uri} does not exist; check the path")
-    if not named:
+    if not sizes:
         raise DataError(
             f"{setting}: {uri} holds no picture ({files} files, none named {', '.join(images.SUFFIXES[:4])} ...)"
         )
-    looked_at = named[:CHECKED_HEADERS]
+    limit = images.most_bytes(data.max_pixels)
+    refused = {path: f"is over the limit of {limit / 1e6:.0f} MB" for path, size in sizes.items() if size > limit}
+    looked_at = [path for path in sizes if path not in refused][:CHECKED_HEADERS]
     with ThreadPoolExecutor(8) as pool:
         reasons = list(pool.map(lambda path: _bad_header(filesystem, path, data.max_pixels), looked_at))
-    refused = {path: reason for path, reason in zip(looked_at, reasons, strict=True) if reason}
-    good = tuple(path for path in named if path not in refused)
+    refused |= {path: reason for path, reason in zip(looked_at, reasons, strict=True) if reason}
+    good = tuple(path for path in sizes if path not in refused)
     if not good:
         path, reason = next(iter(refused.items()))
-        raise DataError(f"{setting}: none of the {len(named)} pictures in {uri} is readable; {path}: {reason}")
+        raise DataError(f"{setting}: none of the {len(sizes)} pictures in {uri} is readable; {path}: {reason}")
     return PhotoSet(uri, good, refused)
 
 
@@ -196,7 +199,7 @@ def read_photo(uri: str, path: str, max_pixels: int) -> np.ndarray:
         ImageError: it cannot be decoded.
     """
     filesystem, _ = open_uri(uri)
-    return images.decode(shards.read(filesystem, path), path, max_pixels=max_pixels)
+    return images.decode(shards.read(filesystem, path, max_pixels), path, max_pixels=max_pixels)
 
 
 class RayStream:
@@ -294,9 +297,12 @@ class RayStream:
         endless.context.custom_execution_callback_classes = [Rest]
         options.resource_limits = options.resource_limits.copy(object_store_memory=BLOCKS_AHEAD * block_bytes)
         for batch in endless.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2):
-            for line in filter(None, "\n".join(batch["refused"]).splitlines()):
-                self._on_refusal(*line.split("\t", 1))
+            self._tell(batch)
             yield {name: values for name, values in batch.items() if name != "refused"}
+
+    def _tell(self, batch: dict[str, Any]) -> None:
+        for path, reason in (each for row in batch["refused"] if row for each in json.loads(row)):
+            self._on_refusal(path, reason)
 
 
 @dataclass(frozen=True)
@@ -342,7 +348,7 @@ class Decode:
         block = list[dict[str, Any]]()
         try:
             for row in count(self.start, self.stride):
-                data = readers.submit(shards.read, filesystem, self._path(row))
+                data = readers.submit(shards.read, filesystem, self._path(row), self.max_pixels)
                 decoding.append(decoders.submit(self._picture, filesystem, row, data, regions_of))
                 if len(decoding) > ROWS_AHEAD:
                     block.append(decoding.popleft().result())
@@ -362,23 +368,25 @@ class Decode:
     def _picture(
         self, filesystem: fs.FileSystem, row: int, data: Future[bytes], regions_of: FindRegions | None
     ) -> dict[str, Any]:
-        """The photo of a row, its regions, and `refused`: where it is bad, it is the next good one that is given, and a
-        line `path TAB reason` for each bad one.
+        """The photo of a row, its regions, and `refused`: where it is bad, it is the next good one that is given, and
+        path and reason of each bad one, as JSON: names hold whatever their owners like.
         """
-        refused = list[str]()
+        refused = list[tuple[str, str]]()
         for offset in range(len(self.photos.paths)):
             path = self._path(row, offset)
             try:
-                picture = self._square(shards.read(filesystem, path) if offset else data.result(), path, row)
+                picture = self._square(
+                    shards.read(filesystem, path, self.max_pixels) if offset else data.result(), path, row
+                )
             except images.ImageError as error:
-                refused.append(f"{path}\t{error.reason}")
+                refused.append((path, error.reason))
             except OSError as error:
-                refused.append(f"{path}\t{explain(error)}")
+                refused.append((path, explain(error)))
             else:
                 regions = {"regions": regions_of(path, picture)} if regions_of else {}
-                return {"image": picture, "refused": "\n".join(refused), **regions}
+                return {"image": picture, "refused": json.dumps(refused) if refused else "", **regions}
         raise DataError(
-            f"{self.photos.uri}: none of its {len(self.photos.paths)} pictures can be decoded; {refused[0]}"
+            f"{self.photos.uri}: none of its {len(self.photos.paths)} pictures can be decoded; {': '.join(refused[0])}"
         )
 
     def _regions_finder(self) -> FindRegions | None:
@@ -442,14 +450,14 @@ class KnownRegions:
         return regions
 
 
-def _listed(uri: str) -> tuple[int, list[str]]:
-    """Number of files, and the sorted paths of those that are named as pictures."""
-    files, named = 0, list[str]()
+def _listed(uri: str) -> tuple[int, dict[str, int]]:
+    """Number of files; and those that are named as pictures, sorted, with their bytes."""
+    files, sizes = 0, dict[str, int]()
     for file in list_files(uri):
         files += 1
         if images.is_image_name(file.path):
-            named.append(file.path)
-    return files, sorted(named)
+            sizes[file.path] = file.size
+    return files, dict(sorted(sizes.items()))
 
 
 def _prepared_set(uri: str, setting: str, places: tuple[str, ...], refused: dict[str, str]) -> PhotoSet:
@@ -466,7 +474,8 @@ def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:
             try:
                 images.read_header(head, path, max_pixels)
             except images.ImageError:  # some formats keep their header at the end
-                images.read_header(head + file.read(), path, max_pixels)
+                rest = images.read_bounded(file, images.most_bytes(max_pixels), path)
+                images.read_header(head + rest, path, max_pixels)
     except images.ImageError as error:
         return error.reason
     except OSError as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -21,13 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs, parquet
 
-from cluster.storage import open_uri, write_atomically
+from cluster.storage import StorageError, inside, leads_out, open_uri, write_atomically
 from lle.config import PrepareSettings
 from pipelines.jobs import shards
 from pipelines.jobs.duplicates import first_equal, first_similar
 
 MANIFEST, SETTINGS, PARTS, SHARDS = "manifest.parquet", "prepare.json", "parts", "shards"
 MADE_BY = ("input", "short_side", "format", "quality", "max_pixels", "max_megabytes")
+SHARD_NAME = re.compile(r"(\.\./)?(shards/[0-9a-f]+-[0-9]+\.parquet)")
 DARK, WELL_LIT, NEITHER = "dark", "well_lit", "neither"
 UNREAD = "cannot be read"
 READERS = 8
@@ -104,7 +106,7 @@ def begin(settings: PrepareSettings) -> None:
         write_atomically(filesystem, path, (json.dumps(wanted, indent=2) + "\n").encode())
         return
     with filesystem.open_input_stream(path) as file:
-        found = json.loads(file.read())
+        found = _begun_with(file.read(), settings.output)
     if found.get("prior") != wanted["prior"]:
         done = "with" if found.get("prior") else "without"
         raise ManifestError(
@@ -173,7 +175,7 @@ def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:
     their reason. None where nothing was prepared.
 
     Raises:
-        ManifestError: a preparation that was not finished.
+        ManifestError: a preparation that was not finished; a manifest that is damaged, or names what is not its own.
         OSError: it cannot be read.
     """
     filesystem, root = open_uri(uri)
@@ -183,25 +185,78 @@ def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:
         raise ManifestError(f"{uri} was not prepared to the end; run pipelines/prepare.py again")
     if not manifest:
         return None
-    names = ["path", "refused", "duplicate_of", "shard", "offset", "length"]
-    table = parquet.read_table(f"{root}/{MANIFEST}", columns=names, filesystem=filesystem)
+    kinds = [ROWS.field(name) for name in ("path", "refused", "shard", "offset", "length")]
+    table = _read(filesystem, f"{root}/{MANIFEST}", pa.schema([*kinds, pa.field("duplicate_of", pa.string())]))
     good = table.filter(pc.and_(pc.equal(table["refused"], ""), pc.is_null(table["duplicate_of"])))
-    shard_paths = {name: posixpath.normpath(f"{root}/{name}") for name in pc.unique(good["shard"]).to_pylist()}
+    shard_paths = {name: _shard_path(filesystem, root, name, uri) for name in pc.unique(good["shard"]).to_pylist()}
     columns = [good[name].to_pylist() for name in ("shard", "offset", "length", "path")]
+    for offset, length, name in zip(*columns[1:], strict=True):
+        if offset is None or length is None or min(offset, length) < 0 or not name or leads_out(name):
+            raise ManifestError(f"{uri}: its manifest has no usable place for {str(name)[:200]!r}; prepare it anew")
     places = tuple(shards.place(shard_paths[shard], *where) for shard, *where in zip(*columns, strict=True))
     bad = table.filter(pc.not_equal(table["refused"], ""))
     return places, dict(zip(bad["path"].to_pylist(), bad["refused"].to_pylist(), strict=True))
 
 
+def home_of(uri: str) -> str:
+    """The folder that the photos of a URI lie in: itself or, for a group of a prepared set, that set."""
+    root = posixpath.normpath(open_uri(uri)[1])
+    above, last = posixpath.split(root)
+    return above if last in (DARK, WELL_LIT) and _is_prepared(uri) else root
+
+
+def _is_prepared(uri: str) -> bool:
+    filesystem, root = open_uri(uri)
+    return bool(filesystem.get_file_info(f"{root}/{MANIFEST}").type == fs.FileType.File)
+
+
+def _shard_path(filesystem: fs.FileSystem, root: str, name: str | None, uri: str) -> str:
+    """Where a shard lies: below the set or, for one of its groups, below the set that the group is a part of."""
+    whole = posixpath.normpath(root)
+    above, last = posixpath.split(whole)
+    own = SHARD_NAME.fullmatch(name or "")
+    if not own or (own[1] and last not in (DARK, WELL_LIT)):
+        raise ManifestError(f"{uri}: its manifest names {str(name)[:200]!r}, no shard of its own; prepare it anew")
+    try:
+        return inside(filesystem, above if own[1] else whole, own[2])
+    except StorageError as error:
+        raise ManifestError(f"{uri}: its manifest names {name!r}: {error}") from error
+
+
+def _begun_with(data: bytes, output: str) -> dict[str, object]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ManifestError(f"output: {output}/{SETTINGS} is damaged; choose another output")
+    return found
+
+
 def _read_parts(output: str, parts: list[str], columns: list[str]) -> pa.Table:
     filesystem, _ = open_uri(output)
-
-    def read(path: str) -> pa.Table:
-        return parquet.read_table(path, columns=columns, filesystem=filesystem, partitioning=None)
-
+    schema = pa.schema([ROWS.field(name) for name in columns])
     with ThreadPoolExecutor(READERS) as pool:
-        empty = pa.schema([ROWS.field(name) for name in columns]).empty_table()
-        return pa.concat_tables([empty, *pool.map(read, parts)])
+        return pa.concat_tables([schema.empty_table(), *pool.map(lambda path: _read(filesystem, path, schema), parts)])
+
+
+def _read(filesystem: fs.FileSystem, path: str, schema: pa.Schema) -> pa.Table:
+    """The columns of a Parquet file, whatever lies in it.
+
+    Raises:
+        ManifestError: something else.
+        OSError: it cannot be read.
+    """
+    try:
+        with filesystem.open_input_file(path) as file:
+            table = parquet.read_table(file, columns=schema.names).select(schema.names).cast(schema)
+        table.validate(full=True)  # text that is none would be noticed only where it is used
+        return table
+    except StorageError:
+        raise
+    except (pa.ArrowException, LookupError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ManifestError(f"{path} cannot be understood ({reason}); prepare the set anew") from error
 
 
 def _newest(table: pa.Table) -> pa.Table:

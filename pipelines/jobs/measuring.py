@@ -20,6 +20,7 @@ from cluster.storage import open_uri
 from lle.config import DataSettings
 from lle.images import ImageError, encode, from_tensor, to_tensor
 from lle.model import enhance
+from pipelines.jobs import shards
 from pipelines.jobs.ingest import DataError, PhotoSet, list_photos, read_photo, refuse_unpaired
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.models import NamedModel
@@ -51,8 +52,8 @@ class Photo:
 
     @property
     def name(self) -> str:
-        """Its path below the folder or prefix."""
-        return os.path.relpath(self.path, open_uri(self.uri)[1])
+        """Its path below the folder or prefix; of a prepared set, below what was prepared."""
+        return shards.name_at(self.path) or os.path.relpath(self.path, open_uri(self.uri)[1])
 
 
 @dataclass(frozen=True)

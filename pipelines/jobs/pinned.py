@@ -12,15 +12,23 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import posixpath
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
 from cluster.storage import StorageError, explain, open_uri, write_atomically
 from lle.config import TrainSettings
+from lle.images import MAX_PIXELS, ImageError
 from pipelines.jobs import shards
 from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, find_photos
+from pipelines.jobs.manifest import home_of
 
 PHOTOS = "photos.json.gz"
+KINDS = {"chosen_by": dict, "validation_hash": str, "sets": dict}
 CHOSEN_BY = ("dark", "well_lit", "pairs_low", "pairs_high", "validation_images")
 
 
@@ -40,8 +48,8 @@ def photos_of_run(settings: TrainSettings, checkpoints: str) -> TrainingPhotos:
     began = _read(checkpoints) if settings.resume else None
     if began:
         _refuse_other_settings(began["chosen_by"], chosen_by, settings.name)
-    photos = _photos(began["sets"]) if began else find_photos(settings)
-    found = validation_hash(photos)
+    photos = _photos(began["sets"], chosen_by, f"{checkpoints}/{PHOTOS}") if began else find_photos(settings)
+    found = validation_hash(photos, settings.data.max_pixels)
     wanted, source = settings.data.validation_hash, "data.validation_hash names"
     if not wanted and began:
         wanted, source = began["validation_hash"], f"the run {settings.name} began with"
@@ -56,7 +64,7 @@ def photos_of_run(settings: TrainSettings, checkpoints: str) -> TrainingPhotos:
     return replace(photos, validation_hash=found)
 
 
-def validation_hash(photos: TrainingPhotos) -> str:
+def validation_hash(photos: TrainingPhotos, max_pixels: int = MAX_PIXELS) -> str:
     """SHA-256 of what is in the validation photos and of their number in each set, wherever they lie.
 
     Raises:
@@ -70,8 +78,8 @@ def validation_hash(photos: TrainingPhotos) -> str:
         digest.update(f"{len(each.paths)} photos".encode())
         for path in each.paths:
             try:
-                digest.update(hashlib.sha256(shards.read(filesystem, path)).digest())
-            except OSError as error:
+                digest.update(hashlib.sha256(shards.read(filesystem, path, max_pixels)).digest())
+            except (OSError, ImageError) as error:
                 raise DataError(f"data: {path}, a photo to validate on, cannot be read ({explain(error)})") from error
     return digest.hexdigest()
 
@@ -86,11 +94,42 @@ def _refuse_other_settings(began: dict[str, Any], now: dict[str, Any], name: str
             )
 
 
-def _photos(sets: dict[str, Any]) -> TrainingPhotos:
-    restored: dict[str, Any] = {
-        name: each and PhotoSet(each["uri"], tuple(each["paths"]), each["refused"]) for name, each in sets.items()
-    }
-    return TrainingPhotos(**restored)
+def _photos(sets: dict[str, Any], chosen_by: dict[str, Any], file: str) -> TrainingPhotos:
+    with _understood(file):
+        restored: dict[str, Any] = {
+            name: each and PhotoSet(each["uri"], tuple(each["paths"]), dict(each["refused"]))
+            for name, each in sets.items()
+        }
+        photos = TrainingPhotos(**restored)
+        for each in filter(None, restored.values()):
+            _refuse_foreign(each, chosen_by, file)
+    return photos
+
+
+def _refuse_foreign(photos: PhotoSet, chosen_by: dict[str, Any], file: str) -> None:
+    """The photos of a run lie where its settings say, whatever was written down."""
+    if photos.uri not in chosen_by.values():
+        raise DataError(
+            f"data: {file} names photos in {str(photos.uri)[:200]!r}, which no setting does; begin another run"
+        )
+    root = home_of(photos.uri)
+    for path in photos.paths:
+        if not f"{posixpath.normpath(path)}/".startswith(f"{root.rstrip('/')}/"):
+            raise DataError(
+                f"data: {file} names {path[:200]!r}, which does not lie in {photos.uri}; resume the run in the folder "
+                "that it began in, or begin another"
+            )
+
+
+@contextmanager
+def _understood(file: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, EOFError, zlib.error, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise DataError(f"data: {file} cannot be understood ({reason}); begin another run") from error
 
 
 def _write(checkpoints: str, content: dict[str, Any]) -> None:
@@ -105,12 +144,14 @@ def _read(checkpoints: str) -> dict[str, Any] | None:
         packed = shards.read(filesystem, f"{root}/{PHOTOS}")
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except (OSError, ImageError) as error:
         raise StorageError(f"{checkpoints}/{PHOTOS} cannot be read: {explain(error)}") from error
-    try:
+    with _understood(f"{checkpoints}/{PHOTOS}"):
         content: dict[str, Any] = json.loads(gzip.decompress(packed))
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(
-            f"{checkpoints}/{PHOTOS} is damaged; remove it to find the photos anew, or begin another run"
-        ) from error
+        if {name: type(value) for name, value in content.items()} != KINDS:
+            raise ValueError("other entries than a run writes down")
+        if not re.fullmatch("[0-9a-f]{64}", content["validation_hash"]):
+            raise ValueError("a hash that is none")
+        if content["chosen_by"].keys() != {*CHOSEN_BY, "seed"}:
+            raise ValueError("other settings than a run writes down")
     return content

@@ -27,7 +27,7 @@ TELL_SECONDS = 5.0
 
 def run(settings: PrepareSettings) -> int:
     """`prepare` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         prepare(settings, console)
     except (DataError, ManifestError, StorageError, ClusterError) as error:
@@ -139,7 +139,6 @@ class Progress:
         self._console.print(
             f"{files:,} files  {files / seconds:.0f} files/s  {self._bytes / seconds / 1e6:.0f} MB/s  "
             f"refused {self._refused.total():,}{f' ({kinds})' if kinds else ''}",
-            markup=False,
         )
 
 

@@ -198,11 +198,14 @@ def _prepare(
     if file.size > settings.max_megabytes * MEGABYTE:
         return row | {"refused": f"{file.size / MEGABYTE:.0f} MB are over the limit of {settings.max_megabytes}"}, b""
     try:
-        data = shards.read(filesystem, f"{root}/{file.path}")
+        with filesystem.open_input_stream(f"{root}/{file.path}") as stream:
+            data = images.read_bounded(stream, settings.max_megabytes * MEGABYTE, file.path)
     except FileNotFoundError:
         return row | {"refused": "gone between listing and reading", "again": True}, b""
     except OSError as error:
         return row | {"refused": f"{UNREAD} ({explain(error)})", "again": True}, b""
+    except images.ImageError as error:  # it has grown since it was listed
+        return row | {"refused": error.reason, "again": True}, b""
     row["sha256"] = hashlib.sha256(data).hexdigest()
     try:
         header = images.read_header(data, file.path, settings.max_pixels)

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
+from cluster.redaction import redacted
 from cluster.storage import StorageError
 from lle.config import PromotionSettings
 from lle.images import encode, from_tensor, resize, to_tensor
@@ -39,7 +40,7 @@ def run(settings: PromotionSettings) -> int:
     Returns:
         0: there is a new champion; 1: all is as it was.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     registry = Registry(tracking_uri(settings.tracking, RUNS), settings.model, settings.champion)
     try:
         if settings.rollback:
@@ -70,13 +71,13 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     measures = find_measures(settings)
     photos, refused = find_evaluated_photos(settings.low, settings.high, settings.good, 0, settings.max_pixels)
     refuse_too_few(sum(photo.group == LOW for photo in photos), settings.significance)
-    contents = read_contents(photos)
+    contents = read_contents(photos, settings.max_pixels)
     refuse_other_photos(settings, contents, registry.evaluation_set)
 
     against = f"the champion, version {champion}" if champion else "the input, for there is no champion yet"
     console.print(f"version {version} of {settings.model} against {against}, on {len(photos)} photos ...")
     for path, reason in refused.items():
-        console.print(f"set aside: {path}: {reason}", markup=False)
+        console.print(f"set aside: {path}: {reason}")
     with connect(settings.address, cpus=LEAST_SLOTS) as resources:
         ours, theirs = (
             sorted(
@@ -121,7 +122,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         },
     }
     run_id = record(settings, registry.uri, version, checks, gained, files)
-    console.print(f"report, decision and tables in run {run_id} of {registry.uri}", markup=False)
+    console.print(f"report, decision and tables in run {run_id} of {redacted(registry.uri)}")
     if not earned:
         console.print(f"not promoted: {', '.join(check.name for check in checks if not check.passed)}")
         return False

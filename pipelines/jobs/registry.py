@@ -12,6 +12,7 @@ import torch
 from mlflow.models import Model as LoggedModel
 
 import lle
+from cluster.redaction import redacted
 from lle.config import TrainSettings
 from lle.exporting import ExportError, save_pt2
 from lle.model import Model
@@ -73,7 +74,7 @@ def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
             found = mlflow.artifacts.download_artifacts(f"{uri}/{SAVED}", dst_path=name)
             shutil.copytree(found, folder, dirs_exist_ok=True)
     except Exception as error:
-        raise TrackingError(f"model: {uri} cannot be loaded from {tracking} ({first_line(error)})") from error
+        raise TrackingError(f"model: {uri} cannot be loaded from {redacted(tracking)} ({first_line(error)})") from error
     return folder
 
 

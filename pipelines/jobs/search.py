@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from lle.config import TuneSettings
-from pipelines.jobs.settings import Loaded, SettingsError, laid_over, load_settings, read_tree
+from pipelines.jobs.settings import Loaded, SettingsError, laid_over, load_settings, read_tree, read_yaml
 from pipelines.jobs.settings_text import SETTINGS, flat, no_such_setting, shown
 
 SEARCHES = Path(__file__).parent.parent / "searches"
@@ -202,7 +203,7 @@ def settings_of(drawn: Mapping[str, Any], training: Loaded) -> dict[str, Any]:
     for path, value in drawn.items():
         owner = _owner(path)
         if isinstance(value, str):
-            value = yaml.load(value, yaml.BaseLoader)
+            value = read_yaml(value)
         if owner == path:
             values[path] = value
         else:
@@ -221,7 +222,12 @@ def _remembered(given: TuneSettings, training: Loaded, arguments: list[str]) -> 
     name, folder = given.resume, Path(training.settings.runs).expanduser().absolute() / given.resume
     if not remembered(folder):
         raise SettingsError(f"--resume {name}: {folder} holds no sweep; check the name, and --runs")
-    sweep = TuneSettings(**yaml.safe_load((folder / "sweep.yaml").read_text()))
+    remembers = read_tree(folder / "sweep.yaml")
+    try:
+        sweep = TuneSettings.model_validate(remembers)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise SettingsError(f"{folder / 'sweep.yaml'}: not as a sweep has written it ({reason})") from None
     began = ["--config", str(folder / "settings.yaml")]
     now = load_settings([*began, *arguments])
     _refuse_changes(sweep.model_dump(), given.model_dump(exclude_unset=True), name)
@@ -283,8 +289,10 @@ def _parse(text: Any, info: FieldInfo, path: str, file: Path) -> Distribution:
         hint = f"perhaps you meant {near[0]}?" if near else f"choose from {', '.join(KINDS)}"
         raise SettingsError(f"{where}: {kind}: no such distribution; {hint}")
     try:
-        values = yaml.load(f"[{inside}]", yaml.BaseLoader)
-    except yaml.YAMLError:
+        values = read_yaml(f"[{inside}]")
+    except SettingsError as mistake:
+        raise SettingsError(f"{where}: {mistake}") from None
+    except (yaml.YAMLError, RecursionError):
         raise SettingsError(f"{where}: {shown(text)} cannot be read; write it like {KINDS[kind]}") from None
     if kind == "choice":
         if len(values) < 2:

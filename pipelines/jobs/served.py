@@ -13,7 +13,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 import lle
-from lle.images import ImageError, decode, encode
+from lle.images import MAX_PIXELS, ImageError, decode, encode, most_bytes, read_header
 
 
 class PhotoServer(PythonModel):
@@ -30,10 +30,29 @@ class PhotoServer(PythonModel):
             MlflowException: a photo cannot be read; a server answers 400 with the reason.
         """
         try:
-            photos = [decode(data, f"photo {number}") for number, data in enumerate(model_input, start=1)]
+            check_sizes(model_input)
+            return [
+                encode(self._model.enhance(decode(data, f"photo {number}")))
+                for number, data in enumerate(model_input, start=1)
+            ]
         except ImageError as error:
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
-        return [encode(self._model.enhance(photo)) for photo in photos]
+
+
+def check_sizes(photos: list[bytes]) -> None:
+    """All photos of a request together obey the budget of one, before the first is decoded.
+
+    Raises:
+        ImageError: they do not, or one of them is no photo.
+    """
+    pixels = 0
+    if sum(len(data) for data in photos) > most_bytes(MAX_PIXELS):
+        raise ImageError("photos", f"are over the limit of {most_bytes(MAX_PIXELS) / 1e6:.0f} MB; send fewer at once")
+    for number, data in enumerate(photos, start=1):
+        header = read_header(data, f"photo {number}")
+        pixels += header.width * header.height
+    if pixels > MAX_PIXELS:
+        raise ImageError("photos", f"{pixels} pixels in all are over the limit of {MAX_PIXELS}; send fewer at once")
 
 
 mlflow.models.set_model(PhotoServer())

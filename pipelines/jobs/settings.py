@@ -41,6 +41,7 @@ from pipelines.jobs.settings_text import (
 )
 
 PRESETS = Path(__file__).parent.parent / "presets"
+PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 
 SHORT = {"profile": "loop.profile"}  # options that need no path
 
@@ -173,7 +174,21 @@ def _presets() -> list[Path]:
 
 
 class _TextLoader(yaml.BaseLoader):
-    """YAML with every scalar left as text (the settings know their types), and without repeated keys."""
+    """YAML with every scalar left as text (the settings know their types), without repeated keys, and without what
+    other programs run or unfold: tags and aliases.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()
+            raise SettingsError(f"line {event.start_mark.line + 1}: *{event.anchor}: write out what it stands for")
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag not in PLAIN_TAGS:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise SettingsError(f"line {node.start_mark.line + 1}: {shown(tag)} is not read; give the plain value")
+        return super().construct_object(node, deep)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -199,7 +214,7 @@ def read_tree(file: Path) -> Any:
         SettingsError: it is missing, cannot be read, is not YAML, or gives a key twice.
     """
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), _TextLoader)
+        return read_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"{file}: no such file") from None
     except OSError as error:
@@ -208,8 +223,21 @@ def read_tree(file: Path) -> Any:
         raise SettingsError(f"{file}: not a text file; save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise SettingsError(f"{file}: nested too deeply; settings are at most a few levels deep") from None
     except SettingsError as mistake:
         raise SettingsError(f"{file}: {mistake}") from None
+
+
+def read_yaml(text: str) -> Any:
+    """What YAML says, every scalar as text; nothing in it is run or unfolded.
+
+    Raises:
+        yaml.YAMLError: it is none.
+        SettingsError: a key is given twice, a tag or an alias is used.
+        RecursionError: it is nested too deeply.
+    """
+    return yaml.load(text, _TextLoader)
 
 
 def _collect(tree: Any, prefix: str, values: dict[str, Any], file: str) -> None:

@@ -16,10 +16,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pyarrow import fs, parquet
 
+from lle.images import MAX_PIXELS, ImageError, most_bytes, read_bounded
+
 ROW_GROUP = 64
 # Opening an object costs a request for its size; reading from an open one asks for the range alone.
 _OPENED: dict[str, pa.NativeFile] = {}
-_PLACE = re.compile(r"(.+\.parquet)@(\d+)\+(\d+)/.+", re.DOTALL)
+# The first that looks like a place is it: what follows is the photo's name, which others have chosen.
+_PLACE = re.compile(r"(.+?\.parquet)@(\d+)\+(\d+)/(.+)", re.DOTALL)
 
 
 def pack(names: Sequence[str], pictures: Sequence[bytes]) -> tuple[bytes, list[int]]:
@@ -49,17 +52,30 @@ def place(shard: str, offset: int, length: int, name: str) -> str:
     return f"{shard}@{offset}+{length}/{name}"
 
 
-def read(filesystem: fs.FileSystem, path: str) -> bytes:
+def name_at(path: str) -> str:
+    """The name that a place ends in; empty for the path of a plain photo."""
+    in_shard = _PLACE.fullmatch(path)
+    return in_shard[4] if in_shard else ""
+
+
+def read(filesystem: fs.FileSystem, path: str, max_pixels: int = MAX_PIXELS) -> bytes:
     """The bytes of a photo: of a file, or of a place in a shard.
+
+    Args:
+        filesystem, path: where.
+        max_pixels: pixel budget, which the byte budget follows from.
 
     Raises:
         OSError: it is not there or cannot be read.
+        ImageError: it is over the byte budget.
     """
-    in_shard = _PLACE.fullmatch(path)
+    in_shard, limit = _PLACE.fullmatch(path), most_bytes(max_pixels)
     if not in_shard:
         with filesystem.open_input_stream(path, compression=None) as file:
-            return bytes(file.read())
+            return read_bounded(file, limit, path)
     shard, offset, length = in_shard[1], int(in_shard[2]), int(in_shard[3])
+    if length > limit:  # pyarrow makes room for all of it before it looks at the file
+        raise ImageError(path, f"is over the limit of {limit / 1e6:.0f} MB; prepare the set anew")
     if isinstance(filesystem, fs.LocalFileSystem):
         with filesystem.open_input_file(shard) as file:
             return bytes(file.read_at(length, offset))

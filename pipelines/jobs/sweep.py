@@ -66,7 +66,7 @@ MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, Tr
 
 def run(plan: Plan) -> int:
     """`search_settings` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         search_settings(plan, console)
     except MISTAKES as error:
@@ -365,7 +365,7 @@ def train_trial(
     ):
         (folder / SETTINGS).write_text(to_yaml(settings))
         reports = TrialReports(measure, run.run_id, folder / VALIDATIONS)
-        console = Console(file=log, width=200)
+        console = Console(file=log, width=200, markup=False)
         with stopped_by(folder / ENOUGH) as stop:
             ended = train(settings, photos, run, scaling, folder, console, [reports], stop)
         model = best_model(settings)

@@ -26,6 +26,7 @@ from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from cluster.redaction import redacted
 from lle.config import TrainSettings
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
 
@@ -83,7 +84,7 @@ def tracked_run(
         client = MlflowClient(uri)
         run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri, parent))
     except Exception as error:
-        raise TrackingError(f"tracking.uri: MLflow does not answer at {uri} ({first_line(error)})") from error
+        raise TrackingError(f"tracking.uri: MLflow does not answer at {redacted(uri)} ({first_line(error)})") from error
     status = RunStatus.FINISHED
     try:
         yield run
@@ -152,7 +153,7 @@ class Recorder:
         self._thread.join(seconds)
         self._closing.set()
         if lost := self._dropped + self._queue.qsize():
-            LOGGER.warning("MLflow at %s did not take %d records", self._run.uri, lost)
+            LOGGER.warning("MLflow at %s did not take %d records", redacted(self._run.uri), lost)
 
     def _put(self, job: Any) -> None:
         try:
@@ -224,7 +225,9 @@ def record_evaluation(
             client.log_artifacts(run_id, folder)
         client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
     except Exception as error:
-        raise TrackingError(f"tracking: MLflow at {uri} does not take the numbers ({first_line(error)})") from error
+        raise TrackingError(
+            f"tracking: MLflow at {redacted(uri)} does not take the numbers ({first_line(error)})"
+        ) from error
     return run_id
 
 
@@ -352,5 +355,5 @@ def _quietly(job: Any, what: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line of at most 200 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """What an error says, in one line of at most 200 characters, without passwords."""
+    return redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:200]

@@ -20,6 +20,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
 
 from cluster.connect import ALLOCATOR, ClusterError, connect, grown
+from cluster.redaction import redacted
 from cluster.storage import StorageError, open_uri
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
@@ -41,7 +42,7 @@ from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.samples import write_quickstart_data
 from pipelines.jobs.settings import to_yaml
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
-from pipelines.jobs.tracking import TrackedRun, TrackingError, log_files, tracked_run
+from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, log_files, tracked_run
 from pipelines.jobs.worker import run_worker, validation_set
 
 SETTINGS = "settings.yaml"
@@ -54,7 +55,7 @@ class TrainingError(RuntimeError):
 
 def run(settings: TrainSettings) -> int:
     """`fit` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         fit(settings, console)
     except (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError) as error:
@@ -314,7 +315,7 @@ def registered(
         return register(model, run, settings, model_card(settings, photos, model, quality, run.run_id))
     except Exception as error:
         console.print(
-            f"MLflow did not take the model ({str(error).splitlines()[0][:200]}); it is saved. Once {run.uri} answers, "
+            f"MLflow did not take the model ({first_line(error)}); it is saved. Once {redacted(run.uri)} answers, "
             f"the same command with --resume --name {settings.name} registers it without training again"
         )
         return ""
@@ -384,7 +385,7 @@ def closing_lines(settings: TrainSettings, run: TrackedRun, folder: Path, summar
             f"time        {summary['seconds']:.0f} s, {summary['images_per_second']:.0f} pictures/s, "
             f"{100 * summary['data_wait_share']:.1f} % of it waiting for data",
             "",
-            f"MLflow      mlflow ui --backend-store-uri {run.uri}" if "://" in run.uri else f"MLflow      {run.uri}",
+            f"MLflow      {'mlflow ui --backend-store-uri ' if '://' in run.uri else ''}{redacted(run.uri)}",
             "next        python pipelines/train.py --data.dark DIR --data.well_lit DIR      your own photos",
             "            python pipelines/train.py --preset clip_lit --dry-run              the paper's settings",
         ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -72,3 +75,25 @@ def test_a_stream_gives_regions_with_its_pictures_where_they_are_wanted(joined, 
         photo_at(row, 7, 5) * 10 for row in range(3, 26)
     ]
     assert tuple(regions.shape) == (20, 8, 8) and not regions.is_floating_point()
+
+
+@pytest.mark.parametrize(
+    ("token", "enters"),
+    [
+        (None, True),
+        ({"RAY_AUTH_MODE": "disabled"}, False),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, False),
+    ],
+    ids=["own", "none", "wrong"],
+)
+def test_a_cluster_of_ones_own_asks_for_the_token(joined, token: dict[str, str] | None, enters: bool):
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    code = f"from ray._raylet import GcsClient\nGcsClient(address={address!r}).internal_kv_keys(b'', None, timeout=20)"
+    variables = dict(os.environ)
+    if token is not None:
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | token
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=100)
+    assert (done.returncode == 0) is enters, done.stderr
+    assert enters or "token" in done.stderr

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -206,3 +208,34 @@ def test_impossible_curves_are_refused_in_one_sentence(wrong: dict, sentence: st
 def test_a_wrong_number_of_seeds_is_told(photos: Tensor):
     with pytest.raises(ValueError, match="got 2 seeds for 6 images"):
         bag_of_curves(photos, every(), [1, 2])
+
+
+def ranges(low: float, high: float) -> st.SearchStrategy[tuple[float, float]]:
+    return st.tuples(st.floats(low, high), st.floats(low, high)).map(sorted).map(tuple)
+
+
+bags = st.builds(
+    CurveSettings,
+    under_share=st.floats(0, 1),
+    adaptive=st.booleans(),
+    adaptive_under=ranges(0.01, 0.5),
+    adaptive_over=ranges(0.5, 0.99),
+    tone=st.builds(ToneCurve, frequency=st.floats(0.1, 9), under=ranges(1, 20), over=ranges(0.05, 1)),
+    gamma=st.builds(GammaCurve, frequency=st.floats(0, 9), under=ranges(1, 20), over=ranges(0.05, 1)),
+    log=st.builds(LogCurve, frequency=st.floats(0, 9)),
+    s_curve=st.builds(SCurve, frequency=st.floats(0, 9)),
+    exposure=st.builds(ExposureCurve, frequency=st.floats(0, 9), under=ranges(0, 8), over=ranges(0, 8)),
+    backlit=st.builds(BacklitCurve, frequency=st.floats(0, 9)),
+)
+
+
+@settings(max_examples=40)
+@given(bags, st.lists(st.integers(0, 2**31 - 1), min_size=3, max_size=3), st.floats(0, 1), st.floats(0, 1))
+def test_whatever_the_bag_holds_pictures_stay_pictures_and_follow_from_their_seeds(
+    bag: CurveSettings, seeds: list[int], darkest: float, brightest: float
+):
+    ramp = torch.linspace(darkest, brightest, 3 * 3 * 8 * 8).view(3, 3, 8, 8)
+    changed = bag_of_curves(ramp, bag, seeds)
+    assert changed.shape == ramp.shape and torch.isfinite(changed).all()
+    assert float(changed.min()) >= 0 and float(changed.max()) <= 1 + 1e-6
+    assert torch.equal(changed, bag_of_curves(ramp, bag, seeds))

@@ -205,7 +205,7 @@ def test_a_mistake_on_the_command_line_is_one_sentence(
         ("just words", "holds no settings; write them as `path: value`, one a line"),
         ("seed: [1", "not valid YAML ("),
         ("? [a, b]\n: 1", "not valid YAML ("),
-        ("seed: &a [*a]", "not valid YAML ("),
+        ("seed: &a [*a]", "line 1: *a: write out what it stands for"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_sentence_with_the_files_name(

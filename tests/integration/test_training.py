@@ -54,7 +54,8 @@ def job(cluster: Cluster, tiny: Path, tmp_path_factory: pytest.TempPathFactory, 
 def test_a_submitted_job_trains_records_and_registers(job: Path):
     output = (job / "output.txt").read_text()
     assert "round 2 enhancement" in output and "psnr" in output
-    noise = r"\r|Traceback|Warning|WARNING|\(RayTrainWorker|\(TrainController"
+    crowded = "worker processes have been started on node"  # what Ray says of four CPUs on a machine of two
+    noise = rf"\r|Traceback|Warning|WARNING(?!.*{crowded})|\(RayTrainWorker|\(TrainController"
     assert [line for line in output.splitlines() if re.search(noise, line)] == []
 
     summary = json.loads((job / "summary.json").read_text())

@@ -121,7 +121,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
     validator = Validator(validation, prior.guidance, device, settings.loop.measure)
     trace = Trace(recorder.file) if recorder and settings.loop.profile else None
-    hooks = Hooks(log, report, wishes(settings, stop.watch(), trace))
+    hooks = Hooks(log, report, wishes(settings, stop.watch(), trace, tell if speaks else logger.info))
     try:
         outcome = train(settings, prior, open_stream, validator, hooks, resume)
     except NonFiniteError as error:
@@ -156,7 +156,9 @@ def last_checkpoint(checkpoints: Checkpoints) -> Snapshot | None:
     return checkpoints.read(path) if path else None
 
 
-def wishes(settings: TrainSettings, stop_asked: Callable[[], bool], trace: Trace | None) -> Callable[[], Wish]:
+def wishes(
+    settings: TrainSettings, stop_asked: Callable[[], bool], trace: Trace | None, tell: Callable[[str], None]
+) -> Callable[[], Wish]:
     """What the cluster wants of the loop; also the watchdog and the trace, for the loop asks at every step."""
     steps = count(1)
     warned = False
@@ -171,6 +173,7 @@ def wishes(settings: TrainSettings, stop_asked: Callable[[], bool], trace: Trace
         # Asking Ray is a message among all workers.
         if next(steps) % settings.loop.log_every == 0 and not warned and ray.train.get_preemption_info():
             warned = True
+            tell("a machine is announced to go: saving a checkpoint")
             return Wish.SAVE
         return Wish.NOTHING
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ from tests.integration.conftest import (
     head_node,
     processes_of,
     ray_command,
+    run,
     signal_all,
     wait_for,
 )
@@ -38,11 +40,26 @@ class Nodes:
         number = len(self.running)
         ports = [f"--min-worker-port={30000 + 5000 * number}", f"--max-worker-port={34999 + 5000 * number}"]
         command = [ray_command(), "start", "--block", f"--address={self.cluster.address}", "--num-cpus=2", *ports]
+        command += [f"--node-name=node{number}"]
         with (self.folder / f"node{number}.log").open("wb") as log:
             started = subprocess.Popen(command, env=self.cluster.environment, stdout=log, stderr=log)
         self.running.append(psutil.Process(started.pid))
         wait_for(lambda: processes_of(self.running[-1], "raylet"), 60, "a raylet")
         return self.running[-1]
+
+    def announce_the_end_of(self, number: int) -> None:
+        """What a cloud's notice becomes: Ray is told that the machine will be taken away."""
+        listed = [ray_command(), "list", "nodes", "--address", self.cluster.dashboard, "--format", "json"]
+        found = json.loads(run([*listed, "--filter", f"node_name=node{number}"], self.cluster.environment).stdout)
+        drained = run(
+            [
+                ray_command(), "drain-node", "--address", self.cluster.address, "--node-id", found[0]["node_id"],
+                "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot",
+                "--deadline-remaining-seconds", "60",
+            ],
+            self.cluster.environment,
+        )  # fmt: skip
+        assert drained.returncode == 0, drained.stderr
 
     def with_a_worker(self) -> psutil.Process:
         wait_for(lambda: any(processes_of(node, "RayTrainWorker") for node in self.alive), 60, "a worker")
@@ -85,6 +102,8 @@ def test_a_training_survives_lost_cut_and_new_machines_in_every_phase(
     try:
         says(training, "prompt_init  step 1")
         says(training, "with 2 workers")
+        nodes.announce_the_end_of(1)
+        says(training, "announced to go: saving a checkpoint", seconds=60)
         signal_all(second, signal.SIGKILL)  # a machine is gone
         says(training, "with 1 workers")
 

@@ -1,4 +1,4 @@
-"""The reports of a training and of an evaluation, filled from what those have found."""
+"""The reports of a training, finished or not, and of an evaluation, filled from what those have found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lle.config import TrainSettings
 from lle.images import from_tensor
 from lle.metrics import METRICS
 from lle.model import Model, enhance
-from pipelines.jobs.history import Row, curves, spans
+from pipelines.jobs.history import NAMES, VALIDATION, Row, Span, curves, spans
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, view, worst_first
@@ -64,7 +64,7 @@ def training_page(
     return Page(
         kind="training",
         title=settings.name,
-        about=f"{settings.enhancer.kind} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}",
+        about=_about(settings),
         headlines=headlines,
         tables=[_quality_table(quality)] if quality else [],
         curves=curves(history, summary["best_step"]),
@@ -76,6 +76,34 @@ def training_page(
             **{f"steps of {phase}": str(count) for phase, count in summary["steps"].items()},
             **{name.replace("_", " "): str(summary[name]) for name in told if name in summary},
         },
+    )
+
+
+def unfinished_page(settings: TrainSettings, history: list[Row], reason: str) -> Page:
+    """The report of a training that was stopped or failed.
+
+    Args:
+        settings: the training's.
+        history: see `read_history`; not empty.
+        reason: why it ended, in a sentence.
+    """
+    so_far = spans(history)
+    headlines = [Headline("Last step", f"{history[-1]['step']:,}", _where(so_far[-1]) if so_far else "")]
+    last = {name: value for row in history for name, value in row.items()}
+    for name in last:
+        if name.startswith(VALIDATION):
+            measure = name.removeprefix(VALIDATION)
+            headlines.append(Headline(plain(measure), number(measure, last[name]), "at the last validation"))
+    return Page(
+        kind="training",
+        title=settings.name,
+        about=_about(settings),
+        verdict=f"Not finished: {reason.rstrip('.')}. To go on from the last checkpoint, give the same command with "
+        f"--resume --name {settings.name}.",
+        headlines=headlines,
+        curves=curves(history),
+        spans=so_far,
+        details={"dark": settings.data.dark, "well lit": settings.data.well_lit},
     )
 
 
@@ -157,6 +185,15 @@ def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]
         if len(worst) > count:
             found.append(replace(worst.pop(), views=[]))
     return found + [each for worst in kept.values() for each in worst]
+
+
+def _about(settings: TrainSettings) -> str:
+    return f"{settings.enhancer.kind} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}"
+
+
+def _where(span: Span) -> str:
+    phase = NAMES.get(span.phase, span.phase)
+    return f"round {span.round}, {phase}" if span.round else phase
 
 
 def _quality_table(quality: Sequence[Quality]) -> Table:

@@ -40,6 +40,8 @@ FIXED = (
     *("data.dark", "data.well_lit", "data.pairs_low", "data.pairs_high", "data.samples"),
     *("data.validation_images", "data.validation_size"),
 )
+OF_THE_PLACE = ("runs", "cluster.", "tracking.uri")  # what may differ where a sweep goes on
+INSTEAD = "leave that out, or begin another sweep"
 JUDGE = ("prior.model", "prior.pretrained")  # of feature_gap
 
 
@@ -92,12 +94,12 @@ def prepared(given: TuneSettings, arguments: list[str]) -> Plan:
         arguments: settings of the training, as for pipelines/train.py.
 
     Raises:
-        SettingsError: the search space does not fit the settings, or there is no such sweep.
+        SettingsError: the search space does not fit the settings, there is no such sweep, or it began with others.
         SystemExit: mistakes in the arguments, already told.
     """
     training = load_settings(arguments)
     if given.resume:
-        return _remembered(given.resume, training, arguments)
+        return _remembered(given, training, arguments)
     file = find_search(given.search)
     search = read_search(file)
     check_search(search, training, file)
@@ -216,13 +218,43 @@ def trial_settings(drawn: Mapping[str, Any], training: Loaded, name: str) -> Loa
     return laid_over(training, settings_of(drawn, training), f"search {name}")
 
 
-def _remembered(name: str, given: Loaded, arguments: list[str]) -> Plan:
+def _remembered(sweep: TuneSettings, given: Loaded, arguments: list[str]) -> Plan:
+    name = sweep.resume
     folder = Path(given.settings.runs).expanduser().absolute() / name
     if not remembered(folder):
         raise SettingsError(f"--resume {name}: {folder} holds no sweep; check the name, and --runs")
-    sweep = TuneSettings(**yaml.safe_load((folder / "sweep.yaml").read_text()))
-    training = load_settings(["--config", str(folder / "settings.yaml"), *arguments])
-    return Plan(sweep, training, read_search(folder / "search.yaml"), resume=True)
+    began = TuneSettings(**yaml.safe_load((folder / "sweep.yaml").read_text()))
+    search = read_search(folder / "search.yaml")
+    training = load_settings(["--config", str(folder / "settings.yaml")])
+
+    options = {option: getattr(sweep, option) for option in sweep.model_fields_set - {"resume", "search"}}
+    _refuse_changes(name, options, began.model_dump())
+    if "search" in sweep.model_fields_set and read_search(find_search(sweep.search)) != search:
+        raise SettingsError(f"--resume {name}: search: {sweep.search} is not what it searches; {INSTEAD}")
+    settings = _chosen(given, arguments)
+    here = {path: settings.pop(path) for path in list(settings) if path.startswith(OF_THE_PLACE)}
+    _refuse_changes(name, settings, flat(training.settings.model_dump()))
+    return Plan(began, laid_over(training, here, "command line"), search, resume=True)
+
+
+def _chosen(given: Loaded, arguments: list[str]) -> dict[str, Any]:
+    """Settings by path that the arguments name, themselves or in a file; not those of the default preset."""
+    named_preset = any(word.partition("=")[0] == "--preset" for word in arguments)
+    values = flat(given.settings.model_dump())
+    return {
+        path: values[path]
+        for path, source in given.sources.items()
+        if source.startswith(("file ", "command line")) or (named_preset and source.startswith("preset "))
+    }
+
+
+def _refuse_changes(name: str, chosen: Mapping[str, Any], began: Mapping[str, Any]) -> None:
+    for option, value in chosen.items():
+        if value != began[option]:
+            raise SettingsError(
+                f"--resume {name}: {option} was {shown(began[option])} when it began, and cannot become "
+                f"{shown(value)}; {INSTEAD}"
+            )
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

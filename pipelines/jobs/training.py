@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +33,7 @@ from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_phot
 from pipelines.jobs.lines import printed, queue_here
 from pipelines.jobs.measures import load_measures
 from pipelines.jobs.page import REPORT, Case, render
-from pipelines.jobs.pages import enhanced_case, training_page
+from pipelines.jobs.pages import enhanced_case, training_page, unfinished_page
 from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.quality import Quality, compare, mean_brightness
 from pipelines.jobs.registry import register
@@ -41,7 +41,7 @@ from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.samples import write_quickstart_data
 from pipelines.jobs.settings import to_yaml
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
-from pipelines.jobs.tracking import TrackedRun, TrackingError, log_files, tracked_run
+from pipelines.jobs.tracking import TrackedRun, TrackingError, log_file, log_files, tracked_run
 from pipelines.jobs.worker import run_worker, validation_set
 
 SETTINGS = "settings.yaml"
@@ -92,7 +92,8 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes))
             with tracked_run(settings, photos, folder) as run:
                 (folder / SETTINGS).write_text(to_yaml(settings))
-                ended = train(settings, photos, run, scaling, folder, console)
+                with report_if_cut_off(settings, run, folder):
+                    ended = train(settings, photos, run, scaling, folder, console)
                 return conclude(settings, photos, run, ended, folder, console, started)
 
 
@@ -248,6 +249,21 @@ def train(
         lines.shutdown(force=True)
     ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]  # of Train V2
     return {**ended, "worker_restarts": heard.restarts, "steps_lost": heard.steps_lost}
+
+
+@contextmanager
+def report_if_cut_off(settings: TrainSettings, run: TrackedRun, folder: Path) -> Iterator[None]:
+    """Leave a report with the curves so far when training is stopped or fails, quickly: no photo is read for it."""
+    try:
+        yield
+    except (TrainingError, KeyboardInterrupt, SystemExit) as end:
+        with suppress(OSError):  # such as a full disk: the first reason is the one to tell
+            if history := read_history(folder / HISTORY):
+                by = "Ctrl-C" if isinstance(end, KeyboardInterrupt) else "SIGTERM"
+                reason = str(end) if isinstance(end, TrainingError) else f"stopped by {by}"
+                (folder / REPORT).write_bytes(render(unfinished_page(settings, history, reason)))
+                log_file(run, folder / REPORT)
+        raise
 
 
 def conclude(

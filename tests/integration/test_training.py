@@ -119,6 +119,9 @@ def test_a_stopped_training_resumes_into_the_same_record(trainings: Trainings):
     client = client_of(trainings.runs)
     run_id = (stopped.folder / "mlflow_run_id").read_text().strip()
     assert client.get_run(run_id).info.status == "KILLED"
+    report = (stopped.folder / "report.html").read_text()
+    assert "Not finished: stopped by SIGTERM." in report and "--resume --name stopped" in report
+    assert "Loss, enhancing" in report and "report.html" in [each.path for each in client.list_artifacts(run_id)]
 
     refused = trainings.start("stopped", *longer)
     assert refused.wait() == 1 and "continue it with --resume" in refused.output
@@ -128,6 +131,7 @@ def test_a_stopped_training_resumes_into_the_same_record(trainings: Trainings):
     assert "continuing from step" in resumed.output
     assert resumed.summary["mlflow_run_id"] == run_id
     assert client.get_run(run_id).info.status == "FINISHED"
+    assert "Not finished" not in (resumed.folder / "report.html").read_text()
     assert sum(resumed.summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
 
 

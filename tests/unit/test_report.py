@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lle.config import PromotionSettings
+from lle.config import DataSettings, PromotionSettings, TrainSettings
 from lle.images import decode
 from lle.metrics import psnr
 from pipelines.jobs.chart import chart, ticks_between
@@ -19,9 +19,11 @@ from pipelines.jobs.history import Curve, Span, curves, note, read_history, span
 from pipelines.jobs.light_map import light_map
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
-from pipelines.jobs.pages import case_of, evaluation_page, keep_worst_views
+from pipelines.jobs.pages import case_of, evaluation_page, keep_worst_views, unfinished_page
 from pipelines.jobs.promotion import worst_pictures
 from pipelines.jobs.promotion_page import promotion_page, worst_cases
+from pipelines.jobs.tracking import TrackedRun
+from pipelines.jobs.training import TrainingError, report_if_cut_off
 from pipelines.jobs.words import SPACE, duration, number
 
 
@@ -186,6 +188,38 @@ def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
 @pytest.mark.parametrize(("seconds", "text"), [(7, "7 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_durations_as_people_say_them(seconds: float, text: str):
     assert duration(seconds).replace(SPACE, " ") == text
+
+
+# --- an unfinished training's -----------------------------------------------------------------------------------------
+
+
+def test_a_training_that_failed_tells_why_how_far_it_came_and_how_to_go_on(history: Path):
+    note(history, {"step": 50, "validation/psnr": float("nan"), "term/guidance": float("inf")})
+    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    made = unfinished_page(settings, read_history(history), "training failed: 11 steps were not finite")
+    assert made.verdict.startswith("Not finished: training failed: 11 steps were not finite. To go on from the last")
+    assert made.verdict.endswith("--resume --name night.")
+    assert (made.headlines[0].value, made.headlines[0].note) == ("50", "round 2, enhancing")
+    html = render(made).decode()
+    assert html.count("<svg") == 3 and "PSNR, held-out photos: 11 at step 20, 13 at step 40" in html
+
+
+def test_a_training_that_was_stopped_leaves_a_report_though_mlflow_is_gone(
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run = TrackedRun("http://127.0.0.1:9", "gone")
+    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    with pytest.raises(KeyboardInterrupt), report_if_cut_off(settings, run, tmp_path):
+        raise KeyboardInterrupt
+    assert "Not finished: stopped by Ctrl-C." in (tmp_path / "report.html").read_text()
+
+
+def test_without_a_single_step_there_is_no_report(tmp_path: Path):
+    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    with pytest.raises(TrainingError), report_if_cut_off(settings, TrackedRun("", ""), tmp_path):
+        raise TrainingError("training failed: no room")
+    assert not list(tmp_path.iterdir())
 
 
 # --- a promotion's ----------------------------------------------------------------------------------------------------

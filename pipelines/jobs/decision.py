@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log2
 from statistics import mean
@@ -14,14 +14,55 @@ from lle.metrics import METRICS
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 
+CHAMPION, INPUT = "champion", "input"
+
 
 @dataclass(frozen=True)
 class Check:
-    """One condition: its name, whether it holds, and the numbers in a sentence."""
+    """One condition.
+
+    Attributes:
+        name: the measure, or `speed`.
+        passed: whether it holds.
+        finding: what was found and what is wanted, in a sentence.
+        numbers: what was found: `gain` and `p`, or `worse` in the measure's unit, or `times_slower`.
+    """
 
     name: str
     passed: bool
     finding: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside its rival: the champion, or without one the photos as they are.
+
+    Attributes:
+        model: name in the registry.
+        candidate, champion: versions; an empty champion where there is none yet.
+        theirs, ours: the same photos, measured with the rival and with the candidate.
+        gained: see `gains`.
+        checks: the gain's first.
+    """
+
+    model: str
+    candidate: str
+    champion: str
+    theirs: Sequence[Measured]
+    ours: Sequence[Measured]
+    gained: Mapping[str, float]
+    checks: Sequence[Check]
+
+    @property
+    def earned(self) -> bool:
+        """Whether every check is passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def rival(self) -> str:
+        """What the candidate is compared with, in a word."""
+        return CHAMPION if self.champion else INPUT
 
 
 def gains(measure: str, rival: Sequence[Measured], candidate: Sequence[Measured]) -> dict[str, float]:
@@ -52,10 +93,11 @@ def check_gain(settings: PromotionSettings, gained: Sequence[float]) -> Check:
     p = float(wilcoxon(np.array(gained), alternative="greater").pvalue) if any(gained) else 1.0
     unit = METRICS[settings.measure].unit
     finding = (
-        f"{settings.measure} better by {gain:.4g}{' ' + unit if unit else ''} at the mean of {len(gained)} photos, p = "
-        f"{p:.2g}; wanted: {settings.margin:g} or more, p of {settings.significance:g} or less"
+        f"{settings.measure} {_better(gain)}{' ' + unit if unit else ''} at the mean of {len(gained)} photos, "
+        f"p = {p:.2g}; wanted: better by {settings.margin:g} or more, p of {settings.significance:g} or less"
     )
-    return Check(settings.measure, gain >= settings.margin and p <= settings.significance, finding)
+    passed = gain >= settings.margin and p <= settings.significance
+    return Check(settings.measure, passed, finding, {"gain": gain, "p": p})
 
 
 def refuse_too_few(photos: int, significance: float) -> None:
@@ -89,7 +131,7 @@ def check_guards(
     )
     checks = [check for guard in guards for check in _check_mean(*guard, rival, candidate)]
     finding = f"takes {slower:.2f} times the champion's time; allowed: {settings.most_slower:g}"
-    return [*checks, Check("speed", slower <= settings.most_slower, finding)]
+    return [*checks, Check("speed", slower <= settings.most_slower, finding, {"times_slower": slower})]
 
 
 def _check_mean(
@@ -104,6 +146,11 @@ def _check_mean(
     worse = (mean(before) - mean(after)) * (1 if METRICS[measure].higher_is_better else -1)
     unit = METRICS[measure].unit
     finding = (
-        f"{measure} {mean(after):.4g} {unit} at the mean, the champion's {mean(before):.4g}; worse by {worse:.4g}, "
+        f"{measure} {mean(after):.4g} {unit} at the mean, the champion's {mean(before):.4g}: {_better(-worse)}; "
+        f"allowed: worse by {most:g}"
     )
-    yield Check(measure, worse <= most, f"{finding}allowed: {most:g}")
+    yield Check(measure, worse <= most, finding, {"worse": worse})
+
+
+def _better(gain: float) -> str:
+    return f"{'worse' if gain < 0 else 'better'} by {abs(gain):.4g}"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,10 @@ def read_history(file: Path) -> list[Row]:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
-        for later in [step for step in by_step if step > row["step"]]:
-            del by_step[later]
+        while by_step and next(reversed(by_step)) > row["step"]:
+            by_step.popitem()
         by_step.setdefault(row["step"], {}).update(row)
-    return [by_step[step] for step in sorted(by_step)]
+    return list(by_step.values())
 
 
 def spans(rows: Iterable[Row]) -> list[Span]:
@@ -115,7 +116,7 @@ def curves(rows: list[Row], best_step: int | None = None) -> list[Curve]:
 
 
 def _points(rows: Iterable[Row], name: str) -> Points:
-    return [(row["step"], row[name]) for row in rows if name in row]
+    return [(row["step"], row[name]) for row in rows if name in row and isfinite(row[name])]
 
 
 def _lines(rows: list[Row], phase: str, name: str) -> list[Points]:

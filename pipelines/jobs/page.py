@@ -50,12 +50,14 @@ class Table:
 
     Attributes:
         strong: name of the row that matters.
+        prose: whether the last column holds sentences, which wrap.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     strong: str = ""
+    prose: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,13 @@ class Case:
         views: pictures of one shape as JPEG, by what they are; the second stands on the right of the divider, the
             others can be chosen for its left (input, enhanced, ground truth; input, challenger, champion).
         values: numbers by name of `lle.metrics.METRICS`.
+        note: what to compare them with.
     """
 
     name: str
     views: Mapping[str, bytes]
     values: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,18 @@
-"""The reports of a training, an evaluation and a promotion, filled from what those have found."""
+"""The reports of a training, finished or not, and of an evaluation, filled from what those have found."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import mean
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from lle.config import TrainSettings
 from lle.images import from_tensor
 from lle.metrics import METRICS
 from lle.model import Model, enhance
-from pipelines.jobs.history import Row, curves, spans
+from pipelines.jobs.history import NAMES, VALIDATION, Row, Span, curves, spans
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, view, worst_first
@@ -66,7 +64,7 @@ def training_page(
     return Page(
         kind="training",
         title=settings.name,
-        about=f"{settings.enhancer.kind} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}",
+        about=_about(settings),
         headlines=headlines,
         tables=[_quality_table(quality)] if quality else [],
         curves=curves(history, summary["best_step"]),
@@ -81,14 +79,30 @@ def training_page(
     )
 
 
-def unfinished_page(settings: TrainSettings, reason: str, history: list[Row]) -> Page:
-    """The report of a training that failed or was stopped; the reason as a sentence without its full stop."""
+def unfinished_page(settings: TrainSettings, history: list[Row], reason: str) -> Page:
+    """The report of a training that was stopped or failed.
+
+    Args:
+        settings: the training's.
+        history: see `read_history`; not empty.
+        reason: why it ended, in a sentence.
+    """
+    so_far = spans(history)
+    headlines = [Headline("Last step", f"{history[-1]['step']:,}", _where(so_far[-1]) if so_far else "")]
+    last = {name: value for row in history for name, value in row.items()}
+    for name in last:
+        if name.startswith(VALIDATION):
+            measure = name.removeprefix(VALIDATION)
+            headlines.append(Headline(plain(measure), number(measure, last[name]), "at the last validation"))
     return Page(
         kind="training",
         title=settings.name,
-        verdict=f"Ended at step {history[-1]['step']:,}: {reason}. Go on with --resume --name {settings.name}.",
+        about=_about(settings),
+        verdict=f"Not finished: {reason.rstrip('.')}. To go on from the last checkpoint, give the same command with "
+        f"--resume --name {settings.name}.",
+        headlines=headlines,
         curves=curves(history),
-        spans=spans(history),
+        spans=so_far,
         details={"dark": settings.data.dark, "well lit": settings.data.well_lit},
     )
 
@@ -139,63 +153,6 @@ def evaluation_page(
     )
 
 
-def promotion_page(
-    decision: Mapping[str, Any],
-    measure: str,
-    gained: Mapping[str, float],
-    summaries: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]],
-    worst: Mapping[str, Sequence[np.ndarray]],
-) -> Page:
-    """The report of a promotion.
-
-    Args:
-        decision: what decision.json holds.
-        measure: by which it was decided.
-        gained: by photo, how much better the candidate is.
-        summaries: of rival and candidate, in this order, by what they are called: by set and metric.
-        worst: pictures by photo, uint8 (H, W, 3), in the order in which they are shown: input, rival, candidate and,
-            where there is one, ground truth.
-    """
-    rival, candidate = summaries
-    checks, failed = decision["checks"], [check["finding"] for check in decision["checks"] if not check["passed"]]
-    shown = {"input": 0, candidate: 2, **({rival: 1} if decision["champion"] else {}), "ground truth": 3}
-    unit = METRICS[measure].unit
-    cases = [
-        Case(
-            f"{name}: {gained[name]:+.3g}{SPACE + unit if unit else ''}",
-            {label: view(pictures[place]) for label, place in shown.items() if place < len(pictures)},
-        )
-        for name, pictures in worst.items()
-    ]
-    return Page(
-        kind="promotion",
-        title=f"{decision['model']}: {candidate} against {rival}",
-        about=f"{plain(measure)} decides, on {len(gained)} photos",
-        verdict=f"{candidate} is the champion now." if not failed else f"Not promoted: {'. '.join(failed)}.",
-        headlines=[
-            Headline(
-                f"Gain in {plain(measure)}",
-                f"{mean(gained.values()):+.3g}{SPACE + unit if unit else ''}",
-                f"better on {sum(each > 0 for each in gained.values())} of {len(gained)} photos",
-            ),
-            Headline("Conditions", f"{len(checks) - len(failed)} of {len(checks)}", "hold"),
-        ],
-        tables=[
-            Table(
-                "Conditions",
-                ["condition", "", "found"],
-                [
-                    [plain(check["name"]), "passed" if check["passed"] else "FAILED", check["finding"]]
-                    for check in checks
-                ],
-            ),
-            *(_comparison(group, summaries) for group in summaries[candidate]),
-        ],
-        galleries=[Gallery("Photos that gain least or lose most", cases, len(gained))],
-        details={key: str(decision[key]) for key in ("evaluation_set", "revision") if decision[key]},
-    )
-
-
 def case_of(measured: Measured) -> Case:
     """A measured photo as the slider shows it."""
     return Case(measured.name, dict(zip(LABELS, measured.views, strict=False)), shown_values(measured.values))
@@ -230,22 +187,13 @@ def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]
     return found + [each for worst in kept.values() for each in worst]
 
 
-def _comparison(group: str, summaries: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> Table:
-    """Means and worst values of several models on one set, a row for each metric that all of them have."""
-    parts = [summary.get(group, {}) for summary in summaries.values()]
-    rows = [
-        [
-            plain(metric),
-            *(
-                f"{number(metric, part[metric]['mean'])}, worst {number(metric, part[metric]['worst'])}"
-                for part in parts
-            ),
-            "higher" if METRICS[metric].higher_is_better else "lower",
-        ]
-        for metric in parts[0]
-        if all(metric in part for part in parts)
-    ]
-    return Table(f"{TITLES[group]}: mean and worst", ["metric", *summaries, "better"], rows)
+def _about(settings: TrainSettings) -> str:
+    return f"{settings.enhancer.kind} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}"
+
+
+def _where(span: Span) -> str:
+    phase = NAMES.get(span.phase, span.phase)
+    return f"round {span.round}, {phase}" if span.round else phase
 
 
 def _quality_table(quality: Sequence[Quality]) -> Table:

@@ -15,18 +15,18 @@ from cluster.connect import ClusterError, connect
 from cluster.redaction import redacted
 from cluster.storage import StorageError
 from lle.config import PromotionSettings
-from lle.images import encode, from_tensor, resize, to_tensor
+from lle.images import decode, encode, resize, to_tensor
 from lle.model import enhance
 from pipelines.jobs.champion import PromotionError, Registry
-from pipelines.jobs.decision import Check, check_gain, check_guards, gains, refuse_too_few
+from pipelines.jobs.decision import CHAMPION, INPUT, Check, Comparison, check_gain, check_guards, gains, refuse_too_few
 from pipelines.jobs.evaluation import LEAST_SLOTS, RUNS, print_summary, result_files, summarise
 from pipelines.jobs.evaluation_set import check_unchanged, contents_hash, read_contents, write_manifest
 from pipelines.jobs.ingest import DataError, read_photo
 from pipelines.jobs.measures import Measures, load_measures
 from pipelines.jobs.measuring import LOW, PICTURE_HEIGHT, Photo, find_evaluated_photos, measure_photos
 from pipelines.jobs.models import ModelError, NamedModel, find_model
-from pipelines.jobs.page import REPORT, render
-from pipelines.jobs.pages import promotion_page
+from pipelines.jobs.page import REPORT, Case, render
+from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, promotion_page, worst_cases
 from pipelines.jobs.report import side_by_side
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
@@ -97,33 +97,28 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     for check in checks:
         console.print(f"{'passed' if check.passed else 'FAILED'}  {check.finding}")
 
-    earned = all(check.passed for check in checks)
+    compared = Comparison(settings.model, version, champion, theirs, ours, gained, checks)
+    about = {"evaluation_set": contents_hash(contents), "revision": git_revision()}
     decision = {
         "model": settings.model,
         "candidate": version,
         "champion": champion,
-        "earned": earned,
+        "earned": compared.earned,
         "checks": [asdict(check) for check in checks],
-        "evaluation_set": contents_hash(contents),
-        "revision": git_revision(),
+        **about,
     }
-    worst = worst_pictures(settings, [rival, candidate], photos, gained)
-    called = f"version {champion}" if champion else "the input", f"version {version}"
-    summaries = {name: summarise(measured) for name, measured in zip(called, (theirs, ours), strict=True)}
+    cases = worst_cases(settings, compared)
     files = {
-        REPORT: render(promotion_page(decision, settings.measure, gained, summaries, worst)),
+        REPORT: render(promotion_page(settings, compared, cases, about)),
         "decision.json": (json.dumps(decision, indent=2) + "\n").encode(),
         "manifest.json": (json.dumps(contents, indent=2) + "\n").encode(),
-        **_below("candidate", result_files(ours, {"model": candidate.uri})),
-        **_below("champion" if champion else "input", result_files(theirs, {"model": rival.uri})),
-        **{
-            f"worst/{rank}-{name.replace('/', '-')}.jpg": encode(side_by_side(pictures, PICTURE_HEIGHT), "jpeg")
-            for rank, (name, pictures) in enumerate(worst.items(), start=1)
-        },
+        **_below(CANDIDATE, result_files(ours, {"model": candidate.uri})),
+        **_below(compared.rival, result_files(theirs, {"model": rival.uri})),
+        **worst_pictures(cases),
     }
     run_id = record(settings, registry.uri, version, checks, gained, files)
-    console.print(f"report, decision and tables in run {run_id} of {redacted(registry.uri)}")
-    if not earned:
+    console.print(f"{REPORT}, decision, tables and worst pictures in run {run_id} of {redacted(registry.uri)}")
+    if not compared.earned:
         console.print(f"not promoted: {', '.join(check.name for check in checks if not check.passed)}")
         return False
     registry.promote(version, champion, contents_hash(contents), run_id)
@@ -183,19 +178,13 @@ def times_slower(candidate: NamedModel, rival: NamedModel, photos: Sequence[Phot
     return best[0] / best[1]
 
 
-def worst_pictures(
-    settings: PromotionSettings, models: Sequence[NamedModel], photos: Sequence[Photo], gained: dict[str, float]
-) -> dict[str, list[np.ndarray]]:
-    """Input, champion, candidate and ground truth, uint8 (H, W, 3), of the photos that lose most; by name."""
-    by_name = {photo.name: photo for photo in photos if photo.group == LOW}
-    worst = dict[str, list[np.ndarray]]()
-    for name in sorted(gained, key=lambda name: gained[name])[: settings.worst]:
-        photo = by_name[name]
-        before = read_photo(photo.uri, photo.path, settings.max_pixels)
-        worst[name] = [before, *(from_tensor(enhance(model.network, to_tensor(before))) for model in models)]
-        if photo.truth_path:
-            worst[name].append(read_photo(photo.truth_uri, photo.truth_path, settings.max_pixels))
-    return worst
+def worst_pictures(cases: Sequence[Case]) -> dict[str, bytes]:
+    """Input, champion, candidate and ground truth side by side, as far as there are such, by file name."""
+    files = dict[str, bytes]()
+    for rank, case in enumerate(cases, start=1):
+        row = [decode(case.views[label]) for label in (INPUT, CHAMPION, CANDIDATE, TRUTH) if label in case.views]
+        files[f"worst/{rank}-{case.name.replace('/', '-')}.jpg"] = encode(side_by_side(row, PICTURE_HEIGHT), "jpeg")
+    return files
 
 
 def record(

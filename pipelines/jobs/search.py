@@ -41,7 +41,8 @@ FIXED = (
     *("data.dark", "data.well_lit", "data.pairs_low", "data.pairs_high", "data.samples"),
     *("data.validation_images", "data.validation_size"),
 )
-WHERE = ("resume", "runs", "cluster", "tracking", "scaling")  # may change when a sweep is resumed
+OF_THE_PLACE = ("runs", "cluster.", "tracking.uri")  # what may differ where a sweep goes on
+INSTEAD = "leave that out, or begin another sweep"
 JUDGE = ("prior.model", "prior.pretrained")  # of feature_gap
 
 
@@ -94,7 +95,7 @@ def prepared(given: TuneSettings, arguments: list[str]) -> Plan:
         arguments: settings of the training, as for pipelines/train.py.
 
     Raises:
-        SettingsError: the search space does not fit the settings, or there is no such sweep.
+        SettingsError: the search space does not fit the settings, there is no such sweep, or it began with others.
         SystemExit: mistakes in the arguments, already told.
     """
     training = load_settings(arguments)
@@ -218,31 +219,47 @@ def trial_settings(drawn: Mapping[str, Any], training: Loaded, name: str) -> Loa
     return laid_over(training, settings_of(drawn, training), f"search {name}")
 
 
-def _remembered(given: TuneSettings, training: Loaded, arguments: list[str]) -> Plan:
-    name, folder = given.resume, Path(training.settings.runs).expanduser().absolute() / given.resume
+def _remembered(sweep: TuneSettings, given: Loaded, arguments: list[str]) -> Plan:
+    name = sweep.resume
+    folder = Path(given.settings.runs).expanduser().absolute() / name
     if not remembered(folder):
         raise SettingsError(f"--resume {name}: {folder} holds no sweep; check the name, and --runs")
     remembers = read_tree(folder / "sweep.yaml")
     try:
-        sweep = TuneSettings.model_validate(remembers)
+        began = TuneSettings.model_validate(remembers)
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"]
         raise SettingsError(f"{folder / 'sweep.yaml'}: not as a sweep has written it ({reason})") from None
-    began = ["--config", str(folder / "settings.yaml")]
-    now = load_settings([*began, *arguments])
-    _refuse_changes(sweep.model_dump(), given.model_dump(exclude_unset=True), name)
-    before = load_settings(began).settings
-    _refuse_changes(flat(before.model_dump()), flat(now.settings.model_dump()), name)
-    return Plan(sweep, now, read_search(folder / "search.yaml"), resume=True)
+    search = read_search(folder / "search.yaml")
+    training = load_settings(["--config", str(folder / "settings.yaml")])
+
+    options = {option: getattr(sweep, option) for option in sweep.model_fields_set - {"resume", "search"}}
+    _refuse_changes(name, options, began.model_dump())
+    if "search" in sweep.model_fields_set and read_search(find_search(sweep.search)) != search:
+        raise SettingsError(f"--resume {name}: search: {sweep.search} is not what it searches; {INSTEAD}")
+    settings = _chosen(given, arguments)
+    here = {path: settings.pop(path) for path in list(settings) if path.startswith(OF_THE_PLACE)}
+    _refuse_changes(name, settings, flat(training.settings.model_dump()))
+    return Plan(began, laid_over(training, here, "command line"), search, resume=True)
 
 
-def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
-    """See that what is given again is the same; where the trials run may change, what they are may not."""
-    for path, value in now.items():
-        if value != before[path] and path.partition(".")[0] not in WHERE:
+def _chosen(given: Loaded, arguments: list[str]) -> dict[str, Any]:
+    """Settings by path that the arguments name, themselves or in a file; not those of the default preset."""
+    named_preset = any(word.partition("=")[0] == "--preset" for word in arguments)
+    values = flat(given.settings.model_dump())
+    return {
+        path: values[path]
+        for path, source in given.sources.items()
+        if source.startswith(("file ", "command line")) or (named_preset and source.startswith("preset "))
+    }
+
+
+def _refuse_changes(name: str, chosen: Mapping[str, Any], began: Mapping[str, Any]) -> None:
+    for option, value in chosen.items():
+        if value != began[option]:
             raise SettingsError(
-                f"--{path} {shown(value)}: the sweep {name} began with {shown(before[path])}, and its trials could not "
-                "be compared; resume it without, or begin another sweep"
+                f"--resume {name}: {option} was {shown(began[option])} when it began, and cannot become "
+                f"{shown(value)}; {INSTEAD}"
             )
 
 

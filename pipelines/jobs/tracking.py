@@ -235,7 +235,12 @@ def log_files(run: TrackedRun, folder: Path) -> None:
     """Attach the small files of a run folder (summary, settings, pictures, report)."""
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".jsonl", ".yaml", ".png", ".csv", ".html"):
-            _quietly(lambda path=path: run.client.log_artifact(run.run_id, str(path)), path.name)
+            log_file(run, path)
+
+
+def log_file(run: TrackedRun, path: Path) -> None:
+    """Attach one file to a run."""
+    _quietly(lambda: run.client.log_artifact(run.run_id, str(path)), path.name)
 
 
 def end_run(run: TrackedRun, status: str) -> None:

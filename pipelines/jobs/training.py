@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,7 +42,7 @@ from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.samples import write_quickstart_data
 from pipelines.jobs.settings import to_yaml
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
-from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, log_files, tracked_run
+from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, log_file, log_files, tracked_run
 from pipelines.jobs.worker import run_worker, validation_set
 
 SETTINGS = "settings.yaml"
@@ -93,7 +93,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes))
             with tracked_run(settings, photos, folder) as run:
                 (folder / SETTINGS).write_text(to_yaml(settings))
-                with reported(settings, folder):
+                with report_if_cut_off(settings, run, folder):
                     ended = train(settings, photos, run, scaling, folder, console)
                 return conclude(settings, photos, run, ended, folder, console, started)
 
@@ -124,18 +124,6 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
     except BaseException:
         if not (folder / SETTINGS).exists():
             shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def reported(settings: TrainSettings, folder: Path) -> Iterator[None]:
-    """Leave a report of what fails or is stopped in the block, too, if it came to a step."""
-    try:
-        yield
-    except (TrainingError, KeyboardInterrupt, SystemExit) as error:
-        if history := read_history(folder / HISTORY):
-            reason = str(error) if isinstance(error, TrainingError) else "stopped by a signal"
-            (folder / REPORT).write_bytes(render(unfinished_page(settings, reason, history)))
         raise
 
 
@@ -262,6 +250,21 @@ def train(
         lines.shutdown(force=True)
     ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]  # of Train V2
     return {**ended, "worker_restarts": heard.restarts, "steps_lost": heard.steps_lost}
+
+
+@contextmanager
+def report_if_cut_off(settings: TrainSettings, run: TrackedRun, folder: Path) -> Iterator[None]:
+    """Leave a report with the curves so far when training is stopped or fails, quickly: no photo is read for it."""
+    try:
+        yield
+    except (TrainingError, KeyboardInterrupt, SystemExit) as end:
+        with suppress(OSError):  # such as a full disk: the first reason is the one to tell
+            if history := read_history(folder / HISTORY):
+                by = "Ctrl-C" if isinstance(end, KeyboardInterrupt) else "SIGTERM"
+                reason = str(end) if isinstance(end, TrainingError) else f"stopped by {by}"
+                (folder / REPORT).write_bytes(render(unfinished_page(settings, history, reason)))
+                log_file(run, folder / REPORT)
+        raise
 
 
 def conclude(

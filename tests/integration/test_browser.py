@@ -14,12 +14,15 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from lle.config import DemoSettings
+from lle.config import DemoSettings, PromotionSettings
 from lle.images import read
+from pipelines.jobs.decision import Comparison, check_gain, check_guards, gains
 from pipelines.jobs.demo import HOST, demo_app
 from pipelines.jobs.history import Curve, Span
+from pipelines.jobs.measuring import LOW, Measured
 from pipelines.jobs.models import find_model
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view
+from pipelines.jobs.promotion_page import promotion_page, worst_cases
 from tests.integration.conftest import free_port, wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -214,6 +217,27 @@ def test_a_finger_moves_the_divider_and_two_zoom(chromium, report: Path):
     assert image["x"] == pytest.approx(box["x"] - 0.4 * box["width"], abs=2)
     assert divider(tab) == pytest.approx(0.2, abs=0.02)
     context.close()
+
+
+def test_a_promotions_report_shows_champion_beside_candidate(page, tmp_path: Path):
+    pictures = [view(np.full((60, 90, 3), level, np.uint8)) for level in (10, 90, 160, 240)]
+    before, old, new, truth = pictures
+    rival = [Measured(LOW, f"{index}.png", {"psnr": 20.0}, views=[before, old, truth]) for index in range(6)]
+    ours = [Measured(LOW, f"{index}.png", {"psnr": 21.0 + index}, views=[before, new, truth]) for index in range(6)]
+    settings, gained = PromotionSettings(low="low", high="high"), gains("psnr", rival, ours)
+    checks = [check_gain(settings, [*gained.values()]), *check_guards(settings, rival, ours, 9.0)]
+    compared = Comparison("lle-enhancer", "2", "1", rival, ours, gained, checks)
+    file = tmp_path / "report.html"
+    file.write_bytes(render(promotion_page(settings, compared, worst_cases(settings, compared), {})))
+    page.goto(file.as_uri())
+    assert page.locator(".verdict").inner_text().startswith("Version 2 is not promoted; version 1 stays champion.")
+    assert page.locator("img").evaluate_all("all => all.map(each => each.naturalWidth)") == [90] * 16
+    assert fits_the_width(page)
+    prose = page.locator(".scroll").first
+    assert prose.evaluate("each => each.scrollWidth <= each.clientWidth")
+    assert page.get_by_role("button", name="champion").first.get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="ground truth").first.click()
+    assert page.locator(".on-left").first.inner_text() == "ground truth"
 
 
 def test_a_report_works_in_a_frame_that_may_only_run_scripts(page, report: Path, tmp_path: Path):

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -24,7 +25,7 @@ from PIL import Image
 import lle
 from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
 from lle.enhancers import build_enhancer
-from lle.images import encode
+from lle.images import decode, encode
 from lle.model import Model
 from pipelines.jobs.champion import DECISION, Registry
 from pipelines.jobs.registry import fetch_model, register
@@ -95,7 +96,7 @@ def test_a_version_becomes_champion_only_by_beating_it(
 
     worse = promote(cluster, repository, registry, photos)  # challenger is version 3, the last registered
     assert worse.returncode == 1, worse.stdout[-3000:] + worse.stderr[-3000:]
-    assert "FAILED  psnr better by -" in worse.stdout and "not promoted: psnr" in worse.stdout
+    assert "FAILED  psnr worse by" in worse.stdout and "not promoted: psnr" in worse.stdout
     assert registry.champion == "1"
 
     better = promote(cluster, repository, registry, photos, "--candidate", "2", "--most-slower", "1000")
@@ -115,13 +116,12 @@ def test_a_version_becomes_champion_only_by_beating_it(
     ]
     assert means[0] > means[1] + 0.1
     assert len(list(kept.glob("worst/*.jpg"))) == 4 and (kept / "manifest.json").is_file()
-
     report = (kept / "report.html").read_text()
-    assert (
-        "Version 2 has earned it: every condition holds." in report
-        and "lle-enhancer: version 2 against version 1" in report
-    )
-    assert report.count("<article") == 4 and all(f": {each}" in report for each in ("version 1", "ground truth"))
+    assert "Version 2 has earned its promotion over version 1: psnr better by" in report
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', report)
+    assert all(each.startswith("data:") for each in addresses) and not re.search(r"https?://", report)
+    pictures = [base64.b64decode(each.partition(",")[2]) for each in addresses if each.startswith("data:image/jpeg")]
+    assert [decode(each).shape[1] for each in pictures] == [64] * 4 * 4
 
     Image.new("RGB", (64, 40)).save(photos / "high" / "0.png")
     assert main(["--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high")]) == 1

@@ -147,7 +147,8 @@ def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(train
     last = read_history(folder / HISTORY)[-1]["step"]
     assert Checkpoints(str(folder / "checkpoints")).found()[-1].step >= last
     report = (folder / "report.html").read_text()
-    assert "stopped by a signal. Go on with --resume --name stopped." in report and "<svg" in report
+    assert "Not finished: stopped by SIGTERM." in report and "--resume --name stopped" in report
+    assert "Loss, enhancing" in report and "report.html" in [each.path for each in client.list_artifacts(run_id)]
 
     refused = trainings.start("stopped", *longer)
     assert refused.wait() == 1 and "continue it with --resume" in refused.output
@@ -156,8 +157,8 @@ def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(train
     assert resumed.wait() == 0, resumed.output[-4000:]
     assert "continuing from step" in resumed.output
     assert resumed.summary["mlflow_run_id"] == run_id
-    assert "Ended at step" not in (resumed.folder / "report.html").read_text()
     assert client.get_run(run_id).info.status == "FINISHED"
+    assert "Not finished" not in (resumed.folder / "report.html").read_text()
     assert sum(resumed.summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
 
 

@@ -10,14 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from lle.config import DataSettings, PromotionSettings, TrainSettings
 from lle.images import decode
 from lle.metrics import psnr
 from pipelines.jobs.chart import chart, ticks_between
+from pipelines.jobs.decision import Comparison, check_gain, check_guards, gains
 from pipelines.jobs.history import Curve, Span, curves, note, read_history, spans
 from pipelines.jobs.light_map import light_map
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
-from pipelines.jobs.pages import case_of, evaluation_page, keep_worst_views
+from pipelines.jobs.pages import case_of, evaluation_page, keep_worst_views, unfinished_page
+from pipelines.jobs.promotion import worst_pictures
+from pipelines.jobs.promotion_page import promotion_page, worst_cases
+from pipelines.jobs.tracking import TrackedRun
+from pipelines.jobs.training import TrainingError, report_if_cut_off
 from pipelines.jobs.words import SPACE, duration, number
 
 
@@ -182,6 +188,102 @@ def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
 @pytest.mark.parametrize(("seconds", "text"), [(7, "7 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_durations_as_people_say_them(seconds: float, text: str):
     assert duration(seconds).replace(SPACE, " ") == text
+
+
+# --- an unfinished training's -----------------------------------------------------------------------------------------
+
+
+def test_a_training_that_failed_tells_why_how_far_it_came_and_how_to_go_on(history: Path):
+    note(history, {"step": 50, "validation/psnr": float("nan"), "term/guidance": float("inf")})
+    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    made = unfinished_page(settings, read_history(history), "training failed: 11 steps were not finite")
+    assert made.verdict.startswith("Not finished: training failed: 11 steps were not finite. To go on from the last")
+    assert made.verdict.endswith("--resume --name night.")
+    assert (made.headlines[0].value, made.headlines[0].note) == ("50", "round 2, enhancing")
+    html = render(made).decode()
+    assert html.count("<svg") == 3 and "PSNR, held-out photos: 11 at step 20, 13 at step 40" in html
+
+
+def test_a_training_that_was_stopped_leaves_a_report_though_mlflow_is_gone(
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run = TrackedRun("http://127.0.0.1:9", "gone")
+    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    with pytest.raises(KeyboardInterrupt), report_if_cut_off(settings, run, tmp_path):
+        raise KeyboardInterrupt
+    assert "Not finished: stopped by Ctrl-C." in (tmp_path / "report.html").read_text()
+
+
+def test_without_a_single_step_there_is_no_report(tmp_path: Path):
+    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    with pytest.raises(TrainingError), report_if_cut_off(settings, TrackedRun("", ""), tmp_path):
+        raise TrainingError("training failed: no room")
+    assert not list(tmp_path.iterdir())
+
+
+# --- a promotion's ----------------------------------------------------------------------------------------------------
+
+
+def comparison(champion: str, *gained: float) -> Comparison:
+    """Photos whose PSNR was 20 dB, with a candidate that takes 1.1 times the champion's time."""
+    pictures = [view(np.full((24, 32, 3), level, np.uint8)) for level in (10, 80, 160, 240)]
+    before, champions, candidates, truth = pictures
+    rival = [
+        Measured(LOW, f"{gain}.png", {"psnr": 20.0, "over_exposed": 0.25}, views=[before, champions, truth])
+        for gain in gained
+    ]
+    ours = [
+        Measured(LOW, f"{gain}.png", {"psnr": 20.0 + gain, "over_exposed": 0.5}, views=[before, candidates, truth])
+        for gain in gained
+    ]
+    settings = PromotionSettings(low="low", high="high", worst=2)
+    found = gains("psnr", rival, ours)
+    guards = check_guards(settings, rival, ours, 1.1) if champion else []
+    return Comparison("mine", "7", champion, rival, ours, found, [check_gain(settings, [*found.values()]), *guards])
+
+
+def told(compared: Comparison) -> Page:
+    settings = PromotionSettings(low="low", high="high", worst=2)
+    return promotion_page(settings, compared, worst_cases(settings, compared), {"revision": "abc"})
+
+
+def test_a_promotion_that_failed_says_what_failed_and_who_stays_champion():
+    made = told(comparison("3", 1.0, 2.0, 0.5, -4.0, 3.0, 2.5, 1.5))
+    assert made.verdict.startswith("Version 7 is not promoted; version 3 stays champion. Failed: ")
+    assert "over_exposed 0.5 share at the mean, the champion's 0.25: worse by 0.25; allowed: worse by 0.005." in (
+        made.verdict
+    )
+    assert "takes 1.10 times" not in made.verdict
+    assert [row[0] for row in made.tables[0].rows] == ["FAILED", "FAILED", "passed"]
+    assert [(each.label, each.value.replace(SPACE, " ")) for each in made.headlines] == [
+        ("Gain in PSNR", "+0.93 dB"), ("PSNR", "20.93 dB"), ("Better on", "6 of 7"), ("Time", "1.10×")
+    ]  # fmt: skip
+    psnr_row = [cell.replace(SPACE, " ") for cell in made.tables[1].rows[0]]
+    assert psnr_row == ["PSNR", "20.00 dB", "20.93 dB", "20.00 dB", "16.00 dB", "higher"]
+
+
+def test_a_promotions_sliders_show_the_photos_that_gain_least_champion_against_candidate():
+    compared = comparison("3", 1.0, 2.0, 0.5, -4.0, 3.0)
+    gallery = told(compared).galleries[0]
+    assert [case.name for case in gallery.cases] == ["-4.0.png", "0.5.png"] and gallery.of == 5
+    assert list(gallery.cases[0].views) == ["champion", "candidate", "input", "ground truth"]
+    assert gallery.cases[0].note.replace(SPACE, " ") == "champion 20.00 dB"
+    levels = [int(decode(picture).mean()) for picture in gallery.cases[0].views.values()]
+    assert levels == pytest.approx([80, 160, 10, 240], abs=2)
+    html = render(told(compared)).decode()
+    assert html.count("<figure") == 2 and html.count('src="data:image/jpeg') == 8
+    name, picture = next(iter(worst_pictures(gallery.cases).items()))
+    row = decode(picture)[200]
+    quarters = [int(row[int((place + 0.5) * row.shape[0] / 4)].mean()) for place in range(4)]
+    assert name == "worst/1--4.0.png.jpg" and quarters == pytest.approx([10, 80, 160, 240], abs=3)
+
+
+def test_a_first_champion_is_compared_with_the_input():
+    made = told(comparison("", 1.0, 2.0, 3.0, 4.0, 5.0))
+    assert made.verdict.startswith("Version 7 has earned its promotion over the input: psnr better by 3 dB at the mean")
+    assert list(made.galleries[0].cases[0].views) == ["input", "candidate", "ground truth"]
+    assert "Time" not in [each.label for each in made.headlines]
 
 
 # --- the light map ----------------------------------------------------------------------------------------------------

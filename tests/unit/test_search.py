@@ -114,29 +114,65 @@ def test_a_sweep_is_remembered_whole(tmp_path: Path):
     again = prepared(TuneSettings(resume=begun.sweep.name), ["--runs", str(tmp_path)])
     assert again.resume and again.folder == begun.folder
     assert (again.sweep, again.search, again.training.settings) == (begun.sweep, begun.search, begun.training.settings)
-    elsewhere = prepared(
-        TuneSettings(resume=begun.sweep.name, trials=7), ["--runs", str(tmp_path), "--scaling.workers", "2"]
-    )
-    assert elsewhere.training.settings.scaling.workers == 2
-    for sweep, training, sentence in (
-        ({"trials": 9}, [], "--trials 9: the sweep .* began with 7, and its trials could not be compared; resume it"),
-        ({"grace": 1}, [], "--grace 1: the sweep"),
-        ({}, ["--seed", "4"], "--seed 4: the sweep .* began with 3"),
-        ({}, ["--optimiser.prompt_lr", "1e-2"], "--optimiser.prompt_lr 0.01: the sweep"),
-    ):
-        with pytest.raises(SettingsError, match=sentence):
-            prepared(TuneSettings(resume=begun.sweep.name, **sweep), ["--runs", str(tmp_path), *training])
 
 
-def test_the_best_settings_are_a_file_that_train_takes(tmp_path: Path):
+@pytest.fixture
+def begun(tmp_path: Path):
+    """A sweep of seven trials, called `mine`, that can be resumed."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("optimiser.enhancer_lr: loguniform(1e-5, 1e-3)")
+    sweep = TuneSettings(search=str(file), trials=7, name="mine")
+    plan = prepared(sweep, ["--runs", str(tmp_path), "--seed", "3", "--curves.gamma.under", "2", "5"])
+    plan.folder.mkdir()
+    remember(plan, to_yaml(plan.training.settings))
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "told"),
+    [
+        ({"trials": 9}, [], "trials was 7 when it began, and cannot become 9"),
+        ({"concurrent": 2}, [], "concurrent was 0 when it began, and cannot become 2"),
+        ({"name": "yours"}, [], "name was mine when it began, and cannot become yours"),
+        ({"search": "light"}, [], "search: light is not what it searches"),
+        ({}, ["--seed", "4"], "seed was 3 when it began, and cannot become 4"),
+        ({}, ["--curves.gamma.under", "2", "6"], "curves.gamma.under was [2.0, 5.0] when it began"),
+        ({}, ["--preset", "clip_lit", *PHOTOS], "when it began, and cannot become"),
+        ({}, ["--config", "{folder}/other.yaml"], "schedule.rounds was 2 when it began, and cannot become 9"),
+    ],
+)
+def test_a_resumed_sweep_refuses_what_differs(begun, options: dict, arguments: list[str], told: str):
+    folder = begun.folder.parent
+    (folder / "other.yaml").write_text("schedule.rounds: 9")
+    arguments = [each.format(folder=folder) for each in arguments]
+    with pytest.raises(SettingsError) as refusal:
+        prepared(TuneSettings(resume="mine", **options), ["--runs", str(folder), *arguments])
+    assert str(refusal.value).startswith("--resume mine: ") and told in str(refusal.value)
+    assert str(refusal.value).endswith("; leave that out, or begin another sweep")
+
+
+def test_a_resumed_sweep_takes_the_command_it_began_with_on_another_cluster(begun, tmp_path: Path):
+    again = TuneSettings(resume="mine", search=begun.sweep.search, trials=7, name="mine")
+    same = ["--preset=quickstart", "--runs", str(tmp_path), "--seed", "3", "--curves.gamma.under", "2", "5"]
+    plan = prepared(again, [*same, "--cluster.address", "10.0.0.7:6379"])
+    settings = plan.training.settings
+    assert settings.cluster.address == "10.0.0.7:6379" and plan.sweep == begun.sweep
+    elsewhere = begun.training.settings.model_copy(update={"cluster": settings.cluster})
+    assert settings == elsewhere
+
+
+@pytest.mark.parametrize("option", ["--config", "--preset"])
+def test_the_best_settings_are_a_file_that_train_takes(option: str, tmp_path: Path, capsys):
     search, training = searched(
         tmp_path, "curves.gamma.under.0: uniform(2, 5)\noptimiser.enhancer_lr: uniform(1e-5, 1)"
     )
     best = trial_settings({path: each.values[0] for path, each in search.items()}, training, "mine")
     file = tmp_path / "best.yaml"
     file.write_text("# best\n" + as_yaml(best.settings, best.sources))
-    for option in ("--config", "--preset"):
-        assert load_settings([option, str(file)]).settings == best.settings
+    assert load_settings([option, str(file)]).settings == best.settings
+    with pytest.raises(SystemExit) as end:
+        load_settings([option, str(file), "--dry-run"])
+    assert end.value.code == 0 and capsys.readouterr().err == ""
     assert yaml.safe_load(file.read_text())["optimiser"]["enhancer_lr"] == 1e-5
 
 

@@ -1,0 +1,104 @@
+"""The report of a promotion: who won and why, both models' numbers, and the photos that gain least."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lle.config import PromotionSettings
+from pipelines.jobs.decision import INPUT, Comparison
+from pipelines.jobs.evaluation import summarise
+from pipelines.jobs.measuring import LOW
+from pipelines.jobs.page import Case, Gallery, Headline, Page, Table
+from pipelines.jobs.pages import TITLES
+from pipelines.jobs.words import number, plain
+
+CANDIDATE, TRUTH = "candidate", "ground truth"
+FAILED = "FAILED"
+
+
+def promotion_page(
+    settings: PromotionSettings, compared: Comparison, cases: Sequence[Case], details: Mapping[str, str]
+) -> Page:
+    """The report of a promotion.
+
+    Args:
+        settings: the promotion's.
+        compared: what was found.
+        cases: see `worst_cases`.
+        details: names and values for the end of the page.
+    """
+    against = f"the champion, version {compared.champion}" if compared.champion else "the input, without a champion yet"
+    asked = [["passed" if each.passed else FAILED, each.finding] for each in compared.checks]
+    return Page(
+        kind="promotion",
+        title=f"{compared.model}, version {compared.candidate}",
+        about=f"against {against}",
+        verdict=_verdict(settings, compared),
+        headlines=list(_headlines(settings, compared)),
+        tables=[
+            Table("What was asked of it", ["", "found"], asked, strong=FAILED, prose=True),
+            *_side_by_side(settings, compared),
+        ],
+        galleries=[Gallery("Photos that gain least", cases, len(compared.gained))],
+        details=details,
+    )
+
+
+def worst_cases(settings: PromotionSettings, compared: Comparison) -> list[Case]:
+    """The photos that gain least, the worst first, with the views that the measuring made of them: the rival's on the
+    left of the divider, the candidate's on its right.
+    """
+    measure, cases = settings.measure, list[Case]()
+    before, after = (
+        {each.name: each for each in found if each.group == LOW} for found in (compared.theirs, compared.ours)
+    )
+    for name in sorted(compared.gained, key=lambda name: compared.gained[name])[: settings.worst]:
+        source, enhanced, *truth = after[name].views
+        views = {compared.rival: before[name].views[1], CANDIDATE: enhanced}
+        if compared.champion:
+            views[INPUT] = source
+        views |= dict(zip([TRUTH], truth, strict=False))
+        note = f"{compared.rival} {number(measure, before[name].values[measure])}"
+        cases.append(Case(name, views, {measure: after[name].values[measure]}, note))
+    return cases
+
+
+def _verdict(settings: PromotionSettings, compared: Comparison) -> str:
+    version, champion = f"Version {compared.candidate}", compared.champion
+    failed = [each.finding for each in compared.checks if not each.passed]
+    if not failed:
+        over = f"version {champion}" if champion else "the input"
+        return f"{version} has earned its promotion over {over}: {compared.checks[0].finding}."
+    stays = f"version {champion} stays {settings.champion}" if champion else f"there is no {settings.champion} yet"
+    return f"{version} is not promoted; {stays}. Failed: {'. Failed: '.join(failed)}."
+
+
+def _headlines(settings: PromotionSettings, compared: Comparison) -> Iterator[Headline]:
+    measure, found, gained = settings.measure, compared.checks[0].numbers, compared.gained.values()
+    means = [summarise(each)[LOW][measure]["mean"] for each in (compared.theirs, compared.ours)]
+    yield Headline(
+        f"Gain in {plain(measure)}",
+        f"{'+' if found['gain'] > 0 else ''}{number(measure, found['gain'])}",
+        f"p = {found['p']:.2g}; wanted: {settings.margin:g} and p of {settings.significance:g}",
+    )
+    yield Headline(plain(measure), number(measure, means[1]), f"{compared.rival} {number(measure, means[0])}")
+    yield Headline("Better on", f"{sum(each > 0 for each in gained)} of {len(gained)}", "photos")
+    for times in (each.numbers["times_slower"] for each in compared.checks if each.name == "speed"):
+        yield Headline("Time", f"{times:.2f}×", f"the champion's; allowed {settings.most_slower:g}")
+
+
+def _side_by_side(settings: PromotionSettings, compared: Comparison) -> Iterator[Table]:
+    """A table for each set: both models' mean and worst photo by each metric."""
+    before, after = summarise(compared.theirs), summarise(compared.ours)
+    for group, part in after.items():
+        rows = [
+            [
+                plain(metric),
+                *(number(metric, found[key]) for key in ("mean", "worst") for found in (before[group][metric], new)),
+                "higher" if new["higher_is_better"] else "lower",
+            ]
+            for metric, new in part.items()
+            if metric in before.get(group, {})
+        ]
+        columns = [f"{who}, {what}" for what in ("mean", "worst") for who in (compared.rival, CANDIDATE)]
+        yield Table(TITLES[group], ["metric", *columns, "better"], rows, strong=plain(settings.measure))

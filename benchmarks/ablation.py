@@ -115,7 +115,7 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
 
 
 def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Mean and worst of each metric by set of photos, and the time of the training."""
+    """Mean and worst of each metric by set of photos."""
     from benchmarks.quality import MAX_PIXELS, find_sets
     from pipelines.jobs.evaluation import summarise
     from pipelines.jobs.measures import load_measures
@@ -140,7 +140,7 @@ def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         name: {metric: {"mean": each["mean"], "worst": each["worst"]} for metric, each in metrics.items()}
         for name, metrics in found.items()
     }
-    return {"minutes": json.loads((folder / "summary.json").read_text())["seconds"] / 60, "sets": numbers}
+    return {"sets": numbers}
 
 
 def stored() -> dict[str, Any]:
@@ -163,14 +163,11 @@ def as_text(results: dict[str, Any]) -> str:
         if name in results["rows"]:
             row = results["rows"][name]
             cells = [f"{row['sets'][photos][metric][which]:.{digits}f}" for _, photos, metric, which, digits in COLUMNS]
-            rows.append(
-                [name, *cells, f"{row['minutes']:.0f}", f"`{' '.join(variation.changed)}`" if variation.changed else ""]
-            )
+            rows.append([name, *cells, f"`{' '.join(variation.changed)}`" if variation.changed else ""])
     return (
         "Short trainings (restoration 600 steps; hybrid 2 rounds of 150 and 50; 128 px; seed 0) that differ in one "
         f"setting. Measured {results.get('date', '')} on 26 SICE pairs, 24 photos of Kodak under-exposed with noise, "
-        "and the same as they are.\n\n"
-        + markdown_table(["", *(column[0] for column in COLUMNS), "minutes", "changed"], rows)
+        "and the same as they are.\n\n" + markdown_table(["", *(column[0] for column in COLUMNS), "changed"], rows)
     )
 
 

@@ -168,11 +168,12 @@ def wishes(
         faulthandler.dump_traceback_later(settings.scaling.hang_limit, exit=True, file=STDERR)
         if trace:
             trace.step()
+        # Asking Ray is a message among all workers: each must ask at the same steps, whoever has heard of a stop first.
+        announced = next(steps) % settings.loop.log_every == 0 and not warned and ray.train.get_preemption_info()
+        warned = warned or bool(announced)
         if stop_asked():
             return Wish.STOP
-        # Asking Ray is a message among all workers.
-        if next(steps) % settings.loop.log_every == 0 and not warned and ray.train.get_preemption_info():
-            warned = True
+        if announced:
             tell("a machine is announced to go: saving a checkpoint")
             return Wish.SAVE
         return Wish.NOTHING

@@ -299,6 +299,11 @@ def part_of(files: dict[str, bytes], shard: str, offset: int, length: int) -> by
     return files[shard][offset : offset + length]
 
 
+def refusals(block: dict) -> list[list[str]]:
+    """Path and reason of each photo that was set aside to fill a block's rows."""
+    return [each for row in block["refused"] if row for each in json.loads(row)]
+
+
 def test_a_stream_over_bad_photos_and_a_failing_server_gives_the_rows_of_the_order(
     stack: Stack, proxy: UnreliableServer, calm: None, monkeypatch: pytest.MonkeyPatch, photos: dict[str, bytes]
 ):
@@ -306,10 +311,8 @@ def test_a_stream_over_bad_photos_and_a_failing_server_gives_the_rows_of_the_ord
         found = list_photos("s3://for-train/mixed", "data.dark", DataSettings())
         batches = Decode(found, 16, seed=3, start=0, stride=1, threads=4, max_pixels=10**6).batches()
         blocks = [next(batches) for _ in range(3)]
-        told = [
-            line.split("\t", 1) for block in blocks for refused in block["refused"] for line in refused.splitlines()
-        ]
-        return np.concatenate([block["image"] for block in blocks]), found.refused | dict(told)
+        told = dict(each for block in blocks for each in refusals(block))
+        return np.concatenate([block["image"] for block in blocks]), found.refused | told
 
     expected, set_aside = stream()
     assert set_aside.keys() == {f"for-train/mixed/{name}" for name in BAD}
@@ -326,9 +329,8 @@ def test_a_stream_over_bad_photos_and_a_failing_server_gives_the_rows_of_the_ord
     lost = "/" + found.paths[photo_at(5, len(found.paths), 3)]
     proxy.trouble = lambda request: Trouble(kept=0.5) if request.path == lost else None
     block = next(Decode(found, 16, seed=3, start=0, stride=1, threads=4, max_pixels=10**6).batches())
-    told = {line for refused in block["refused"] for line in refused.splitlines()}
-    told = {line for line in told if "truncated.jpg" not in line}
-    assert told == {f"{lost[1:]}\t{proxy.url} breaks off in the middle of its answers; check the network"}
+    told = {path: reason for path, reason in refusals(block) if "truncated.jpg" not in path}
+    assert told == {lost[1:]: f"{proxy.url} breaks off in the middle of its answers; check the network"}
     assert len(block["image"]) == 16
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import subprocess
 import sys
 
 import pytest
+import ray.train
 
+from lle.config import DataSettings, LoopSettings, TrainSettings
+from lle.training.loop import Wish
 from pipelines.jobs.lines import Heard, Line
+from pipelines.jobs.worker import wishes
 
 SCRIPT = """
 import sys, threading
@@ -40,9 +45,8 @@ def started(job: str, grace: float = 60) -> subprocess.Popen[str]:
 def test_the_job_is_asked_once_and_awaited():
     process = started("asked.wait(); print('saved', flush=True)")
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert output == "asked\nsaved\n"
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.stdout and process.stdout.read() == "asked\nsaved\n"
+    assert process.wait(60) == 128 + signal.SIGTERM
 
 
 def test_ctrl_c_is_told_as_such():
@@ -64,8 +68,8 @@ def test_too_long_a_wait_or_a_second_signal_ends_it_at_once(grace: float, signal
 
 
 def test_without_a_signal_the_result_or_the_error_comes_back():
-    output, _ = started("pass").communicate(timeout=60)
-    assert output == "result\n"
+    process = started("pass")
+    assert process.stdout and process.stdout.read() == "result\n" and process.wait(60) == 0
     process = started("raise ValueError('a reason')")
     _, errors = process.communicate(timeout=60)
     assert "ValueError: a reason" in errors and process.returncode == 1
@@ -83,3 +87,20 @@ def test_steps_that_are_done_again_are_counted():
     heard.hear(Line("step 40", 40))
     heard.hear(Line("beginning at step 0", 0, begins=True))
     assert (heard.restarts, heard.steps_lost) == (2, 45)
+
+
+def test_workers_ask_ray_at_the_same_steps_whoever_hears_of_a_stop_first(monkeypatch: pytest.MonkeyPatch):
+    """Asking waits for all workers: one that stopped asking would leave the others waiting for ever."""
+    asked: list[int] = []
+    monkeypatch.setattr(ray.train, "get_preemption_info", lambda: asked.append(0))
+    settings = TrainSettings(name="run", data=DataSettings(samples=True), loop=LoopSettings(log_every=2))
+    counts = []
+    try:
+        for stopped in (True, False):
+            asked.clear()
+            wish = wishes(settings, lambda stopped=stopped: stopped, None, print)
+            assert {wish() for _ in range(5)} == {Wish.STOP if stopped else Wish.NOTHING}
+            counts.append(len(asked))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    assert counts == [2, 2]

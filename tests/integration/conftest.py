@@ -85,6 +85,7 @@ def head_node(folder: Path, cpus: int) -> Iterator[Cluster]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_JOB_STOP_WAIT_TIME_S": "30",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a server that a test has ended does not come back
     }
     port, dashboard = free_port(), free_port()
     command = [

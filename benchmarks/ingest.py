@@ -24,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -295,6 +296,7 @@ def _take_apart(name: str, photos: Photos, count: int) -> None:
         while count > 0:
             count -= next(batches)
         batches.close()
+        let_readers_end()
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
@@ -308,7 +310,15 @@ def measure_waiting(photos: Photos) -> list[dict[str, Any]]:
             chosen = photos.prepared if prepared else photos.plain
             found.append({"network": kind, "prepared": prepared, **waited(kind, chosen, photos.cores)})
             print(found[-1], flush=True)
+        let_readers_end()
     return found
+
+
+def let_readers_end() -> None:
+    """Ray Data's threads outlive a closed iterator by a moment; if Ray is gone by then, they abort the process."""
+    for thread in threading.enumerate():
+        if thread.name == "iter_threaded":
+            thread.join()
 
 
 def waited(kind: str, photos: PhotoSet, cores: int) -> dict[str, float]:

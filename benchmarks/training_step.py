@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import multiprocessing
 import os
 import statistics
@@ -29,7 +30,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.pages import PAGE, machine, markdown_table, peak_memory, replace_section, save, told
+from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, peak_memory, replace_section, save, told
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import Objective
@@ -51,14 +52,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each kind")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
-    found: dict[str, Any] = {"machine": machine(), **vars(options)}
-    if "step" in options.parts:
-        found["step"] = compare_steps(options.size, options.batch, options.repeats)
-    if "workers" in options.parts:
-        found["workers"] = compare_workers(options.size, options.batch, options.repeats)
-    if "growth" in options.parts:
-        found["growth"] = measure_growth(options.size, options.batch, options.repeats)
-    print(save("training_step", found))
+    stored = RESULTS / "training_step.json"
+    found: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
+    parts = {"step": compare_steps, "workers": compare_workers, "growth": measure_growth}
+    sizes = {"size": options.size, "batch": options.batch, "repeats": options.repeats}
+    for part in options.parts:
+        found[part] = {"machine": machine(), **sizes, "found": parts[part](**sizes)}
+        save("training_step", found)
     replace_section(PAGE, "training-step", as_text(found))
     print(as_text(found))
 
@@ -305,17 +305,16 @@ def _train(settings: TrainSettings, photos: int, index: int, workers: int, folde
 
 def as_text(found: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md."""
-    size, batch = found["size"], found["batch"]
-    parts = [
-        f"{told(found['machine'])}. Batch {batch}, {size}x{size}, medians of {found['repeats']} steps.",
-    ]
-    if steps := found.get("step"):
+    parts = []
+    if step := found.get("step"):
+        steps, batch = step["found"], step["batch"]
         rows = [
             [NETWORKS[kind], *(f"{batch / each[way]:.2f}" for way in ("by_image", "batched")), f"{each['ratio']:.2f}"]
             for kind, each in steps.items()
         ]
         crossed = steps["retinex"]["by_image"] / steps["compact"]["batched"]
         parts += [
+            _measured(step),
             f"Towers of the shapes {' and '.join(TOWERS)}, random weights, images/s. Image by image: CLIP called for "
             "one image at a time, the same mathematics and loss.",
             markdown_table(["network", "image by image", "ours", "times faster, pairwise"], rows),
@@ -324,10 +323,13 @@ def as_text(found: dict[str, Any]) -> str:
     if workers := found.get("workers"):
         rows = [
             [NETWORKS[kind], f"{each['one']:.3f}", f"{each['two']:.3f}", f"{each['efficiency']:.2f}"]
-            for kind, each in workers.items()
+            for kind, each in workers["found"].items()
         ]
         header = ["network", "one worker, s", "two workers, s", "efficiency"]
-        parts += ["Workers of one thread each, the same total batch, bundled prior:", markdown_table(header, rows)]
+        parts += [
+            f"Workers of one thread each, the same total batch, bundled prior. {_measured(workers)}",
+            markdown_table(header, rows),
+        ]
     if growth := found.get("growth"):
         rows = [
             [
@@ -337,14 +339,22 @@ def as_text(found: dict[str, Any]) -> str:
                 f"{each['refinement']:.3f}" if "refinement" in each else "",
                 each["peak_mib"],
             ]
-            for name, cases in growth.items()
+            for name, cases in growth["found"].items()
             for each in cases
         ]
         parts += [
-            "How a step grows, bundled prior, small network where no other is named; peak memory of the whole process:",
+            "How a step grows, bundled prior, small network where no other is named; peak memory of the whole process. "
+            + _measured(growth),
             markdown_table(["over", "", "enhancement, s", "refinement, s", "peak, MiB"], rows),
         ]
     return "\n\n".join(parts)
+
+
+def _measured(part: dict[str, Any]) -> str:
+    return (
+        f"{told(part['machine'])}. Batch {part['batch']}, {part['size']}x{part['size']}, medians of {part['repeats']} "
+        "steps."
+    )
 
 
 if __name__ == "__main__":

@@ -16,12 +16,9 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
     "MALLOC_TOP_PAD_": str(2**26),
 }
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_DEDUP_LOGS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+# The workers of a cluster that somebody else started need it too: their logs get two lines a second of bars otherwise.
+QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+FOR_RAY_ITSELF = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 class ClusterError(RuntimeError):
@@ -40,7 +37,7 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
     Raises:
         ClusterError: nobody answers at the address, or Ray does not start here, whatever the reason.
     """
-    for name, value in QUIET.items():
+    for name, value in (QUIET | FOR_RAY_ITSELF).items():
         os.environ.setdefault(name, value)
     import ray
 

@@ -700,14 +700,14 @@ class ScalingSettings(Settings):
     workers: int = setting(1, "Ray Train workers, one process each.", unit="workers", ge=1, le=4096)
     min_workers: int = setting(
         0,
-        "Workers that training goes on with while machines are missing; 0: always `workers`. What is left of a batch "
-        "that their number does not divide is left out of the step.",
+        "Workers that training begins and goes on with while machines are missing; 0: always `workers`. What is left "
+        "of a batch that their number does not divide is left out of the step.",
         unit="workers",
         ge=0,
         le=4096,
     )
     gpu: Literal["auto", "true", "false"] = setting(
-        "auto", "auto: a GPU for each worker where the cluster has that many."
+        "auto", "auto: a GPU for each worker where the cluster has that many, or `min_workers`."
     )
     cpus_per_worker: float = setting(
         0.0,
@@ -725,6 +725,14 @@ class ScalingSettings(Settings):
     )
     max_failures: int = setting(
         2, "Times a lost worker is replaced and training goes on from the last checkpoint.", ge=0, le=1000
+    )
+    grow_every: float = setting(
+        60.0,
+        "How often training with fewer than `workers` looks for machines that came; it goes on with them from its last "
+        "checkpoint.",
+        unit="s",
+        ge=1,
+        le=86400,
     )
     hang_limit: float = setting(
         1800.0,

@@ -17,6 +17,7 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.profiler import record_function
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lle.config import TrainSettings
@@ -264,7 +265,8 @@ class _Training:
         reported = self.schedule.step
         while self.schedule.phase is not Phase.DONE and self.wish is not Wish.STOP:
             before = self.schedule
-            self._step()
+            with record_function(f"{before.phase.value} step {before.step + 1}"):
+                self._step()
             after = self.schedule
             if after.restarts > before.restarts:
                 self._start_anew()
@@ -340,8 +342,9 @@ class _Training:
         size = self.settings.data.prompt_size if phase.trains_prompts else self.settings.data.image_size
         with_regions = phase is Phase.ENHANCEMENT and self.settings.objective.regional.weight > 0
         started = time.perf_counter()
-        dark, regions = self._take("dark", name, with_regions) if self._takes_dark(phase) else (None, None)
-        well_lit, _ = self._take("well_lit", name) if self._takes_well_lit(phase) else (None, None)
+        with record_function("wait for pictures"):
+            dark, regions = self._take("dark", name, with_regions) if self._takes_dark(phase) else (None, None)
+            well_lit, _ = self._take("well_lit", name) if self._takes_well_lit(phase) else (None, None)
         waited = time.perf_counter() - started
         nothing = torch.empty(0, 3, size, size, device=self.device)
         image, regions = (nothing, None) if dark is None else self._prepare(dark, size, regions)
@@ -426,7 +429,8 @@ class _Training:
         due = enhancing and (phase_ended or (before.phase_step + 1) % self.settings.loop.validate_every == 0)
         if not due and not (phase_ended and before.phase is Phase.RECONSTRUCTION):
             return {}
-        measures = self.validator.measures(self._candidate)
+        with record_function("validation"):
+            measures = self.validator.measures(self._candidate)
         if enhancing:
             value = measures[self.validator.chosen]
             if self.validator.better(value, _value(self.best)):

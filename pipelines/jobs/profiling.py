@@ -1,4 +1,7 @@
-"""A trace of ten steps, which opens in Perfetto (ui.perfetto.dev) and chrome://tracing."""
+"""A trace of ten steps, which opens in Perfetto (ui.perfetto.dev) and chrome://tracing.
+
+The loop names what it does (`lle.training.loop`): `enhancement step 12`, `wait for pictures`, `validation`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-FIRST_STEP = 10  # the ones before warm up caches and kernels
+WARM_UP = 10  # steps, of caches and kernels
 STEPS = 10
 
 
 class Trace:
-    """Told of each step; writes the trace of steps 10 to 20.
+    """Told in the middle of each step; writes a trace that holds the ten after the tenth as a whole.
 
     Args:
         keep: takes the trace's file, which is gone afterwards.
@@ -28,9 +31,9 @@ class Trace:
     def step(self) -> None:
         """One more step."""
         self._steps += 1
-        if self._steps == FIRST_STEP:
+        if self._steps == WARM_UP:
             self._profile.start()
-        elif self._steps == FIRST_STEP + STEPS:
+        elif self._steps == WARM_UP + STEPS + 1:
             self._profile.stop()
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, "trace.json.gz")

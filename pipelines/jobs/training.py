@@ -19,7 +19,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
 
-from cluster.connect import ALLOCATOR, ClusterError, connect, grown
+from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown
 from cluster.redaction import redacted
 from cluster.storage import StorageError, open_uri
 from lle.config import TrainSettings
@@ -43,10 +43,11 @@ from pipelines.jobs.samples import write_quickstart_data
 from pipelines.jobs.settings import to_yaml
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
 from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, log_file, log_files, tracked_run
-from pipelines.jobs.worker import run_worker, validation_set
+from pipelines.jobs.worker import GONE_SECONDS, run_worker, validation_set
 
 SETTINGS = "settings.yaml"
 FREE_BYTES = 500 * 2**20
+RAYS_LIMIT = 600.0  # s without an answer, after which Ray Train replaces a worker
 
 
 class TrainingError(RuntimeError):
@@ -173,18 +174,20 @@ def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> Scal
         TrainingError: the cluster cannot hold the workers.
     """
     chosen, cpus, gpus = settings.scaling, resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    use_gpu = chosen.gpu == "true" or (chosen.gpu == "auto" and gpus >= chosen.workers)
+    fewest = chosen.min_workers or chosen.workers
+    use_gpu = chosen.gpu == "true" or (chosen.gpu == "auto" and gpus >= fewest)
     # One CPU stays free for decoding.
     share = chosen.cpus_per_worker or min(1.0, max(cpus - 1, 0) / chosen.workers)
-    if share * chosen.workers > cpus - 0.25 or share <= 0:
+    if share * fewest > cpus - 0.25 or share <= 0:
+        setting = "min_workers" if chosen.min_workers else "workers"
         raise TrainingError(
-            f"scaling.workers: {chosen.workers} workers do not fit the cluster's {cpus:g} CPUs beside the decoding; "
+            f"scaling.{setting}: {fewest} workers do not fit the cluster's {cpus:g} CPUs beside the decoding; "
             "take fewer workers, or fewer CPUs for each with --scaling.cpus_per_worker, or wait for machines that an "
             "autoscaler brings with --cluster.wait_minutes"
         )
-    if use_gpu and gpus < chosen.workers:
+    if use_gpu and gpus < fewest:
         raise TrainingError(
-            f"scaling.gpu: {chosen.workers} workers want a GPU each, the cluster has {gpus:g}; take fewer workers, or "
+            f"scaling.gpu: {fewest} workers want a GPU each, the cluster has {gpus:g}; take fewer workers, or "
             "wait for machines that an autoscaler brings with --cluster.wait_minutes"
         )
     workers = (chosen.min_workers, chosen.workers) if chosen.is_elastic else chosen.workers
@@ -192,6 +195,7 @@ def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> Scal
         num_workers=workers,  # type: ignore[arg-type]  # of Train V2
         use_gpu=use_gpu,
         resources_per_worker={"CPU": share},
+        elastic_resize_monitor_interval_s=chosen.grow_every,  # type: ignore[call-arg]  # of Train V2
     )
 
 
@@ -234,11 +238,16 @@ def train(
             name="ray",  # its own notes; the checkpoints are ours
             storage_path=root,
             storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=settings.scaling.max_failures),
+            failure_config=FailureConfig(
+                max_failures=settings.scaling.max_failures,
+                preemption_grace_s=GONE_SECONDS,  # type: ignore[call-arg]  # or it counts on the workers that just go
+            ),
             callbacks=list(callbacks),  # type: ignore[arg-type]  # of Train V2
-            worker_runtime_env={"env_vars": ALLOCATOR},  # type: ignore[call-arg]  # of Train V2
+            worker_runtime_env={"env_vars": ALLOCATOR | QUIET},
         ),
     )
+    # A worker watches itself (worker.py) unless its whole process stands still; then Ray must.
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(min(settings.scaling.hang_limit, RAYS_LIMIT)))
     console.print(f"starting {settings.scaling.workers} workers ...")
     try:
         with printed(lines, console, folder / HISTORY) as heard:

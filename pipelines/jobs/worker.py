@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -35,6 +36,8 @@ from pipelines.jobs.tracking import Recorder
 
 STREAM_SEEDS = {"dark": 1, "well_lit": 2}
 STDERR = 2
+GONE_SECONDS = 60.0  # after which Ray knows of any machine that is gone
+POLL_SECONDS = 1.0
 
 
 def run_worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -121,12 +124,16 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
     validator = Validator(validation, prior.guidance, device, settings.loop.measure)
     trace = Trace(recorder.file) if recorder and settings.loop.profile else None
-    hooks = Hooks(log, report, wishes(settings, stop.watch(), trace, tell if speaks else logger.info))
+    wishes = Wishes(settings, stop.watch(), trace, tell if speaks else logger.info)
+    hooks = Hooks(log, report, wishes)
     try:
         outcome = train(settings, prior, open_stream, validator, hooks, resume)
     except NonFiniteError as error:
         if recorder:
             recorder.table("non_finite.json", photos_of(error, settings, photos))
+        raise
+    except RuntimeError:  # of the collectives, where another worker is gone
+        wait_until_one_is_gone(wishes.machines_that_go)
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
@@ -156,29 +163,48 @@ def last_checkpoint(checkpoints: Checkpoints) -> Snapshot | None:
     return checkpoints.read(path) if path else None
 
 
-def wishes(
-    settings: TrainSettings, stop_asked: Callable[[], bool], trace: Trace | None, tell: Callable[[str], None]
-) -> Callable[[], Wish]:
-    """What the cluster wants of the loop; also the watchdog and the trace, for the loop asks at every step."""
-    steps = count(1)
-    warned = False
+class Wishes:
+    """What the cluster wants of the loop; also the watchdog and the trace, for the loop asks at every step.
 
-    def wish() -> Wish:
-        nonlocal warned
-        faulthandler.dump_traceback_later(settings.scaling.hang_limit, exit=True, file=STDERR)
-        if trace:
-            trace.step()
+    Attributes:
+        machines_that_go: Ray's ids of the machines with workers that were announced to go.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, stop_asked: Callable[[], bool], trace: Trace | None, tell: Callable[[str], None]
+    ) -> None:
+        self.machines_that_go: list[str] = []
+        self._settings, self._stop_asked, self._trace, self._tell = settings, stop_asked, trace, tell
+        self._steps = count(1)
+
+    def __call__(self) -> Wish:
+        faulthandler.dump_traceback_later(self._settings.scaling.hang_limit, exit=True, file=STDERR)
+        if self._trace:
+            self._trace.step()
         # Asking Ray is a message among all workers: each must ask at the same steps, whoever has heard of a stop first.
-        announced = next(steps) % settings.loop.log_every == 0 and not warned and ray.train.get_preemption_info()
-        warned = warned or bool(announced)
-        if stop_asked():
+        due = next(self._steps) % self._settings.loop.log_every == 0 and not self.machines_that_go
+        announced = ray.train.get_preemption_info() if due else None
+        if announced:
+            self.machines_that_go = announced.preempted_node_ids
+        if self._stop_asked():
             return Wish.STOP
         if announced:
-            tell("a machine is announced to go: saving a checkpoint")
+            self._tell("a machine is announced to go: saving a checkpoint")
             return Wish.SAVE
         return Wish.NOTHING
 
-    return wish
+
+def wait_until_one_is_gone(machines: list[str]) -> None:
+    """Let Ray hear of a machine's end before it hears of this worker's, or it counts a failure.
+
+    Args:
+        machines: Ray's ids of those that were announced to go; none: nothing to wait for.
+    """
+    deadline = time.monotonic() + GONE_SECONDS
+    while machines and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        if set(machines) - {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+            return
 
 
 def photos_of(error: NonFiniteError, settings: TrainSettings, photos: TrainingPhotos) -> dict[str, list[str]]:

@@ -74,8 +74,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def head_node(folder: Path, cpus: int) -> Iterator[Cluster]:
-    """`ray start --head` with token authentication on loopback; everything it started ends with the block."""
+def head_node(folder: Path, cpus: int, address: str = "127.0.0.1") -> Iterator[Cluster]:
+    """`ray start --head` with token authentication; everything it started ends with the block."""
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     environment = {
@@ -85,12 +85,13 @@ def head_node(folder: Path, cpus: int) -> Iterator[Cluster]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_JOB_STOP_WAIT_TIME_S": "30",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # a node that a test ends need not wait for its work
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a server that a test has ended does not come back
     }
     port, dashboard = free_port(), free_port()
     command = [
         ray_command(), "start", "--head", "--block", f"--port={port}", f"--num-cpus={cpus}", "--disable-usage-stats",
-        "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+        f"--node-ip-address={address}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
         f"--dashboard-agent-listen-port={free_port()}",  # jobs need the agent, and its own port is fixed for a machine
         "--min-worker-port=20000", "--max-worker-port=29999", f"--temp-dir={short_folder()}",
     ]  # fmt: skip
@@ -99,10 +100,9 @@ def head_node(folder: Path, cpus: int) -> Iterator[Cluster]:
     try:
         url, log_file = f"http://127.0.0.1:{dashboard}", folder / "head.log"
         wait_for(lambda: answers(dashboard), 120, f"Ray's dashboard; see {log_file}")
-        if cpus:
-            first_job = [ray_command(), "job", "submit", "--address", url, "--", "true"]  # the agent comes later
-            wait_for(lambda: run(first_job, environment, 120).returncode == 0, 180, f"Ray's job agent; see {log_file}")
-        yield Cluster(f"127.0.0.1:{port}", url, environment, psutil.Process(head.pid))
+        first_job = [ray_command(), "job", "submit", "--address", url, "--", "true"]  # the agent comes later
+        wait_for(lambda: run(first_job, environment, 120).returncode == 0, 180, f"Ray's job agent; see {log_file}")
+        yield Cluster(f"{address}:{port}", url, environment, psutil.Process(head.pid))
     finally:
         signal_all(psutil.Process(head.pid), signal.SIGKILL)  # asked to end, it would take half a minute
         head.wait(30)
@@ -207,12 +207,25 @@ class Trainings:
     repository: Path
 
     def start(self, name: str, *arguments: str) -> Training:
-        command = [
-            sys.executable, str(self.repository / "pipelines" / "train.py"), "--config", str(self.settings),
-            "--runs", str(self.runs), "--name", name, "--cluster.address", self.cluster.address, *arguments,
-        ]  # fmt: skip
-        count = len(list(self.runs.glob(f"{name}*.log")))
-        log = self.runs / f"{name}{count}.log"
+        command = [sys.executable, str(self.repository / "pipelines" / "train.py")]
+        address = ("--cluster.address", self.cluster.address)
+        return self._begin(name, [*command, *self._arguments(name), *address, *arguments])
+
+    def submit(self, name: str, *arguments: str) -> Training:
+        """As a job of the training's name."""
+        words = (*self._arguments(name), *arguments)
+        return self._begin(name, submission(self.cluster, self.repository, *words, submission_id=name))
+
+    def stop(self, name: str) -> subprocess.CompletedProcess[str]:
+        """End a job."""
+        command = [ray_command(), "job", "stop", "--address", self.cluster.dashboard, name]
+        return run(command, self.cluster.environment)
+
+    def _arguments(self, name: str) -> list[str]:
+        return ["--config", str(self.settings), "--runs", str(self.runs), "--name", name]
+
+    def _begin(self, name: str, command: list[str]) -> Training:
+        log = self.runs / f"{name}{len(list(self.runs.glob(f'{name}*.log')))}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
                 command, env=self.cluster.environment, stdout=file, stderr=subprocess.STDOUT, cwd=self.runs

@@ -1,127 +1,158 @@
-"""A training on machines that come, go and hang: each node is a Ray node of its own processes on this machine."""
+"""Submitted trainings on machines that come, go, and are cut off: each is a Ray node in a network of this machine.
+
+LLE_EVERY_FAULT=1 tries everything in every phase (20 minutes); else each fault is tried in one. `pytest -s` shows what
+they cost.
+"""
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
+import contextlib
+import itertools
+import os
+import re
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.integration.conftest import (
-    Cluster,
-    Training,
-    Trainings,
-    head_node,
-    processes_of,
-    ray_command,
-    run,
-    signal_all,
-    wait_for,
-)
+from pipelines.jobs.history import HISTORY, read_history
+from tests.integration.conftest import Training, Trainings, wait_for
+from tests.integration.machines import Machines, machines
 
+PHASES = ("prompt_init", "reconstruction", "enhancement", "refinement")
+STEPS = 100
+CHECKPOINT_EVERY = 5
 CUT_SECONDS = 30
-
-
-@dataclass
-class Nodes:
-    """Machines of two CPUs each, beside a head that works on nothing."""
-
-    cluster: Cluster
-    folder: Path
-    running: list[psutil.Process] = field(default_factory=list)
-
-    def add(self) -> psutil.Process:
-        number = len(self.running)
-        ports = [f"--min-worker-port={30000 + 5000 * number}", f"--max-worker-port={34999 + 5000 * number}"]
-        command = [ray_command(), "start", "--block", f"--address={self.cluster.address}", "--num-cpus=2", *ports]
-        command += [f"--node-name=node{number}"]
-        with (self.folder / f"node{number}.log").open("wb") as log:
-            started = subprocess.Popen(command, env=self.cluster.environment, stdout=log, stderr=log)
-        self.running.append(psutil.Process(started.pid))
-        wait_for(lambda: processes_of(self.running[-1], "raylet"), 60, "a raylet")
-        return self.running[-1]
-
-    def announce_the_end_of(self, number: int) -> None:
-        """What a cloud's notice becomes: Ray is told that the machine will be taken away."""
-        listed = [ray_command(), "list", "nodes", "--address", self.cluster.dashboard, "--format", "json"]
-        found = json.loads(run([*listed, "--filter", f"node_name=node{number}"], self.cluster.environment).stdout)
-        drained = run(
-            [
-                ray_command(), "drain-node", "--address", self.cluster.address, "--node-id", found[0]["node_id"],
-                "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot",
-                "--deadline-remaining-seconds", "60",
-            ],
-            self.cluster.environment,
-        )  # fmt: skip
-        assert drained.returncode == 0, drained.stderr
-
-    def with_a_worker(self) -> psutil.Process:
-        wait_for(lambda: any(processes_of(node, "RayTrainWorker") for node in self.alive), 60, "a worker")
-        return next(node for node in self.alive if processes_of(node, "RayTrainWorker"))
-
-    @property
-    def alive(self) -> list[psutil.Process]:
-        return [node for node in self.running if node.is_running() and node.status() != psutil.STATUS_ZOMBIE]
+EVERY_FAULT = bool(os.environ.get("LLE_EVERY_FAULT"))
+ELASTIC = (
+    *("--scaling.workers", "2", "--scaling.min_workers", "1", "--scaling.cpus_per_worker", "1.5"),
+    *("--scaling.grow_every", "5", "--loop.checkpoint_every", str(CHECKPOINT_EVERY)),
+)
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    folder = tmp_path_factory.mktemp("nodes")
-    with head_node(folder, cpus=0) as cluster:
-        found = Nodes(cluster, folder)
-        try:
-            yield found
-        finally:
-            for node in found.alive:
-                signal_all(node, signal.SIGKILL)
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    with machines(tmp_path_factory.mktemp("nodes")) as found:
+        yield found
+
+
+@pytest.fixture
+def submit(there: Machines, tiny: Path, tmp_path: Path, repository: Path) -> Iterator[Callable[..., Training]]:
+    """Submits a training as a job, which ends with the test."""
+    trainings = Trainings(there.cluster, tiny, tmp_path, repository)
+    started: dict[str, Training] = {}
+
+    def start(name: str, *arguments: str) -> Training:
+        started[name] = trainings.submit(name, *ELASTIC, *arguments)
+        return started[name]
+
+    yield start
+    for name, training in started.items():
+        if training.process.poll() is None:
+            trainings.stop(name)
+            training.wait(60)
+
+
+@pytest.mark.parametrize("phase", PHASES if EVERY_FAULT else ["prompt_init"])
+def test_it_goes_on_with_a_machine_that_comes(there: Machines, submit: Callable[..., Training], phase: str):
+    there.keep(1)
+    before = PHASES[: PHASES.index(phase)]
+    steps = {**dict.fromkeys(before, 1), phase: 1_000_000}
+    training = submit(
+        f"grows_{phase}", *(word for each in steps for word in (f"--schedule.{each}.steps", str(steps[each])))
+    )
+    watch = Watch(training)
+    says(training, "with 1 workers")
+    says(training, f"{phase}  step")
+    with cost(watch, f"a new machine in {phase}"):
+        there.keep(2)
+        says(training, "with 2 workers")
+
+
+def lose_a_machine_with_notice(there: Machines, training: Training) -> None:
+    announced = there.at_work()
+    told = training.output.count("announced to go: saving a checkpoint")
+    there.announce_the_end_of(announced)
+    says(training, "announced to go: saving a checkpoint", told + 1, seconds=60)
+    announced.lose()
+
+
+def lose_a_machine(there: Machines, training: Training) -> None:
+    there.at_work().lose()
+
+
+def lose_a_worker(there: Machines, training: Training) -> None:
+    there.at_work().workers[0].kill()
+
+
+def cut_the_network(there: Machines, training: Training) -> None:
+    cut = there.at_work()
+    cut.pull_cable()
+    time.sleep(CUT_SECONDS)
+    cut.plug_cable()
+
+
+FAULTS = (lose_a_machine_with_notice, lose_a_worker, lose_a_machine, cut_the_network)
+
+
+@pytest.mark.parametrize("turn", range(len(FAULTS)) if EVERY_FAULT else [0])
+def test_it_survives_lost_and_cut_off_machines(there: Machines, submit: Callable[..., Training], turn: int):
+    there.keep(3)
+    lengths = (word for phase in PHASES for word in (f"--schedule.{phase}.steps", str(STEPS)))
+    training = submit(f"survives_{turn}", "--scaling.max_failures", "4", *lengths)
+    watch = Watch(training)
+    says(training, "with 2 workers")
+    for number, phase in enumerate(PHASES):
+        fault = FAULTS[(number + turn) % len(FAULTS)]
+        wait_for(lambda phase=phase: watch.phase == phase or not watch.is_alive(), 240, phase)
+        with cost(watch, f"{fault.__name__} in {phase}"):
+            fault(there, training)
+            there.keep(3)
+    assert training.wait(300) == 0, training.output[-4000:]
+    summary = training.summary
+    assert sum(summary["steps"].values()) == STEPS * (len(PHASES) + 1)
+    assert summary["steps_lost"] <= CHECKPOINT_EVERY * summary["worker_restarts"]
+
+
+class Watch(threading.Thread):
+    """Of a training: the phase it is in, and whenever it comes further than before, the second and the step."""
+
+    def __init__(self, training: Training) -> None:
+        super().__init__(daemon=True)
+        self.training, self.phase, self.further = training, "", [(time.monotonic(), 0)]
+        self.start()
+
+    def run(self) -> None:
+        while self.training.process.poll() is None:
+            for row in read_history(self.training.folder / HISTORY):
+                if "phase" in row and row["step"] > self.further[-1][1]:
+                    self.phase = row["phase"]
+                    self.further.append((time.monotonic(), row["step"]))
+            time.sleep(0.1)
+
+    @property
+    def steps_again(self) -> int:
+        return sum(int(steps) for steps in re.findall(r"\((\d+) steps are done again\)", self.training.output))
+
+
+@contextlib.contextmanager
+def cost(watch: Watch, what: str) -> Iterator[None]:
+    """Say what the block's trouble costs: steps done again, and the longest time in which training came no further."""
+    before, again = len(watch.further) - 1, watch.steps_again
+    yield
+    step = watch.further[-1][1]
+    wait_for(lambda: watch.further[-1][1] > step + CHECKPOINT_EVERY or not watch.is_alive(), 240, f"steps after {what}")
+    times = [second for second, _ in watch.further[before:]]
+    time.sleep(2)  # a job's output comes later than its files
+    stood = max(later - earlier for earlier, later in itertools.pairwise(times))
+    print(
+        f"\n{what:45} {watch.steps_again - again:3} steps again, {stood:3.0f} s without a new one", end="", flush=True
+    )
 
 
 def says(training: Training, text: str, times: int = 1, seconds: float = 240) -> None:
     there = lambda: training.output.count(text) >= times  # noqa: E731
     wait_for(lambda: there() or training.process.poll() is not None, seconds, f"{text!r} {times} times")
     assert there(), training.output[-3000:]
-
-
-def test_a_training_survives_lost_cut_and_new_machines_in_every_phase(
-    nodes: Nodes, tiny: Path, tmp_path: Path, repository: Path
-):
-    nodes.add()
-    second = nodes.add()
-    trainings = Trainings(nodes.cluster, tiny, tmp_path, repository)
-    training = trainings.start(
-        "nodes", "--scaling.workers", "2", "--scaling.min_workers", "1", "--scaling.cpus_per_worker", "1.5",
-        "--scaling.max_failures", "8", "--loop.checkpoint_every", "5", "--schedule.prompt_init.steps", "40",
-        "--schedule.enhancement.steps", "60", "--schedule.refinement.steps", "60",
-    )  # fmt: skip
-    try:
-        says(training, "prompt_init  step 1")
-        says(training, "with 2 workers")
-        nodes.announce_the_end_of(1)
-        says(training, "announced to go: saving a checkpoint", seconds=60)
-        signal_all(second, signal.SIGKILL)  # a machine is gone
-        says(training, "with 1 workers")
-
-        says(training, "enhancement  step")
-        nodes.add()  # another one comes
-        processes_of(nodes.with_a_worker(), "RayTrainWorker")[0].kill()  # and a worker is lost; both machines are used
-        says(training, "with 2 workers", times=2)
-
-        says(training, "refinement  step")
-        cut = nodes.with_a_worker()
-        signal_all(cut, signal.SIGSTOP)  # nobody hears of a machine
-        time.sleep(CUT_SECONDS)
-        signal_all(cut, signal.SIGCONT)
-        assert training.wait(300) == 0, training.output[-4000:]
-    finally:
-        if training.process.poll() is None:
-            training.process.kill()
-    summary = training.summary
-    assert sum(summary["steps"].values()) == 40 + 6 + 2 * 60 + 60
-    assert summary["worker_restarts"] >= 2
-    assert summary["steps_lost"] <= 5 * summary["worker_restarts"]

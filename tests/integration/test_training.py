@@ -131,16 +131,12 @@ def test_a_worker_that_dies_or_hangs_is_replaced_and_training_goes_on_from_a_che
 
 def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(trainings: Trainings):
     longer = ("--schedule.enhancement.steps", "60")
-    cluster, folder = trainings.cluster, trainings.runs / "stopped"
-    arguments = ["--config", str(trainings.settings), "--runs", str(trainings.runs), "--name", "stopped", *longer]
-    command = submission(cluster, trainings.repository, *arguments, submission_id="stopped", no_wait="")
-    assert run(command, cluster.environment).returncode == 0
+    job = trainings.submit("stopped", *longer)
+    folder = job.folder
     wait_for(lambda: len(read_history(folder / HISTORY)) > 14, 300, "some steps")
-    job = [ray_command(), "job"]
-    stopped = run([*job, "stop", "--address", cluster.dashboard, "stopped"], cluster.environment)
+    stopped = trainings.stop("stopped")
     assert "was stopped" in stopped.stdout + stopped.stderr
-    log = run([*job, "logs", "--address", cluster.dashboard, "stopped"], cluster.environment).stdout
-    assert "stopped; continue with --resume --name stopped" in log
+    assert job.wait(60) != 0 and "stopped; continue with --resume --name stopped" in job.output
     client = client_of(trainings.runs)
     run_id = (folder / "mlflow_run_id").read_text().strip()
     assert client.get_run(run_id).info.status == "KILLED"
@@ -149,9 +145,6 @@ def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(train
     report = (folder / "report.html").read_text()
     assert "Not finished: stopped by SIGTERM." in report and "--resume --name stopped" in report
     assert "Loss, enhancing" in report and "report.html" in [each.path for each in client.list_artifacts(run_id)]
-
-    refused = trainings.start("stopped", *longer)
-    assert refused.wait() == 1 and "continue it with --resume" in refused.output
 
     resumed = trainings.start("stopped", "--resume", *longer)
     assert resumed.wait() == 0, resumed.output[-4000:]

@@ -13,7 +13,7 @@ import ray.train
 from lle.config import DataSettings, LoopSettings, TrainSettings
 from lle.training.loop import Wish
 from pipelines.jobs.lines import Heard, Line
-from pipelines.jobs.worker import wishes
+from pipelines.jobs.worker import Wishes
 
 SCRIPT = """
 import sys, threading
@@ -98,7 +98,7 @@ def test_workers_ask_ray_at_the_same_steps_whoever_hears_of_a_stop_first(monkeyp
     try:
         for stopped in (True, False):
             asked.clear()
-            wish = wishes(settings, lambda stopped=stopped: stopped, None, print)
+            wish = Wishes(settings, lambda stopped=stopped: stopped, None, print)
             assert {wish() for _ in range(5)} == {Wish.STOP if stopped else Wish.NOTHING}
             counts.append(len(asked))
     finally:

@@ -106,6 +106,14 @@ def test_workers_that_do_not_fit_are_refused(tmp_path: Path, folders):
         )
 
 
+def test_a_training_that_may_grow_begins_with_the_fewest_workers(tmp_path: Path, folders):
+    scaling = {"workers": 4, "min_workers": 1, "cpus_per_worker": 1.5}
+    begun = training.scaling_config(settings(tmp_path, folders, scaling=scaling), {"CPU": 2.0, "GPU": 1.0})
+    assert begun.num_workers == (1, 4) and begun.use_gpu
+    with pytest.raises(training.TrainingError, match=r"scaling\.min_workers: 2 workers do not fit"):
+        training.scaling_config(settings(tmp_path, folders, scaling=scaling | {"min_workers": 2}), {"CPU": 2.0})
+
+
 def test_sample_photos_are_written_into_the_run_where_no_folders_are_named(tmp_path: Path):
     chosen = TrainSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
     with training.run_folder(chosen) as folder:

@@ -73,6 +73,8 @@ VARIATIONS = {
     "... guided by a latent pair": Variation(HYBRID, ("--prior.guidance", "latent")),
     "... guided by a residual": Variation(HYBRID, ("--prior.guidance", "residual")),
     "pie, compact network": Variation(PIE),
+    "restoration, faithful network": Variation(RESTORATION, ("--enhancer.kind", "retinex")),
+    "restoration, no denoiser": Variation(RESTORATION, ("--enhancer.denoise", "0")),
 }
 COLUMNS = (
     ("SICE PSNR", "sice", "psnr", "mean", 2),

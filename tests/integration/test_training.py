@@ -110,23 +110,16 @@ def test_the_registered_model_takes_any_size_without_pickle(job: Path, monkeypat
     assert lle.enhance(saved, photo).mean() > photo.mean()
 
 
-def test_a_worker_that_dies_or_hangs_is_replaced_and_training_goes_on_from_a_checkpoint(trainings: Trainings):
-    training = trainings.start("killed", "--schedule.enhancement.steps", "60", "--scaling.hang_limit", "20")
-    training.wait_until("round 1 enhancement  step 3")
-    workers = trainings.cluster.processes("RayTrainWorker")
-    assert len(workers) >= 2
-    workers[0].send_signal(signal.SIGKILL)
-    training.wait_until("continuing from step")
-    training.wait_until("refinement  step")
-    workers = trainings.cluster.processes("RayTrainWorker")
-    workers[0].send_signal(signal.SIGSTOP)  # it does nothing more, and the others wait for it
+def test_a_worker_whose_process_stands_still_is_replaced(trainings: Trainings):
+    training = trainings.start("still", "--scaling.workers", "1", "--scaling.hang_limit", "20")
+    training.wait_until("round 1 enhancement  step 2")
+    [worker] = trainings.cluster.processes("RayTrainWorker")
+    worker.send_signal(signal.SIGSTOP)
     assert training.wait() == 0, training.output[-4000:]
-    continued = [int(each.split()[0]) for each in training.output.split("continuing from step ")[1:]]
-    assert len(continued) == 2 and 5 <= continued[0] < continued[1]
     summary = training.summary
-    assert sum(summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
-    assert summary["worker_restarts"] == 2 and summary["steps_lost"] <= 10
-    assert not workers[0].is_running() or workers[0].status() == psutil.STATUS_ZOMBIE
+    assert sum(summary["steps"].values()) == 8 + 6 + 2 * 10 + 6
+    assert summary["worker_restarts"] == 1 and summary["steps_lost"] <= 5
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(trainings: Trainings):

@@ -32,6 +32,18 @@ except KeyboardInterrupt:
     sys.exit("interrupted")
 """
 
+HANGS = """
+import time
+from lle.config import DataSettings, ScalingSettings, TrainSettings
+from pipelines.jobs.worker import Wishes
+data, scaling = DataSettings(samples=True), ScalingSettings(hang_limit=1)
+wish = Wishes(TrainSettings(name="run", data=data, scaling=scaling), lambda: False, None, print)
+wish()
+def stuck():
+    time.sleep(600)
+stuck()
+"""
+
 
 def started(job: str, grace: float = 60) -> subprocess.Popen[str]:
     script = SCRIPT.format(job=job, grace=grace)
@@ -104,3 +116,8 @@ def test_workers_ask_ray_at_the_same_steps_whoever_hears_of_a_stop_first(monkeyp
     finally:
         faulthandler.cancel_dump_traceback_later()
     assert counts == [2, 2]
+
+
+def test_a_worker_that_hangs_says_where_and_ends():
+    hung = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=120, check=False)
+    assert hung.returncode == 1 and "Timeout (0:00:01)!" in hung.stderr and "in stuck" in hung.stderr

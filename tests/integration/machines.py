@@ -161,15 +161,15 @@ class Machines:
         for _ in range(count - len(up)):
             self.add()
 
-    def announce_the_end_of(self, machine: Machine) -> None:
-        """What a cloud's notice becomes: Ray is told that the machine will be taken away."""
+    def announce_the_end_of(self, machine: Machine, seconds: int) -> None:
+        """What a cloud's notice becomes: Ray is told that the machine will be taken away in so many seconds."""
         listed = [ray_command(), "list", "nodes", "--address", self.cluster.dashboard, "--format", "json"]
         found = json.loads(run([*listed, "--filter", f"node_name={machine.name}"], self.cluster.environment).stdout)
         drained = run(
             [
                 ray_command(), "drain-node", "--address", self.cluster.address, "--node-id", found[0]["node_id"],
                 "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot",
-                "--deadline-remaining-seconds", "60",
+                "--deadline-remaining-seconds", str(seconds),
             ],
             self.cluster.environment,
         )  # fmt: skip

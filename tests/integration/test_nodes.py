@@ -22,7 +22,7 @@ from tests.integration.conftest import Training, Trainings, wait_for
 from tests.integration.machines import Machines, machines
 
 PHASES = ("prompt_init", "reconstruction", "enhancement", "refinement")
-STEPS = 100
+STEPS = 60
 CHECKPOINT_EVERY = 5
 CUT_SECONDS = 30
 NOTICE_SECONDS = 10

@@ -11,7 +11,6 @@ table in docs/benchmarks.md is written from that file; --table does only this.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,10 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, replace_section, save
+from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored
 from benchmarks.pretrained import REPOSITORY, split, unrestricted
 
-STORED = RESULTS / "ablation.json"
 SMALL = ("--data.image_size", "128", "--data.prompt_size", "112")
 RESTORATION = (
     *("--preset", "restoration", "--schedule.enhancement.steps", "600", "--loop.validate_every", "600"),
@@ -91,9 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     if arguments.data:
         for name in arguments.only or VARIATIONS:
-            if name not in stored()["rows"] or arguments.only:
+            if name not in stored("ablation").get("rows", {}) or arguments.only:
                 keep(name, measured(train(name, arguments), arguments))
-    replace_section(PAGE, "ablation", as_text(stored()))
+    replace_section(PAGE, "ablation", as_text(stored("ablation")))
     print("table in docs/benchmarks.md")
     return 0
 
@@ -145,14 +143,9 @@ def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"sets": numbers}
 
 
-def stored() -> dict[str, Any]:
-    """What was measured so far."""
-    return json.loads(STORED.read_text()) if STORED.exists() else {"rows": {}}
-
-
 def keep(name: str, row: dict[str, Any]) -> None:
     """Add a row to what is stored, which another process may have added to meanwhile."""
-    results = stored()
+    results = {"rows": {}} | stored("ablation")
     results["rows"][name] = row
     save("ablation", results | {"machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}"})
     print(f"{name}: measured", flush=True)

@@ -16,7 +16,6 @@ sizes of a process and all it starts, at its peak.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import multiprocessing
 import os
@@ -37,7 +36,7 @@ import psutil  # type: ignore[import-untyped]
 import torch
 
 from benchmarks.loaders import LOADERS, WITHOUT_RAY, Photos
-from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, replace_section, save, told
+from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored, told
 from cluster.connect import connect
 from cluster.local.stack import environment, stop
 from cluster.storage import open_uri, s3_client, write_atomically
@@ -78,13 +77,12 @@ MOST_WAITING = 0.05
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
-    stored = RESULTS / "ingest.json"
-    found: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
+    found = stored("ingest")
     if not arguments.table:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         with tempfile.TemporaryDirectory() as folder:
             measure(arguments, Path(folder), found if set(arguments.parts) != set(PARTS) else {})
-        found = json.loads(stored.read_text())
+        found = stored("ingest")
     replace_section(PAGE, "ingest", as_text(found))
     print(as_text(found))
     return 0

@@ -45,6 +45,12 @@ def save(name: str, results: dict[str, Any]) -> Path:
     return path
 
 
+def stored(name: str) -> dict[str, Any]:
+    """What `save` has kept under a name; empty without it."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def replace_section(page: Path, name: str, text: str) -> None:
     """Put a text between the lines `<!-- NAME -->` and `<!-- /NAME -->` of a page.
 

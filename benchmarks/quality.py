@@ -11,7 +11,6 @@ from that file; --table does only this.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -19,10 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, replace_section, save
+from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored
 from benchmarks.split import held_out_pairs
 
-STORED = RESULTS / "quality.json"
 README = Path(__file__).parents[1] / "README.md"
 CONTROLS = ("input", "auto-gain", "auto-gamma", "auto-exposure", "auto-exposure+denoise")
 PUBLISHED = {
@@ -71,7 +69,7 @@ HEADLINES = tuple(column for column in COLUMNS if column.metric in ("psnr", "ssi
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
-    results = json.loads(STORED.read_text()) if STORED.exists() else {"rows": {}}
+    results = {"rows": {}} | stored("quality")
     if arguments.data:
         measure(arguments, results)
     replace_section(PAGE, "quality", as_text(results))

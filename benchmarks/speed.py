@@ -14,7 +14,6 @@ waiting for the others does not lengthen. --parts measures only these anew and k
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import sys
@@ -27,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, peak_memory, replace_section, save, told
+from benchmarks.pages import PAGE, machine, markdown_table, peak_memory, replace_section, save, stored, told
 from benchmarks.quality import PUBLISHED
 from lle.enhancers.base import Enhanced, Enhancer
 from lle.enhancers.bilateral import BilateralEnhancer
@@ -79,7 +78,7 @@ SAME_NETWORK = {"Zero-DCE": "Zero-DCE, PIE, SCL-LLE", "CLIP-LIT": "CLIP-LIT, RAV
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     if arguments.table:
-        found = json.loads((RESULTS / "speed.json").read_text())
+        found = stored("speed")
     else:
         found = measure(arguments)
     replace_section(PAGE, "speed", as_text(found))
@@ -95,8 +94,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     clock = time.process_time if arguments.busy else time.perf_counter
     networks = {name: build(name, arguments.data).to(device) for name in FRESH}
     found: dict[str, Any] = {"seconds": {}, "peak": {}}
-    if set(arguments.parts) != set(PARTS) and (RESULTS / "speed.json").exists():
-        found = json.loads((RESULTS / "speed.json").read_text())
+    if set(arguments.parts) != set(PARTS):
+        found |= stored("speed")
     found |= {
         "machine": machine(),
         "threads": torch.get_num_threads(),

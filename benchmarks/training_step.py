@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import multiprocessing
 import os
 import statistics
@@ -30,7 +29,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.pages import PAGE, RESULTS, machine, markdown_table, peak_memory, replace_section, save, told
+from benchmarks.pages import PAGE, machine, markdown_table, peak_memory, replace_section, save, stored, told
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import Objective
@@ -52,8 +51,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each kind")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
-    stored = RESULTS / "training_step.json"
-    found: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
+    found = stored("training_step")
     parts = {"step": compare_steps, "workers": compare_workers, "growth": measure_growth}
     sizes = {"size": options.size, "batch": options.batch, "repeats": options.repeats}
     for part in options.parts:

@@ -183,9 +183,14 @@ class Training:
     def wait(self, seconds: float = 400) -> int:
         return self.process.wait(seconds)
 
-    def wait_until(self, text: str, seconds: float = 300) -> None:
-        wait_for(lambda: text in self.output or self.process.poll() is not None, seconds, f"{text!r} in {self.log}")
-        assert text in self.output, self.output[-3000:]
+    def wait_until(self, text: str, seconds: float = 300, times: int = 1) -> None:
+        """Until its output holds a text so many times; fails where it ends without."""
+
+        def said() -> bool:
+            return self.output.count(text) >= times
+
+        wait_for(lambda: said() or self.process.poll() is not None, seconds, f"{text!r} {times} times in {self.log}")
+        assert said(), self.output[-3000:]
 
 
 def submission(cluster: Cluster, repository: Path, *arguments: str, **options: str) -> list[str]:

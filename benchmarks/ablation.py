@@ -24,6 +24,7 @@ from benchmarks.pretrained import REPOSITORY, split, unrestricted
 SMALL = ("--data.image_size", "128", "--data.prompt_size", "112")
 RESTORATION = (
     *("--preset", "restoration", "--schedule.enhancement.steps", "600", "--loop.validate_every", "600"),
+    *("--schedule.denoising.steps", "0"),
     *("--optimiser.ema_decay", "0.98"),  # the preset's would remember the start of so short a training
 )
 GUIDED = ("--objective.guidance.weight", "0.05", "--schedule.prompt_init.steps", "60")
@@ -59,6 +60,7 @@ VARIATIONS = {
     "... without detail": without(RESTORATION, "restoration.detail"),
     "... without photos left as they are": without(RESTORATION, "restoration.clean_share"),
     "... compact network": Variation(RESTORATION, ("--enhancer.kind", "compact")),
+    "... denoising for 600 steps more": Variation(RESTORATION, ("--schedule.denoising.steps", "600")),
     "hybrid": Variation(HYBRID),
     "... with an untrained prior": Variation(HYBRID, ("--prior.model", "untrained")),
     "... without guidance": without(HYBRID, "guidance.weight"),

@@ -196,6 +196,11 @@ class EnhancerSettings(Settings):
         needs="enhancer.kind=bilateral",
     )
 
+    @property
+    def has_denoiser(self) -> bool:
+        """Whether a part of the network takes noise out."""
+        return self.kind == "bilateral" and self.denoise > 0
+
 
 class PriorSettings(Settings):
     """The CLIP that knows what good light looks like."""
@@ -613,7 +618,7 @@ class ReconstructionLength(Settings):
 
 
 class ScheduleSettings(Settings):
-    """Phases: prompt initialisation, reconstruction, then rounds of enhancement and prompt refinement."""
+    """Phases: prompt initialisation, reconstruction, rounds of enhancement and prompt refinement, then denoising."""
 
     prompt_init: PhaseLength = setting(
         PhaseLength(steps=8000), "Prompts learn dark from well-lit.", source="published code"
@@ -637,6 +642,11 @@ class ScheduleSettings(Settings):
         ge=1,
         le=1000,
     )
+    denoising: PhaseLength = setting(
+        PhaseLength(steps=0),
+        "The light of the best enhancer rests, and its denoiser learns on by restoration; skipped where there is none.",
+        source="ours",
+    )
 
 
 class OptimiserSettings(Settings):
@@ -649,7 +659,8 @@ class OptimiserSettings(Settings):
     accumulate: int = setting(1, "Micro-batches summed into one step.", unit="micro-batches", ge=1, le=1024)
     decay: Literal["none", "cosine"] = setting(
         "none",
-        "cosine: the enhancer's learning rate falls along half a cosine to 0 over all steps of enhancement.",
+        "cosine: the enhancer's learning rate falls along half a cosine to 0 over all steps of enhancement, and again "
+        "over those of denoising.",
         source="ours; none in the paper",
     )
     ema_decay: float = setting(
@@ -835,6 +846,8 @@ class TrainSettings(Settings):
         idle = [] if self.learns_prompts else ["prompt_init", "refinement"]
         if self.schedule.rounds == 1:
             idle.append("refinement")
+        if not self.enhancer.has_denoiser:
+            idle.append("denoising")
         skipped = {name: getattr(self.schedule, name).model_copy(update={"steps": 0}) for name in idle}
         return self.schedule.model_copy(update=skipped)
 
@@ -868,7 +881,7 @@ class TrainSettings(Settings):
 def check_phases(settings: TrainSettings) -> None:
     """Refuse phases that learn nothing, and prompts that are asked untaught; raises ValueError with their names."""
     phases = settings.phases
-    for term, phase in (("reconstruction", "reconstruction"), ("rank", "refinement")):
+    for term, phase in (("reconstruction", "reconstruction"), ("rank", "refinement"), ("restoration", "denoising")):
         if getattr(phases, phase).steps and not getattr(settings.objective, term).weight:
             raise ValueError(
                 f"objective.{term}.weight: at 0 a whole phase learns nothing; give it a weight, "

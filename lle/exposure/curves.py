@@ -43,13 +43,14 @@ POWER = 2.2
 FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, RED, GREEN, BLUE, DRAWS = range(13)
 
 
-def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int]) -> Tensor:
+def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int], noise: bool = True) -> Tensor:
     """A wrongly exposed version of each photo; differentiable but for rounding, whose gradient passes straight through.
 
     Args:
         image: well-lit sRGB in [0, 1], (B, 3, H, W).
         settings: families, ranges, share of under-exposed ones.
         seeds: one for each image, >= 0; the same seed gives the same curve and noise on any batch.
+        noise: False: what a sensor without noise and a file that rounds nothing would hold of the same exposure.
 
     Returns:
         sRGB in [0, 1], (B, 3, H, W).
@@ -70,7 +71,7 @@ def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int]) 
         rows = (family == index).nonzero().flatten()
         if len(rows):
             own_seeds = [seeds[row] for row in rows.tolist()]
-            changed.append(_mis_exposed(image[rows.to(image.device)], name, settings, draws[rows], own_seeds))
+            changed.append(_mis_exposed(image[rows.to(image.device)], name, settings, draws[rows], own_seeds, noise))
             places.append(rows)
     return torch.cat(changed)[torch.cat(places).argsort().to(image.device)]
 
@@ -105,22 +106,26 @@ def s_curve(image: Tensor, midpoint: Tensor | float, contrast: float) -> Tensor:
     return _with_value(image, value, (at - black) / (white - black))
 
 
-def exposure(image: Tensor, stops: Tensor | float, noise: Noise, grain: Tensor, power_law: Tensor) -> Tensor:
-    """The photo taken with another exposure, as an 8-bit file holds it.
+def exposure(
+    image: Tensor, stops: Tensor | float, power_law: Tensor, noise: tuple[Noise, Tensor] | None = None
+) -> Tensor:
+    """The photo taken with another exposure, as an 8-bit file holds it where there is noise.
 
     Args:
         image: sRGB in [0, 1], (B, 3, H, W).
         stops: change of exposure, negative darkens; one number, (B,) or (B, 1 or 3, H, W).
-        noise: strength of the sensor's noise in linear light.
-        grain: its pattern, of mean 0 and variance 1, (B, 3, H, W).
         power_law: whether the camera shows light by a pure power of 1 / 2.2, which keeps the ratios of dark colours,
             instead of sRGB's curve, whose straight foot makes them more saturated; bool (B,).
+        noise: strength of the sensor's noise in linear light, and its pattern, of mean 0 and variance 1, (B, 3, H, W);
+            without it nothing is rounded either.
     """
     pure = power_law.view(-1, 1, 1, 1)
     light = torch.where(pure, _power(image, POWER), camera.srgb_to_linear(image)) * torch.exp2(_per_image(stops, image))
-    light = light + noise.deviation(light) * grain
+    if noise:
+        strength, grain = noise
+        light = light + strength.deviation(light) * grain
     shown = torch.where(pure, _power(light.clamp(0, 1), 1 / POWER), camera.linear_to_srgb(light))
-    return shown + (camera.quantise(shown) - shown).detach()
+    return shown + (camera.quantise(shown) - shown).detach() if noise else shown
 
 
 def sensor_grain(shape: Sequence[int], blur: Tensor, grey: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -155,10 +160,13 @@ def _blurred(noise: Tensor, deviation: Tensor) -> Tensor:
     return grain.view(batch, channels, height, width)
 
 
-def _mis_exposed(image: Tensor, name: str, settings: CurveSettings, draws: Tensor, seeds: Sequence[int]) -> Tensor:
+def _mis_exposed(
+    image: Tensor, name: str, settings: CurveSettings, draws: Tensor, seeds: Sequence[int], noise: bool
+) -> Tensor:
     """Photos through curves of one family; draws (B, DRAWS) uniform in [0, 1)."""
     if name == "backlit":
-        return _photographed(image, _backlit_stops(image, settings.backlit, draws, seeds), settings, draws, seeds)
+        stops = _backlit_stops(image, settings.backlit, draws, seeds)
+        return _photographed(image, stops, settings, draws, seeds, noise)
     family, under = getattr(settings, name), draws[:, DIRECTION] < settings.under_share
     if settings.adaptive:
         target = torch.where(
@@ -171,13 +179,20 @@ def _mis_exposed(image: Tensor, name: str, settings: CurveSettings, draws: Tenso
         low, high = (_between(each, draws[:, PARAMETER]) for each in (family.under, family.over))
         parameter = torch.where(under, -low if name == "exposure" else low, high).to(image)
     if name == "exposure":
-        return _photographed(image, parameter, settings, draws, seeds)
+        return _photographed(image, parameter, settings, draws, seeds, noise)
     return _noiseless(image, name, parameter, settings)
 
 
-def _photographed(image: Tensor, stops: Tensor, settings: CurveSettings, draws: Tensor, seeds: Sequence[int]) -> Tensor:
+def _photographed(
+    image: Tensor, stops: Tensor, settings: CurveSettings, draws: Tensor, seeds: Sequence[int], noise: bool
+) -> Tensor:
     """Taken again by a camera of `curves.exposure`; stops (B,) or (B, 1, H, W)."""
     camera_of = settings.exposure
+    power_law = (draws[:, TOE] < camera_of.power_law).to(image.device)
+    cast = camera_of.cast * (2 * draws[:, RED : BLUE + 1] - 1).to(image)
+    stops = _per_image(stops, image) + cast[:, :, None, None]
+    if not noise:
+        return exposure(image, stops, power_law)
     shot, read = (
         _between_ratios(bounds, draws[:, place]).to(image)
         for bounds, place in ((camera_of.shot, SHOT), (camera_of.read, READ))
@@ -187,9 +202,7 @@ def _photographed(image: Tensor, stops: Tensor, settings: CurveSettings, draws: 
         for bounds, place in ((camera_of.blur, BLUR), (camera_of.grey, GREY))
     )
     grain = sensor_grain(image.shape, blur, grey, seeds).to(image)
-    power_law = (draws[:, TOE] < camera_of.power_law).to(image.device)
-    cast = camera_of.cast * (2 * draws[:, RED : BLUE + 1] - 1).to(image)
-    return exposure(image, _per_image(stops, image) + cast[:, :, None, None], Noise(shot, read), grain, power_law)
+    return exposure(image, stops, power_law, (Noise(shot, read), grain))
 
 
 def _backlit_stops(image: Tensor, family: BacklitCurve, draws: Tensor, seeds: Sequence[int]) -> Tensor:

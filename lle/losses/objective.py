@@ -133,6 +133,13 @@ class Objective:
         term = self.settings.restoration
         return self._weighed({"restoration": restoration(restored, well_lit, term.structure, term.detail)})
 
+    def denoising(self, restored: Tensor, without_noise: Tensor) -> Terms:
+        """Terms of restored wrong exposures and what a frozen enhancer makes of them without noise, RGB in [0, 1],
+        (B, 3, H, W).
+        """
+        structure = self.settings.restoration.structure
+        return self._weighed({"restoration": restoration(restored, without_noise, structure)})
+
     def _feature_terms(
         self,
         image: Tensor,

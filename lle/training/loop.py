@@ -39,6 +39,7 @@ from lle.training.tasks import Batch, Tasks
 from lle.training.validation import Validator
 
 ENHANCED_SETS = 2
+DENOISER = "denoiser."
 PIXELS = torch.channels_last  # convolutions are faster so, by a tenth on CPUs and more in bf16
 
 
@@ -100,7 +101,7 @@ class Report:
         round: round of the next step.
         measures: validation measures; empty where nothing was validated.
         write: writes the checkpoint into an empty folder; None where none is due. Call it on rank 0 only.
-        enhancer: the candidate that was measured.
+        enhancer: the candidate that was measured; before denoising, the best.
         ended_round: the round whose enhancement has just ended; 0 elsewhere.
     """
 
@@ -235,6 +236,8 @@ class _Training:
         self.average = self._new_average()
         if resume:
             self._restore(resume)
+            if self.schedule.phase is Phase.DENOISING:
+                self._rest_the_light()
         else:
             self._find_residual()
 
@@ -333,7 +336,7 @@ class _Training:
         chosen = self.settings.optimiser
         if chosen.decay == "none":
             return chosen.enhancer_lr
-        done = schedules.enhancement_done(self.phases, self.schedule)
+        done = schedules.learning_done(self.phases, self.schedule)
         return chosen.enhancer_lr * (1 + math.cos(math.pi * done)) / 2
 
     def _next_batch(self, phase: Phase) -> tuple[Batch, float]:
@@ -351,10 +354,11 @@ class _Training:
         return Batch(image, None if well_lit is None else self._prepare(well_lit, size)[0], regions), waited
 
     def _takes_dark(self, phase: Phase) -> bool:
-        return phase is not Phase.ENHANCEMENT or self.settings.objective.judges_dark
+        return phase is not Phase.DENOISING and (phase is not Phase.ENHANCEMENT or self.settings.objective.judges_dark)
 
     def _takes_well_lit(self, phase: Phase) -> bool:
-        return phase.trains_prompts or (phase is Phase.ENHANCEMENT and self.settings.objective.needs_well_lit)
+        needed = phase is Phase.ENHANCEMENT and self.settings.objective.needs_well_lit
+        return phase.trains_prompts or phase is Phase.DENOISING or needed
 
     def _take(self, photos: str, batch: str, with_regions: bool = False) -> tuple[Tensor, Tensor | None]:
         share = self._share(batch)
@@ -425,14 +429,17 @@ class _Training:
 
     def _validate(self, phase_ended: bool, before: ScheduleState) -> dict[str, float]:
         """Measure the candidate where it is due, keep it if it is the best, and end the round where it ends."""
-        enhancing = before.phase is Phase.ENHANCEMENT
-        due = enhancing and (phase_ended or (before.phase_step + 1) % self.settings.loop.validate_every == 0)
+        enhancing, denoising = before.phase is Phase.ENHANCEMENT, before.phase is Phase.DENOISING
+        ended = phase_ended or (before.phase_step + 1) % self.settings.loop.validate_every == 0
+        due = (enhancing or denoising) and ended
         if not due and not (phase_ended and before.phase is Phase.RECONSTRUCTION):
             return {}
         with record_function("validation"):
             measures = self.validator.measures(self._candidate)
+        value = measures[self.validator.chosen]
+        if denoising:
+            self.best = self._copy(value)  # its light is the best enhancer's, and its denoiser learns to the end
         if enhancing:
-            value = measures[self.validator.chosen]
             if self.validator.better(value, _value(self.best)):
                 self.best = self._copy(value)
             if self.validator.better(value, _value(self.round_best)):
@@ -448,8 +455,25 @@ class _Training:
             frozen.load_state_dict(self.round_best.weights)
         self.earlier[:] = [*self.earlier, frozen][-ENHANCED_SETS:]
         self.round_best = None
-        if self.settings.prior.renew_residual and self.schedule.phase is not Phase.DONE:
+        if self.schedule.phase is Phase.DENOISING:
+            self._begin_denoising()
+        elif self.settings.prior.renew_residual and self.schedule.phase is not Phase.DONE:
             self._find_residual()
+
+    def _begin_denoising(self) -> None:
+        """From the best enhancer on, which stays beside as it is."""
+        if self.best:
+            self.enhancer.load_state_dict(self.best.weights)
+        self.earlier[:] = [copy.deepcopy(self.enhancer).eval().requires_grad_(False)]
+        self.enhancer_adam.state.clear()
+        self.average = self._new_average()
+        self._rest_the_light()
+        self.tasks = replace(self.tasks, enhancer=parallel(self.enhancer))
+
+    def _rest_the_light(self) -> None:
+        """Only the denoiser learns from here on."""
+        for name, parameter in self.enhancer.named_parameters():
+            parameter.requires_grad_(name.startswith(DENOISER))
 
     def _find_residual(self) -> None:
         if isinstance(self.guide, ResidualVector) and self.settings.objective.guidance.weight:

@@ -1,6 +1,6 @@
 """Which phase is it: a pure, serialisable state machine (method 1.4).
 
-    prompt_init -> reconstruction -> enhancement -> (refinement -> enhancement) x (rounds - 1) -> done
+    prompt_init -> reconstruction -> enhancement -> (refinement -> enhancement) x (rounds - 1) -> denoising -> done
 
 A phase of 0 steps is skipped.
 `advance(settings, state, loss, copy_psnr)` gives the next state. Ranks that see the same all-reduced loss decide the
@@ -26,6 +26,7 @@ class Phase(StrEnum):
     RECONSTRUCTION = "reconstruction"
     ENHANCEMENT = "enhancement"
     REFINEMENT = "refinement"
+    DENOISING = "denoising"
     DONE = "done"
 
     @property
@@ -117,10 +118,14 @@ def planned_steps(settings: ScheduleSettings, state: ScheduleState | None = None
     return total
 
 
-def enhancement_done(settings: ScheduleSettings, state: ScheduleState) -> float:
-    """Share of the enhancement that is done, in [0, 1]: whole rounds, and steps of the present one by its length."""
+def learning_done(settings: ScheduleSettings, state: ScheduleState) -> float:
+    """Share of what the enhancer learns that is done, in [0, 1]: of the enhancement, whole rounds and steps of the
+    present one by its length; in denoising, of that alone.
+    """
     if not state.round:
         return 0.0
+    if state.phase is Phase.DENOISING:
+        return state.phase_step / state.phase_length
     present = state.phase_step / state.phase_length if state.phase is Phase.ENHANCEMENT else 1.0
     return (state.round - 1 + present) / settings.rounds
 
@@ -130,8 +135,10 @@ def _next_phase(settings: ScheduleSettings, state: ScheduleState) -> ScheduleSta
         phase, round_ = Phase.RECONSTRUCTION, 0
     elif state.phase in (Phase.RECONSTRUCTION, Phase.REFINEMENT):
         phase, round_ = Phase.ENHANCEMENT, state.round + 1
-    elif state.round < settings.rounds:
+    elif state.phase is Phase.ENHANCEMENT and state.round < settings.rounds:
         phase, round_ = Phase.REFINEMENT, state.round
+    elif state.phase is Phase.ENHANCEMENT:
+        phase, round_ = Phase.DENOISING, state.round
     else:
         phase, round_ = Phase.DONE, state.round
     return _entered(settings, ScheduleState(phase, round_, state.step, restarts=state.restarts))

@@ -19,6 +19,8 @@ from lle.losses.rank import margin_loss, rank
 from lle.prior.prompts import badly_lit
 from lle.training.schedule import Phase
 
+SEEDS = 2**62
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -44,7 +46,8 @@ class Tasks:
         objective: the enhancer's, judged by the bare guide.
         enhancer: the network that learns, under DDP where there are several ranks.
         prompts: the pair that learns, under DDP where there are several ranks; not asked where guidance is a residual.
-        earlier: frozen enhancers of earlier rounds, oldest first, at most two; changed by the loop between rounds.
+        earlier: frozen enhancers of earlier rounds, oldest first, at most two; in denoising the last is the one whose
+            light rests. Changed by the loop between phases.
     """
 
     settings: TrainSettings
@@ -68,7 +71,7 @@ class Tasks:
         if not chosen.restoration.weight:
             return self._judged(batch, self.enhancer(batch.dark))
         assert batch.well_lit is not None
-        to_restore = self._to_restore(batch.well_lit)
+        to_restore = self._to_restore(batch.well_lit, _seeds(batch.well_lit))
         if not chosen.judges_dark:
             return self.objective.restoration(self.enhancer(to_restore).image, batch.well_lit)
         both: Enhanced = self.enhancer(torch.cat([batch.dark, to_restore]))
@@ -87,13 +90,19 @@ class Tasks:
         assert batch.well_lit is not None
         return bag_of_curves(batch.well_lit, self.settings.curves, _seeds(batch.well_lit))
 
-    def _to_restore(self, well_lit: Tensor) -> Tensor:
+    def _to_restore(self, well_lit: Tensor, seeds: list[int], noise: bool = True) -> Tensor:
         """Well-lit pictures through curves of their own, a share of them left as they are."""
         term = self.settings.objective.restoration
         curves = self.settings.curves.model_copy(update={"under_share": 1 - term.over_share})
-        clean = (torch.rand(len(well_lit)) < term.clean_share).to(well_lit.device)
-        changed = bag_of_curves(well_lit, curves, _seeds(well_lit))
-        return torch.where(clean.view(-1, 1, 1, 1), well_lit, changed)
+        as_it_is = torch.tensor([seed < term.clean_share * SEEDS for seed in seeds], device=well_lit.device)
+        return torch.where(as_it_is.view(-1, 1, 1, 1), well_lit, bag_of_curves(well_lit, curves, seeds, noise))
+
+    def _denoising(self, batch: Batch) -> Terms:
+        assert batch.well_lit is not None
+        seeds = _seeds(batch.well_lit)
+        with torch.no_grad():
+            without_noise = self.earlier[-1](self._to_restore(batch.well_lit, seeds, noise=False)).image
+        return self.objective.denoising(self.enhancer(self._to_restore(batch.well_lit, seeds)).image, without_noise)
 
     def _prompt_init(self, batch: Batch) -> Terms:
         assert batch.well_lit is not None
@@ -134,4 +143,4 @@ class Tasks:
 
 def _seeds(images: Tensor) -> list[int]:
     """A seed for each image, from torch's global generator."""
-    return torch.randint(2**62, (len(images),)).tolist()
+    return torch.randint(SEEDS, (len(images),)).tolist()

@@ -19,6 +19,7 @@ NAMES = {
     "reconstruction": "copying",
     "enhancement": "enhancing",
     "refinement": "refining the prompts",
+    "denoising": "denoising",
 }
 
 Row = dict[str, Any]

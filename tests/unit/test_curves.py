@@ -146,6 +146,18 @@ def test_exposures_lie_on_the_eight_bit_grid_and_follow_the_camera():
     torch.testing.assert_close(noisy * 255, (noisy * 255).round(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_noise_an_exposure_is_the_same_but_for_grain_and_rounding(family: str, photos: Tensor):
+    quiet = ExposureCurve(frequency=float(family == "exposure"), shot=(0, 0), read=(0, 0), cast=0.3)
+    settings = only(family)
+    noisy = settings.model_copy(update={"exposure": settings.exposure.model_copy(update={"cast": 0.3})})
+    rounded = bag_of_curves(photos, settings.model_copy(update={"exposure": quiet}), range(6))
+    clean = bag_of_curves(photos, noisy, range(6), noise=False)
+    assert float((clean - rounded).abs().max()) <= 0.5 / 255 + 1e-6
+    differs = float((bag_of_curves(photos, noisy, range(6)) - clean).abs().max()) > 2 / 255
+    assert differs == (family in ("exposure", "backlit")), "those that a camera takes have noise"
+
+
 def test_grain_has_variance_one_and_correlates_only_where_it_is_blurred():
     grain = sensor_grain((2, 3, 128, 128), torch.tensor([0.0, 0.7]), torch.zeros(2), [1, 2])
     torch.testing.assert_close(grain.var(dim=(1, 2, 3)), torch.ones(2), atol=0.05, rtol=0)

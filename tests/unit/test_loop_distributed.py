@@ -30,6 +30,11 @@ RESIDUAL = tiny_settings(
 TERMS = tiny_settings(
     objective={name: {"weight": 1.0} for name in ENHANCEMENT_TERMS}, curves={"exposure": {"frequency": 5.0}}
 )
+DENOISING = tiny_settings(
+    enhancer={"kind": "bilateral", "denoise": 4},
+    objective={"restoration": {"weight": 1.0}},
+    schedule={"rounds": 1, "denoising": {"steps": 3}},
+)
 RANDOM = tiny_settings(augment={"flip": 0.5, "rotation": 0.5}, prior={"over_exposed_share": 0.5})
 
 
@@ -66,6 +71,7 @@ def scenarios(rank: int, folder: Path) -> None:
         "residual": RESIDUAL,
         "random": RANDOM,
         "terms": TERMS,
+        "denoising": DENOISING,
     }
     for name, settings in several.items():
         told = Told(folder / "checkpoints" if rank == 0 and name == "plain" else None)
@@ -121,14 +127,18 @@ def alone(settings: TrainSettings) -> tuple[Outcome, Told]:
     return tiny_train(settings, tiny_prior(), told), told
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulating", "residual", "random", "terms", "nan", "resumed"])
+@pytest.mark.parametrize(
+    "name", ["plain", "accumulating", "residual", "random", "terms", "denoising", "nan", "resumed"]
+)
 def test_ranks_end_with_the_same_enhancer_and_prompts_to_the_bit(name: str, folder: Path):
     first, second = told_by(folder, name)
     assert first["hash"] == second["hash"]
     assert first["finished"] and second["finished"]
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulating", "residual", "random", "terms", "nan", "halted", "resumed"])
+@pytest.mark.parametrize(
+    "name", ["plain", "accumulating", "residual", "random", "terms", "denoising", "nan", "halted", "resumed"]
+)
 def test_ranks_take_the_same_decisions(name: str, folder: Path):
     first, second = told_by(folder, name)
     for key in ("progress", "best", "measures", "checkpoints"):

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lle.config import EnhancementLength, PhaseLength, ReconstructionLength, ScheduleSettings
-from lle.training.schedule import DeadLightMap, Phase, ScheduleState, advance, enhancement_done, first, planned_steps
+from lle.training.schedule import DeadLightMap, Phase, ScheduleState, advance, first, learning_done, planned_steps
 
 SHORT = ScheduleSettings(
     prompt_init=PhaseLength(steps=3),
@@ -17,6 +17,7 @@ SHORT = ScheduleSettings(
     enhancement=EnhancementLength(steps=5, extend_by=2, extend_above=1.0, max_extensions=3),
     refinement=PhaseLength(steps=2, extend_by=3, extend_above=2.0, max_extensions=1),
     rounds=3,
+    denoising=PhaseLength(steps=4),
 )
 
 
@@ -62,22 +63,24 @@ def test_one_round_refines_nothing():
         ("prompt_init", 0, 3),
         ("reconstruction", 0, 4),
         ("enhancement", 1, 5),
+        ("denoising", 1, 4),
     ]
 
 
 @pytest.mark.parametrize(
     ("skipped", "expected"),
     [
-        (["prompt_init"], "c4 e5 r2 e5 r2 e5"),
-        (["reconstruction"], "p3 e5 r2 e5 r2 e5"),
-        (["refinement"], "p3 c4 e5 e5 e5"),
-        (["prompt_init", "reconstruction", "refinement"], "e5 e5 e5"),
+        (["prompt_init"], "c4 e5 r2 e5 r2 e5 d4"),
+        (["reconstruction"], "p3 e5 r2 e5 r2 e5 d4"),
+        (["refinement"], "p3 c4 e5 e5 e5 d4"),
+        (["denoising"], "p3 c4 e5 r2 e5 r2 e5"),
+        (["prompt_init", "reconstruction", "refinement", "denoising"], "e5 e5 e5"),
     ],
 )
 def test_a_phase_of_no_steps_is_skipped(skipped: list[str], expected: str):
     none = {name: getattr(SHORT, name).model_copy(update={"steps": 0}) for name in skipped}
     settings = SHORT.model_copy(update=none)
-    short = {"prompt_init": "p", "reconstruction": "c", "enhancement": "e", "refinement": "r"}
+    short = {"prompt_init": "p", "reconstruction": "c", "enhancement": "e", "refinement": "r", "denoising": "d"}
     assert " ".join(f"{short[phase]}{steps}" for phase, _, steps in lengths(walk(settings))) == expected
     assert [round_ for phase, round_, _ in lengths(walk(settings)) if phase == "enhancement"] == [1, 2, 3]
     assert planned_steps(settings) == walk(settings)[-1].step
@@ -109,6 +112,7 @@ def test_extensions_end_at_their_limit():
         Phase.RECONSTRUCTION: 4,
         Phase.ENHANCEMENT: 3 * (5 + 3 * 2),
         Phase.REFINEMENT: 2 * (2 + 3),
+        Phase.DENOISING: 4,
     }
 
 
@@ -178,6 +182,7 @@ schedules = st.builds(
     enhancement=st.builds(EnhancementLength, steps=st.integers(1, 6), **extensions),
     refinement=lengths_of_a_phase,
     rounds=st.integers(1, 4),
+    denoising=lengths_of_a_phase,
 )
 
 
@@ -219,8 +224,8 @@ def test_every_schedule_ends_where_it_planned_to_or_later(settings: ScheduleSett
 
 def test_the_enhancement_is_done_by_equal_parts_and_stands_still_between_rounds():
     steady = SHORT.model_copy(update={"enhancement": EnhancementLength(steps=5, extend_by=0)})
-    states = walk(steady)
-    done = [enhancement_done(steady, state) for state in states]
+    states = [state for state in walk(steady) if state.phase is not Phase.DENOISING]
+    done = [learning_done(steady, state) for state in states]
     assert done == sorted(done) and (done[0], done[-1]) == (0.0, 1.0)
     enhancing = [share for share, state in zip(done, states, strict=True) if state.phase is Phase.ENHANCEMENT]
     assert enhancing == pytest.approx([step / 15 for step in range(15)])
@@ -228,4 +233,9 @@ def test_the_enhancement_is_done_by_equal_parts_and_stands_still_between_rounds(
 
 def test_an_extended_round_is_done_with_its_last_added_step():
     state = ScheduleState(Phase.ENHANCEMENT, round=3, phase_step=5, phase_length=10)
-    assert enhancement_done(SHORT, state) == pytest.approx(2.5 / 3)
+    assert learning_done(SHORT, state) == pytest.approx(2.5 / 3)
+
+
+def test_denoising_is_counted_by_itself():
+    denoising = [state for state in walk(SHORT) if state.phase is Phase.DENOISING]
+    assert [learning_done(SHORT, state) for state in denoising] == [0, 0.25, 0.5, 0.75]

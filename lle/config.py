@@ -529,6 +529,15 @@ class RestorationTerm(Term):
         le=1,
         needs="objective.restoration.weight!=0",
     )
+    tolerance: float = setting(
+        0.0,
+        "Light that those photos may lack and should go on lacking, drawn evenly: a little darker may be meant so.",
+        unit="stops",
+        source="ours",
+        ge=0,
+        le=4,
+        needs="objective.restoration.clean_share!=0",
+    )
 
 
 ENHANCEMENT_TERMS = (

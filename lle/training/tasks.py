@@ -71,13 +71,13 @@ class Tasks:
         if not chosen.restoration.weight:
             return self._judged(batch, self.enhancer(batch.dark))
         assert batch.well_lit is not None
-        to_restore = self._to_restore(batch.well_lit, _seeds(batch.well_lit))
+        to_restore, wanted = self._to_restore(batch.well_lit, _seeds(batch.well_lit))
         if not chosen.judges_dark:
-            return self.objective.restoration(self.enhancer(to_restore).image, batch.well_lit)
+            return self.objective.restoration(self.enhancer(to_restore).image, wanted)
         both: Enhanced = self.enhancer(torch.cat([batch.dark, to_restore]))
         count = len(batch.dark)
         judged = self._judged(batch, Enhanced(*(each[:count] for each in both)))
-        return judged | self.objective.restoration(both.image[count:], batch.well_lit)
+        return judged | self.objective.restoration(both.image[count:], wanted)
 
     def _judged(self, batch: Batch, enhanced: Enhanced) -> Terms:
         """Terms of the enhanced dark pictures."""
@@ -90,19 +90,24 @@ class Tasks:
         assert batch.well_lit is not None
         return bag_of_curves(batch.well_lit, self.settings.curves, _seeds(batch.well_lit))
 
-    def _to_restore(self, well_lit: Tensor, seeds: list[int], noise: bool = True) -> Tensor:
-        """Well-lit pictures through curves of their own, a share of them left as they are."""
+    def _to_restore(self, well_lit: Tensor, seeds: list[int], noise: bool = True) -> tuple[Tensor, Tensor]:
+        """Well-lit pictures through curves of their own, and what they should become: themselves. A share is only as
+        much darker as its photographer may have wanted it, and should stay so.
+        """
         term = self.settings.objective.restoration
         curves = self.settings.curves.model_copy(update={"under_share": 1 - term.over_share})
-        as_it_is = torch.tensor([seed < term.clean_share * SEEDS for seed in seeds], device=well_lit.device)
-        return torch.where(as_it_is.view(-1, 1, 1, 1), well_lit, bag_of_curves(well_lit, curves, seeds, noise))
+        place = torch.tensor(seeds, dtype=torch.float64) / SEEDS
+        stays = (place < term.clean_share).view(-1, 1, 1, 1).to(well_lit.device)
+        darker = -term.tolerance * place / max(term.clean_share, 1 / SEEDS)
+        wanted = torch.where(stays, expose(well_lit, darker.to(well_lit)), well_lit)
+        return torch.where(stays, wanted, bag_of_curves(well_lit, curves, seeds, noise)), wanted
 
     def _denoising(self, batch: Batch) -> Terms:
         assert batch.well_lit is not None
         seeds = _seeds(batch.well_lit)
         with torch.no_grad():
-            without_noise = self.earlier[-1](self._to_restore(batch.well_lit, seeds, noise=False)).image
-        return self.objective.denoising(self.enhancer(self._to_restore(batch.well_lit, seeds)).image, without_noise)
+            without_noise = self.earlier[-1](self._to_restore(batch.well_lit, seeds, noise=False)[0]).image
+        return self.objective.denoising(self.enhancer(self._to_restore(batch.well_lit, seeds)[0]).image, without_noise)
 
     def _prompt_init(self, batch: Batch) -> Terms:
         assert batch.well_lit is not None

@@ -1,16 +1,18 @@
 """Whole trainings with the terms of PIE and of the hybrid, as their presets have them, on tiny photos."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import CountingTower, PhotoStream, Told, newest, tiny_prior, tiny_settings, tiny_train, tiny_validator
+from tiny import CountingTower, PhotoStream, Told, newest, photo, tiny_prior, tiny_settings, tiny_train, tiny_validator
 from torch import Tensor
 
 from lle.config import ENHANCEMENT_TERMS, TrainSettings
 from lle.enhancers import Enhancer
 from lle.exposure import curves
+from lle.exposure.camera import srgb_to_linear
 from lle.prior.towers import Prior
 from lle.training.loop import train
 from lle.training.schedule import Phase
@@ -185,6 +187,26 @@ def test_photos_left_as_they_are_cost_a_copy_nothing():
     told = Told()
     tiny_train(only_restoration(clean_share=1.0), told=told)
     assert told.losses()[0] == pytest.approx(0, abs=1e-6), "the compact network starts as a copy"
+
+
+def test_photos_left_as_they_are_may_lack_light_and_should_go_on_lacking_it():
+    told, light = Told(), list[float]()
+
+    def measure(module: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
+        if isinstance(module, Enhancer) and torch.is_grad_enabled():
+            light.extend(srgb_to_linear(given[0]).mean(dim=(1, 2, 3)).tolist())
+
+    listening = torch.nn.modules.module.register_module_forward_pre_hook(measure)
+    try:
+        tiny_train(only_restoration(clean_share=1.0, tolerance=2.0), told=told)
+    finally:
+        listening.remove()
+    assert told.losses()[0] == pytest.approx(0, abs=1e-6), "the compact network starts as a copy"
+    photos = torch.stack([photo("well_lit", row) for row in range(100)]).float() / 255
+    lacking = torch.tensor(light) / srgb_to_linear(photos).mean()
+    assert lacking.max() < 1.6 and 0.15 < lacking.min() < 0.35
+    evenly_in_stops = 3 / (4 * math.log(4))  # the mean of 4^-u over u from 0 to 1
+    assert float(lacking.mean()) == pytest.approx(evenly_in_stops, rel=0.1)
 
 
 def test_a_training_without_prompts_or_copying_starts_with_the_enhancement():

@@ -59,6 +59,7 @@ VARIATIONS = {
     "... without structure": without(RESTORATION, "restoration.structure"),
     "... without detail": without(RESTORATION, "restoration.detail"),
     "... without photos left as they are": without(RESTORATION, "restoration.clean_share"),
+    "... without tolerance of what is a little darker": without(RESTORATION, "restoration.tolerance"),
     "... compact network": Variation(RESTORATION, ("--enhancer.kind", "compact")),
     "... denoising for 600 steps more": Variation(RESTORATION, ("--schedule.denoising.steps", "600")),
     "hybrid": Variation(HYBRID),

@@ -33,6 +33,7 @@ PUBLISHED = {
     "Zero-DCE++ (s = 12)": ("zero-dce++/12", "zero_dcepp/Epoch99.pth"),
     "SCI medium": ("sci", "sci/medium.pt"),
 }
+SETS = ("lol", "sice", "unpaired", "good", "well_lit")
 UNPAIRED = ("backlit_cliplit6", "dicm", "lime", "mef")
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "kornia")
 MAX_PIXELS = 80_000_000
@@ -61,8 +62,10 @@ COLUMNS = (
     Column("unpaired NIQE", "unpaired", "niqe", "mean", 2),
     Column("LOE", "unpaired", "lightness_order_error", "mean", 0),
     Column("burnt %", "unpaired", "over_exposed", "mean", 2),
-    Column("good: dB to input", "good", "unchanged", "mean", 1),
+    Column("Kodak: dB to input", "good", "unchanged", "mean", 1),
     Column("worst", "good", "unchanged", "worst", 1),
+    Column("well-lit SICE: dB to input", "well_lit", "unchanged", "mean", 1),
+    Column("worst", "well_lit", "unchanged", "worst", 1),
 )
 HEADLINES = tuple(column for column in COLUMNS if column.metric in ("psnr", "ssim", "unchanged"))
 
@@ -82,7 +85,7 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     """Add to the results what they lack, and store them after each model and set."""
     from pipelines.jobs.evaluation import summarise
     from pipelines.jobs.measures import load_measures
-    from pipelines.jobs.measuring import GOOD, LOW, measure_photo
+    from pipelines.jobs.measuring import measure_photo
     from pipelines.jobs.models import find_model
     from pipelines.jobs.tracking import git_revision, tracking_uri
 
@@ -105,7 +108,7 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
             ]
             if refused:
                 raise SystemExit(f"{set_name}: {refused[0]}; {len(refused)} such photos")
-            found = summarise(measured)[GOOD if set_name == "good" else LOW]
+            found = summarise(measured)[photos[0].group]
             row["sets"][set_name] = {
                 "photos": len(photos),
                 "metrics": {metric: {"mean": each["mean"], "worst": each["worst"]} for metric, each in found.items()},
@@ -144,7 +147,7 @@ def find_models(arguments: argparse.Namespace) -> dict[str, str]:
 
 def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
     """Photos by set; `limit` of each at most, spread evenly, except LOL's."""
-    from pipelines.jobs.measuring import GOOD, Photo, find_evaluated_photos
+    from pipelines.jobs.measuring import GOOD, LOW, Photo, find_evaluated_photos
 
     def folder(low: str = "", high: str = "", good: str = "") -> list[Any]:
         low, high, good = (str(data / each) if each else "" for each in (low, high, good))
@@ -154,11 +157,10 @@ def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
         return find_evaluated_photos(low, high, good, 0, MAX_PIXELS)[0]
 
     lol = folder("test_paired/lol_eval15/low", "test_paired/lol_eval15/high")
+    pairs = held_out_pairs(data)
     others = {
-        "sice": [
-            Photo("low", str(data), str(data / pair["low"]), str(data), str(data / pair["high"]))
-            for pair in held_out_pairs(data)
-        ],
+        "sice": [Photo(LOW, str(data), str(data / pair["low"]), str(data), str(data / pair["high"])) for pair in pairs],
+        "well_lit": [Photo(GOOD, str(data), str(data / each)) for each in sorted({pair["high"] for pair in pairs})],
         "unpaired": [photo for name in UNPAIRED for photo in folder(f"test_unpaired/{name}")],
         "good": folder(good="kodak24"),
     }
@@ -168,7 +170,7 @@ def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
 
 def as_text(results: dict[str, Any]) -> str:
     """The section of the page: how it was measured, and a row for each model."""
-    photos = dict.fromkeys(("lol", "sice", "unpaired", "good"), 0)
+    photos = dict.fromkeys(SETS, 0)
     for row in results["rows"].values():
         photos |= {name: found["photos"] for name, found in row["sets"].items()}
     versions = results.get("machine", {}).get("versions", {})
@@ -176,7 +178,7 @@ def as_text(results: dict[str, Any]) -> str:
     return (
         f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of "
         f"ours sees), {photos['unpaired']} unpaired photos (backlit, DICM, LIME, MEF), "
-        f"{photos['good']} good photos (Kodak). "
+        f"{photos['good']} good photos of Kodak and {photos['well_lit']} of those SICE scenes. "
         f"Measured {results.get('date', '')} with {measured}.\n\n" + as_table(results, COLUMNS)
     )
 
@@ -211,9 +213,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("--table", action="store_true", help="only write the table from the stored results")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=URI", help="a model of ours; repeatable")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="measure only these rows")
-    parser.add_argument(
-        "--sets", nargs="+", default=["lol", "sice", "unpaired", "good"], help="measure only these sets"
-    )
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS, help="measure only these sets")
     parser.add_argument("--limit", type=int, default=0, help="photos of each set but LOL's; 0: all")
     parser.add_argument("--again", action="store_true", help="measure again what the results hold already")
     return parser.parse_args(argv)

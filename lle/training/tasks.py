@@ -98,8 +98,10 @@ class Tasks:
         curves = self.settings.curves.model_copy(update={"under_share": 1 - term.over_share})
         place = torch.tensor(seeds, dtype=torch.float64) / SEEDS
         stays = (place < term.clean_share).view(-1, 1, 1, 1).to(well_lit.device)
-        darker = -term.tolerance * place / max(term.clean_share, 1 / SEEDS)
-        wanted = torch.where(stays, expose(well_lit, darker.to(well_lit)), well_lit)
+        wanted = well_lit
+        if term.clean_share and term.tolerance:
+            darker = expose(well_lit, (-term.tolerance * place / term.clean_share).to(well_lit))
+            wanted = torch.where(stays, darker, well_lit)
         return torch.where(stays, wanted, bag_of_curves(well_lit, curves, seeds, noise)), wanted
 
     def _denoising(self, batch: Batch) -> Terms:

@@ -33,7 +33,7 @@ stack-stop: $(INSTALLED) ## End what `make stack` started; the data stays in .st
 	@$(BIN)/python -m cluster.local stop
 
 test: $(INSTALLED) ## Run the unit and the integration tests (40 minutes on 2 cores)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m 'not gpu' tests/integration tests/unit
+	@$(BIN)/python -m pytest -m 'not gpu' tests/unit tests/integration
 
 lint: $(INSTALLED) ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -19,14 +19,9 @@ INTEGRATION_TIMEOUT = 900  # seconds; starting Ray's workers alone can take more
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder decides the tier: nobody has to remember the markers. Of two processes that share the tests, one has
-    all those of the shared cluster; files stay together, for their fixtures.
-    """
+    """The folder decides the tier: nobody has to remember the markers."""
     for item in items:
         tier = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        on_cluster = "cluster" in getattr(item, "fixturenames", ())
-        together = "cluster" if on_cluster else tier if tier == "integration" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(together))
         if tier == "integration":
             item.add_marker(pytest.mark.integration)
             if item.get_closest_marker("timeout") is None:

@@ -25,6 +25,11 @@ from pipelines.jobs.samples import sample_photos
 from pipelines.pretrain_prior import PRIOR_PHOTOS
 
 REPOSITORY = Path(__file__).parent.parent
+FEW_PHOTOS = (  # teach little of what good light may look like: more steps, milder curves and no tolerance
+    *("--data.validation_images", "1", "--schedule.enhancement.steps", "2000", "--optimiser.ema_decay", "0.998"),
+    *("--objective.restoration.tolerance", "0", "--curves.s_curve.under", "0.75", "1"),
+    *("--curves.gamma.under", "1.5", "4", "--curves.tone.under", "1.5", "4"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +48,7 @@ def command(name: str, seed: int, folders: dict[str, Path], arguments: argparse.
     """The training of one seed."""
     given = [word for setting, folder in folders.items() for word in (f"--data.{setting}", str(folder))]
     if arguments.unrestricted:
-        given += ["--data.validation_images", "1"]  # they are few
+        given += FEW_PHOTOS
     return [
         *(sys.executable, "pipelines/train.py", "--preset", "restoration", *given),
         *("--name", name, "--runs", str(arguments.runs.resolve()), "--seed", str(seed)),

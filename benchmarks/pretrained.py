@@ -25,10 +25,13 @@ from pipelines.jobs.samples import sample_photos
 from pipelines.pretrain_prior import PRIOR_PHOTOS
 
 REPOSITORY = Path(__file__).parent.parent
-FEW_PHOTOS = (  # teach little of what good light may look like: more steps, milder curves and no tolerance
-    *("--data.validation_images", "1", "--schedule.enhancement.steps", "2000", "--optimiser.ema_decay", "0.998"),
+INTOLERANT = (  # a photo that is a little darker than good is as wrong as any
     *("--objective.restoration.tolerance", "0", "--curves.s_curve.under", "0.75", "1"),
     *("--curves.gamma.under", "1.5", "4", "--curves.tone.under", "1.5", "4"),
+)
+FEW_PHOTOS = (  # teach little of what good light may look like: more steps, and no tolerance
+    *("--data.validation_images", "1", "--schedule.enhancement.steps", "2000", "--optimiser.ema_decay", "0.998"),
+    *INTOLERANT,
 )
 
 

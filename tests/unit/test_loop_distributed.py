@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
-from tiny import CountingTower, Told, newest, tiny_prior, tiny_settings, tiny_train
+from tiny import NO_COPY, CountingTower, Told, newest, tiny_prior, tiny_settings, tiny_train
 from torch import Tensor
 
 from lle.config import ENHANCEMENT_TERMS, TrainSettings
@@ -22,10 +22,14 @@ from lle.training.loop import Outcome
 from lle.training.state import read
 
 RANKS = 2
-PLAIN = tiny_settings(batch={"enhancement": 4, "prompts": 8})
-ACCUMULATING = tiny_settings(batch={"enhancement": 4, "prompts": 8}, optimiser={"accumulate": 2, "clip_norm": 1.0})
+PLAIN = tiny_settings(batch={"enhancement": 4, "prompts": 8}, enhancer=NO_COPY)
+ACCUMULATING = tiny_settings(
+    batch={"enhancement": 4, "prompts": 8}, optimiser={"accumulate": 2, "clip_norm": 1.0}, enhancer=NO_COPY
+)
 RESIDUAL = tiny_settings(
-    prior={"guidance": "residual", "over_exposed_share": 0.5, "renew_residual": True}, batch={"prompts": 2}
+    prior={"guidance": "residual", "over_exposed_share": 0.5, "renew_residual": True},
+    batch={"prompts": 2},
+    schedule={"reconstruction": {"steps": 0}},  # see NO_COPY
 )
 TERMS = tiny_settings(
     objective={name: {"weight": 1.0} for name in ENHANCEMENT_TERMS}, curves={"exposure": {"frequency": 5.0}}

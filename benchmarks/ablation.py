@@ -170,8 +170,9 @@ def as_text(results: dict[str, Any]) -> str:
             rows.append([name, *cells, f"`{' '.join(variation.changed)}`" if variation.changed else ""])
     return (
         "Short trainings (restoration 600 steps; hybrid 2 rounds of 150 and 50; 128 px; seed 0) that differ in one "
-        f"setting. Last measured {results.get('date', '')}, on 26 SICE pairs, 24 photos of Kodak under-exposed with noise, "
-        "and the same as they are.\n\n" + markdown_table(["", *(column[0] for column in COLUMNS), "changed"], rows)
+        f"setting. Last measured {results.get('date', '')}, on 26 SICE pairs, 24 photos of Kodak under-exposed with "
+        "noise, and the same as they are.\n\n"
+        + markdown_table(["", *(column[0] for column in COLUMNS), "changed"], rows)
     )
 
 

@@ -2,11 +2,11 @@
 
     L = mean |e - W| + structure * (1 - SSIM(g(e), g(W))) + detail * mean |e - W m(e) / m(W)|
 
-e: enhanced N, a curve of the bag applied to W, or W as it is; g: mean of the channels, SSIM over every other window,
-which costs a twelfth of all of RGB; m: mean over about 16 x 16 pixels, without a gradient. The only term that knows the
-answer pixel by pixel; no pair is needed, for the curve makes one. How bright the photo was can only be guessed: where
-the guess is off by more than the noise, |e - W| has the same gradient everywhere and says nothing about the noise. The
-last part gives e the light it has and compares what remains.
+e: enhanced N, a curve of the bag applied to W, or W as it is, which may be a little darker than the photo; g: mean of
+the channels, SSIM over every other window, which costs a twelfth of all of RGB; m: mean over about 16 x 16 pixels,
+without a gradient. The only term that knows the answer pixel by pixel; no pair is needed, for the curve makes one. How
+bright the photo was can only be guessed: where the guess is off by more than the noise, |e - W| has the same gradient
+everywhere and says nothing about the noise. The last part gives e the light it has and compares what remains.
 
 In denoising W is what a frozen enhancer makes of the same exposure by a camera without noise: it is lit as it will be,
 so the last part is left out, and what has no noise stays as that enhancer gives it.

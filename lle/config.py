@@ -502,10 +502,17 @@ class RestorationTerm(Term):
 
     structure: float = setting(
         0.0,
-        "Weight of 1 - SSIM beside the mean absolute difference.",
+        "Weight of 1 - SSIM of the channels' mean beside the mean absolute difference.",
         source="ours",
         ge=0,
         needs="objective.restoration.weight!=0",
+    )
+    denoising_structure: float = setting(
+        0.0,
+        "Weight of 1 - SSIM of RGB beside the mean absolute difference while the denoiser learns alone.",
+        source="ours",
+        ge=0,
+        needs="schedule.denoising.steps!=0",
     )
     over_share: float = setting(
         0.2,

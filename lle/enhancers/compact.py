@@ -10,14 +10,12 @@ highlight nor die. (The soft gain of method 5 has g = 1 + k, k > 0, and copies o
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer
-from lle.enhancers.blocks import PlainBlock
+from lle.enhancers.blocks import PlainBlock, starting_at_zero
 
 EXPONENT_RANGE = 4.0
 
@@ -43,9 +41,7 @@ class CompactEnhancer(Enhancer):
         )
         self.context = nn.Linear(width, width)
         self.decide = PlainBlock(width)
-        self.head = nn.Conv2d(width, 1, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(cast(Tensor, self.head.bias))
+        self.head = starting_at_zero(nn.Conv2d(width, 1, 3, padding=1))
 
     def exponent(self, image: Tensor) -> Tensor:
         """h in [-1, 1], (B, 1, look / 4, look / 4)."""

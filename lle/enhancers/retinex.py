@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer, start_small
-from lle.enhancers.tiles import Where, fits_in_one, tiles_of
+from lle.enhancers.tiles import Where, fits_in_one, put_together, tiles_of
 
 Padding = Literal["zeros", "reflect"]
 EPSILON = 1e-4
@@ -58,13 +58,13 @@ class RetinexEnhancer(Enhancer):
         if fits_in_one(image):
             return self(image).image
         grids = self.context.grids(self._pooled(image))
-        whole = torch.empty_like(image)
-        for tile in tiles_of(image, REACH):
-            seen = image[(..., *tile.seen)]
-            beside = [_enlarged(grid, image.shape[-2:], tile.seen) for grid in grids]
-            light = self._decide(self.context.fuse(torch.cat([self._see(seen), *beside], dim=1)))
-            whole[(..., *tile.place)] = _relit(seen, light)[(..., *tile.inside)]
-        return whole
+
+        def lit(seen: Where) -> Tensor:
+            piece = image[(..., *seen)]
+            beside = [_enlarged(grid, image.shape[-2:], seen) for grid in grids]
+            return _relit(piece, self._decide(self.context.fuse(torch.cat([self._see(piece), *beside], dim=1))))
+
+        return put_together(lit, image, tiles_of(image, REACH))
 
     def _see(self, image: Tensor) -> Tensor:
         return cast(Tensor, self.body_in(F.leaky_relu(self.stem(image), 0.2, inplace=True)))

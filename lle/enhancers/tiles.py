@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ TILE = {"cpu": 768, "cuda": 2048}
 each time; on GPUs they are large enough to keep them busy."""
 
 Where = tuple[slice, slice]
+EVERYWHERE: Where = (slice(None), slice(None))
 
 
 class Tile(NamedTuple):
@@ -66,10 +67,28 @@ def in_tiles(function: Callable[[Tensor], Tensor], image: Tensor, reach: int) ->
     """
     if fits_in_one(image):
         return function(image)
+    return put_together(lambda seen: function(image[(..., *seen)]), image, tiles_of(image, reach))
+
+
+def put_together(function: Callable[[Where], Tensor], image: Tensor, tiles: Iterable[Tile]) -> Tensor:
+    """A picture like `image`, (B, 3, H, W), tile by tile.
+
+    Args:
+        function: what becomes of the rows and columns that a tile sees, (B, 3, h, w).
+        image: (B, 3, H, W).
+        tiles: they cover the picture.
+    """
     whole = torch.empty_like(image)
-    for tile in tiles_of(image, reach):
-        whole[(..., *tile.place)] = function(image[(..., *tile.seen)])[(..., *tile.inside)]
+    for tile in tiles:
+        whole[(..., *tile.place)] = function(tile.seen)[(..., *tile.inside)]
     return whole
+
+
+def strips_of(image: Tensor, pixels: int) -> Iterator[Tile]:
+    """A picture (..., H, W) in strips of whole rows, of at least one row and otherwise at most so many pixels."""
+    height, width = image.shape[-2:]
+    for rows in _spans(height, max(1, pixels // width)):
+        yield Tile((rows, EVERYWHERE[1]), (rows, EVERYWHERE[1]), EVERYWHERE)
 
 
 def _spans(length: int, side: int) -> Iterator[slice]:

@@ -20,7 +20,7 @@ from lle.losses.guidance import guidance
 from lle.losses.identity import identity
 from lle.losses.preservation import preservation
 from lle.losses.regional import regional_consistency
-from lle.losses.restoration import restoration
+from lle.losses.restoration import denoising, restoration
 from lle.losses.smoothness import smoothness
 from lle.prior.crops import WHOLE_ONLY, Crops
 from lle.prior.guides import Guide
@@ -137,8 +137,8 @@ class Objective:
         """Terms of restored wrong exposures and what a frozen enhancer makes of them without noise, RGB in [0, 1],
         (B, 3, H, W).
         """
-        structure = self.settings.restoration.structure
-        return self._weighed({"restoration": restoration(restored, without_noise, structure)})
+        structure = self.settings.restoration.denoising_structure
+        return self._weighed({"restoration": denoising(restored, without_noise, structure)})
 
     def _feature_terms(
         self,

@@ -8,8 +8,10 @@ without a gradient. The only term that knows the answer pixel by pixel; no pair 
 bright the photo was can only be guessed: where the guess is off by more than the noise, |e - W| has the same gradient
 everywhere and says nothing about the noise. The last part gives e the light it has and compares what remains.
 
-In denoising W is what a frozen enhancer makes of the same exposure by a camera without noise: it is lit as it will be,
-so the last part is left out, and what has no noise stays as that enhancer gives it.
+In denoising W is what a frozen enhancer makes of the same exposure by a camera without noise. It is lit as it will be,
+and only fine structure is left to find:
+
+    L = mean |e - W| + structure * (1 - SSIM(e, W)),    SSIM of each channel
 """
 
 from __future__ import annotations
@@ -40,6 +42,15 @@ def restoration(restored: Tensor, well_lit: Tensor, structure: float = 0.0, deta
     if detail:
         lit_alike = theirs * _light(ours.detach()) / _light(theirs).clamp_min(DARKEST)
         loss = loss + detail * (ours - lit_alike).abs().mean()
+    return loss
+
+
+def denoising(denoised: Tensor, without_noise: Tensor, structure: float = 0.0) -> Tensor:
+    """Scalar >= 0; 0 for equal pictures, RGB in [0, 1], (B, 3, H, W); `structure` as above."""
+    ours, theirs = denoised.float(), without_noise.float()
+    loss = (ours - theirs).abs().mean()
+    if structure:
+        loss = loss + structure * (1 - structural_similarity(ours, theirs, stride=2).mean())
     return loss
 
 

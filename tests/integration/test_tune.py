@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from pipelines.jobs.settings import load_settings
 from tests.integration.conftest import Cluster, wait_for
 
-TRIALS = 6
+TRIALS = 5
 SHORT = """
 schedule:
   prompt_init: {steps: 4}

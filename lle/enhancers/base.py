@@ -14,7 +14,7 @@ class Enhanced(NamedTuple):
         image: RGB in [0, 1], (B, 3, H, W).
         maps: what the network predicted to get there, the thing to keep smooth: (B, M, h, w) at the network's own
             resolution (retinex: the light map, M = 1; curves: eight curves of RGB, M = 24; compact: the light
-            exponent, M = 1; bilateral: light and contrast, M = 2).
+            exponent, M = 1; bilateral: its light maps, M = 2).
     """
 
     image: Tensor

@@ -1,13 +1,12 @@
 """Our light enhancer: looks at a small copy, relights every pixel by a bilateral grid, then takes the noise back out.
 
-    logit Y' = m + s (logit Y - m) + 4 a,    s = exp(1.4 c),    e = w I Y' / Y,    Y = max of RGB of w I
-    e' = d(e, h),    h = (logit Y' - logit Y) / 4
+    e = w I g / (1 + (g - 1) Y),    g = exp(4 h),    h(p) = a(p) + b(p) sqrt(Y(p)),    Y = max of RGB of w I
+    e' = d(e, h)
 
-logit Y = ln(Y / (1 - Y)), so Y' stays inside 0 and 1: nothing clips and the network cannot die. a: the light, c: the
-contrast, two maps predicted on a copy of `look` x `look` pixels at a quarter of its resolution; m: the mean of logit Y
-at the same places, around which contrast is given. Enlarged, they are the planes of a bilateral grid (Chen et al. 2007;
-Gharbi et al. 2017) affine in logit Y, so the light follows edges that the small copy cannot hold. Where c is 0 the odds
-are multiplied as in the compact network. w: three gains for the whole picture, its white balance. d: the denoiser.
+a, b: light maps predicted on a copy of `look` x `look` pixels at a quarter of its resolution and enlarged: the planes
+of a bilateral grid (Chen et al. 2007; Gharbi et al. 2017) affine in the square root of Y, so the light follows edges
+that the small copy cannot hold. The odds Y / (1 - Y) are multiplied by g as in the compact network: nothing clips and
+the network cannot die. w: three gains for the whole picture, its white balance. d: the denoiser.
 
 Without a gradient, full resolution is touched once, in strips of rows that stay in the processor's cache, or in the
 tiles of the denoiser.
@@ -16,8 +15,6 @@ tiles of the denoiser.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,24 +25,9 @@ from lle.enhancers.denoiser import REACH, Denoiser
 from lle.enhancers.tiles import EVERYWHERE, Tile, Where, fits_in_one, put_together, strips_of, tiles_of
 
 EXPONENT_RANGE = 4.0
-CONTRAST_RANGE = 1.4
 BALANCE_RANGE = 0.5
-DARKEST = 2e-3
+DARKEST = 1e-4
 STRIP_PIXELS = 65_536
-
-
-class Light(NamedTuple):
-    """What the small copy tells.
-
-    Attributes:
-        maps: a and c in [-1, 1], (B, 2, look / 4, look / 4).
-        planes: 4 a + (1 - s) m and s: logit Y' = the first + the second times logit Y, the same shape.
-        balance: w > 0, (B, 3, 1, 1).
-    """
-
-    maps: Tensor
-    planes: Tensor
-    balance: Tensor
 
 
 class BilateralEnhancer(Enhancer):
@@ -78,31 +60,25 @@ class BilateralEnhancer(Enhancer):
         self.denoiser = Denoiser(denoise) if denoise else None
 
     def forward(self, image: Tensor) -> Enhanced:
-        light = self.light(image)
+        maps, balance = self.light(image)
 
         def finished(seen: Where) -> Tensor:
-            planes = _enlarged(light.planes, image, seen)
-            relit, exponent = relight(image[(..., *seen)], planes, light.balance)
+            relit, exponent = relight(image[(..., *seen)], _enlarged(maps, image, seen), balance)
             return relit if self.denoiser is None else self.denoiser(relit, exponent)
 
         tiles = self._tiles(image)
-        return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), light.maps)
+        return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
 
-    def light(self, image: Tensor) -> Light:
-        """What the small copy of a picture, RGB in [0, 1], (B, 3, H, W), tells."""
+    def light(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What the small copy tells: a and b in [-1, 1], (B, 2, look / 4, look / 4), and w > 0, (B, 3, 1, 1)."""
         small = _shrunk(image, self.look)
         fine = self.fine(small.clamp_min(0).sqrt() - 0.5)
         coarse = self.coarse(fine)
         context = self.context(torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1))
         x = fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear")
         x = self.decide(x + self.inform(context)[:, :, None, None])
-        balance = torch.exp(BALANCE_RANGE * F.softsign(self.balance(context).float()))[:, :, None, None]
-        maps = F.softsign(self.head(x)).float()
-        odds = _brightest(small * balance).logit()
-        around = F.adaptive_avg_pool2d(odds, (maps.shape[-2], maps.shape[-1]))
-        contrast = torch.exp(CONTRAST_RANGE * maps[:, 1:])
-        offset = EXPONENT_RANGE * maps[:, :1] + (1 - contrast) * around
-        return Light(maps, torch.cat([offset, contrast], dim=1), balance)
+        balance = torch.exp(BALANCE_RANGE * F.softsign(self.balance(context).float()))
+        return F.softsign(self.head(x)).float(), balance[:, :, None, None]
 
     def _tiles(self, image: Tensor) -> Iterator[Tile] | None:
         """None: in one piece."""
@@ -116,22 +92,17 @@ def relight(image: Tensor, planes: Tensor, balance: Tensor) -> tuple[Tensor, Ten
 
     Args:
         image: RGB in [0, 1], (B, 3, H, W).
-        planes: see `Light`, at full resolution, (B, 2, H, W).
+        planes: a and b at full resolution, (B, 2, H, W).
         balance: gains of red, green and blue, (B, 3, 1, 1).
 
     Returns:
         RGB in [0, 1], (B, 3, H, W), and h, the light exponent, (B, 1, H, W).
     """
     balanced = image * balance
-    brightest = _brightest(balanced)
-    odds = brightest.logit()
-    lit = torch.addcmul(planes[:, :1], planes[:, 1:], odds)
-    return (balanced * (lit.sigmoid() / brightest)).clamp(0, 1), (lit - odds) / EXPONENT_RANGE
-
-
-def _brightest(image: Tensor) -> Tensor:
-    """The largest channel, (B, 1, H, W), inside 0 and 1."""
-    return image.amax(dim=1, keepdim=True).clamp(DARKEST, 1 - DARKEST)
+    brightest = balanced.amax(dim=1, keepdim=True).clamp(DARKEST, 1.0)
+    exponent = torch.addcmul(planes[:, :1], planes[:, 1:], brightest.sqrt())
+    gain = torch.exp(EXPONENT_RANGE * exponent)
+    return (balanced * (gain / (1 + (gain - 1) * brightest))).clamp(0, 1), exponent
 
 
 def _shrunk(image: Tensor, side: int) -> Tensor:

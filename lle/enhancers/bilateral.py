@@ -15,6 +15,7 @@ tiles of the denoiser.
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -96,7 +96,8 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     }
     for name, uri in find_models(arguments).items():
         model = find_model(uri, tracking_uri("", "runs"))
-        row = results["rows"].setdefault(name, {"parameters": model.parameters, "sets": {}})
+        row = results["rows"].setdefault(name, {"sets": {}})
+        row["parameters"] = model.parameters
         for set_name, photos in sets.items():
             done = row["sets"].get(set_name, {}).get("photos", 0)
             if done >= len(photos) and not arguments.again:

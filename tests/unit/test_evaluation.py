@@ -366,7 +366,7 @@ def test_the_controls_score_what_others_measured(stored: dict, name: str, psnr: 
 
 
 def test_the_bundled_enhancer_has_a_name():
-    assert find_model("bundled", "").parameters == 202_289
+    assert find_model("bundled", "").parameters == 224_179
 
 
 def test_the_page_shows_the_stored_results(repository: Path):

@@ -26,7 +26,7 @@ SHARPER = 4.0  # details are small numbers
 
 
 class Denoiser(nn.Module):
-    """About 5,400 multiply-adds per pixel and 132,046 parameters at the default width.
+    """About 5,500 multiply-adds per pixel and 132,046 parameters at the default width.
 
     Args:
         width: channels of the middle scale, even; half of it at the fine one, twice at the coarse one. Processors like

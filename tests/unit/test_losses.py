@@ -12,7 +12,7 @@ from lle.losses.guidance import guidance
 from lle.losses.identity import identity
 from lle.losses.objective import Objective
 from lle.losses.rank import margin_loss, rank
-from lle.losses.restoration import restoration
+from lle.losses.restoration import denoising, restoration
 from lle.losses.smoothness import smoothness
 from lle.prior.prompts import LatentPair, PromptPair
 from lle.prior.residual import ResidualVector
@@ -256,6 +256,17 @@ def test_the_detail_part_of_restoration_pulls_noise_flat_without_changing_the_li
     pull = restoration(noisy, flat, detail=1.0) - restoration(noisy, flat)
     (gradient,) = torch.autograd.grad(pull, noisy)
     assert (gradient * (checks - 0.5) > 0).all() and float(gradient.sum()) == pytest.approx(0, abs=1e-6)
+
+
+def test_denoising_sees_structure_in_each_channel_where_restoration_sees_their_mean():
+    generator = torch.Generator().manual_seed(0)
+    photo, grain = (torch.rand(2, 1, 16, 16, generator=generator) for _ in range(2))
+    clean = (0.3 + 0.4 * photo).expand(2, 3, 16, 16)
+    coloured = clean + 0.2 * (grain - 0.5) * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1)  # the mean is the same
+    assert float(denoising(clean, clean, structure=1.0)) == pytest.approx(0, abs=1e-5)
+    assert float(denoising(coloured, clean)) == pytest.approx(float(restoration(coloured, clean)), abs=1e-6)
+    seen = [float(loss(coloured, clean, structure=1.0) - loss(coloured, clean)) for loss in (denoising, restoration)]
+    assert seen[0] > 0.05 and seen[1] == pytest.approx(0, abs=1e-4)
 
 
 # every loss

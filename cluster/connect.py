@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from cluster.redaction import redacted
+from cluster.waiting import told_while_waiting
 
 # glibc returns and asks for memory at every step of a training on the CPU; these keep it (docs/training.md).
 ALLOCATOR = {
@@ -19,6 +23,12 @@ ALLOCATOR = {
 # The workers of a cluster that somebody else started need it too: their logs get two lines a second of bars otherwise.
 QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 FOR_RAY_ITSELF = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+ANSWER_SECONDS = 20.0
+ELSEWHERE = (
+    "give host:port of a head node whose machine, or one of its nodes, this is, or send the job there with "
+    "`ray job submit --address http://HEAD:8265`"
+)
 
 
 class ClusterError(RuntimeError):
@@ -39,32 +49,82 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
     """
     for name, value in (QUIET | FOR_RAY_ITSELF).items():
         os.environ.setdefault(name, value)
+    address = address or os.environ.get("RAY_ADDRESS", "") or "local"
+    if address not in ("local", "auto"):
+        see_a_cluster_at(address)
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS", "")
     slots = max(os.cpu_count() or 1, cpus)
-    start_here: dict[str, Any] = {} if address else {"num_cpus": slots, "include_dashboard": False}
+    start_here: dict[str, Any] = {"num_cpus": slots, "include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start_here)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **start_here)
     except Exception as error:  # Ray raises nothing narrower when a node is not up in time
-        where = f"cluster.address: no Ray cluster answers at {address}" if address else "Ray did not start here"
-        said = str(error).strip() or type(error).__name__
-        raise ClusterError(f"{where} ({said.splitlines()[0]})") from error
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if address == "local":
+            raise ClusterError(f"Ray did not start here ({said})") from error
+        raise ClusterError(
+            f"cluster.address: this machine cannot join the Ray cluster at {address} ({said}); {ELSEWHERE}"
+        ) from error
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
 
 
-def grown(bundles: Sequence[dict[str, float]], minutes: float) -> dict[str, float]:
+def see_a_cluster_at(address: str, seconds: float = ANSWER_SECONDS) -> None:
+    """See that a Ray cluster answers, and takes us in; Ray itself would try for minutes, and end the program.
+
+    Args:
+        address: from the settings or the environment.
+        seconds: to wait for an answer.
+
+    Raises:
+        ClusterError: it does not; whether nobody does, somebody else does, or our token is not the cluster's.
+    """
+    where = f"cluster.address: {redacted(address)}"
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ClusterError(f"{where} is not host:port of a Ray head node, such as 10.0.0.1:6379; {ELSEWHERE}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import grpc
+        from ray._private.gcs_utils import create_gcs_channel
+        from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+        from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+        from ray.exceptions import AuthenticationError
+    try:
+        with create_gcs_channel(address) as channel:
+            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=seconds)
+    except AuthenticationError as error:
+        raise ClusterError(f"{where} was not asked: {str(error).split('. ')[0]}") from error
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise ClusterError(
+                f"{where} does not accept our token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with "
+                "the cluster's"
+            ) from error
+        details = str(error.details() or "").strip()
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED or "Failed parsing HTTP" in details:
+            raise ClusterError(f"{where}: what answers there is no Ray head node; {ELSEWHERE}") from error
+        said = details.rpartition(": ")[2] or error.code().name.lower()
+        raise ClusterError(
+            f"{where}: no Ray cluster answers there ({said}); start one with `ray start --head --port={port}`, or "
+            "correct --cluster.address or RAY_ADDRESS"
+        ) from error
+
+
+def grown(
+    bundles: Sequence[dict[str, float]], minutes: float, tell: Callable[[str], object] = lambda line: None
+) -> dict[str, float]:
     """The connected cluster's resources, once it holds what is wanted or the wait is over.
 
     Args:
         bundles: what each worker wants, such as {"CPU": 1, "GPU": 1}; the autoscaler, if there is one, is asked for it.
         minutes: how long to wait; 0 takes the cluster as it is.
+        tell: takes a line now and then about what is waited for.
     """
     import ray
-    from ray.autoscaler.sdk import request_resources
+    from ray.util.placement_group import placement_group, remove_placement_group
 
     wanted = {name: sum(each.get(name, 0) for each in bundles) for each in bundles for name in each}
 
@@ -73,12 +133,14 @@ def grown(bundles: Sequence[dict[str, float]], minutes: float) -> dict[str, floa
         return any(there.get(name, 0) < amount for name, amount in wanted.items())
 
     if minutes and lacks():
-        request_resources(bundles=list(bundles))
+        # An autoscaler brings machines for a group that waits; those of several jobs add up, and a job's go with it.
+        group = placement_group(list(bundles), name="machines to come")
         try:
             deadline = time.monotonic() + 60 * minutes
-            while lacks() and time.monotonic() < deadline:
-                time.sleep(1)
+            with told_while_waiting(tell):
+                while lacks() and time.monotonic() < deadline:
+                    time.sleep(1)
         finally:
-            request_resources(bundles=[])  # or the machines would stay, and cost, for ever
+            remove_placement_group(group)  # or the machines would stay, and cost, until the job ends
     resources: dict[str, float] = ray.cluster_resources()
     return resources

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
+from cluster.lasting import refuse_throwaway
 from cluster.storage import StorageError, list_files, open_uri
 from lle.config import EnhanceSettings
 from lle.images import SUFFIXES, is_image_name
@@ -56,6 +57,7 @@ def run(settings: EnhanceSettings) -> int:
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
+        refuse_throwaway({"output": settings.output})
         model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
         done = Done(settings.output)
         photos, skipped = find_work(settings, model.version, done)
@@ -88,7 +90,7 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
     console.print(f"enhancing {len(photos)} photos with {model.name} ({model.parameters:,} parameters) ...")
     try:
         with connect(settings.address, cpus=max(LEAST_SLOTS, settings.workers + 1)) as resources:
-            for entry, began in enhance_photos(model, photos, settings, resources):
+            for entry, began in enhance_photos(model, photos, settings, resources, console.print):
                 done.note(entry)
                 tally.began = min(tally.began, began)
                 tally.failed += bool(entry.failed)

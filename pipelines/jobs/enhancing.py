@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
@@ -20,6 +20,7 @@ import torch
 
 from cluster.connect import ALLOCATOR
 from cluster.storage import explain, inside, open_uri, write_atomically
+from cluster.waiting import told_while_waiting
 from lle.config import EnhanceSettings
 from lle.images import ImageError, Picture, decode_picture, encode, most_bytes, read_bounded, read_header
 from lle.model import enhance_pixels
@@ -49,7 +50,11 @@ class File:
 
 
 def enhance_photos(
-    model: NamedModel, photos: Sequence[Photo], settings: EnhanceSettings, resources: dict[str, float]
+    model: NamedModel,
+    photos: Sequence[Photo],
+    settings: EnhanceSettings,
+    resources: dict[str, float],
+    tell: Callable[[str], object],
 ) -> Iterator[tuple[Entry, float]]:
     """Enhance photos on a joined Ray cluster, in the order in which they are done.
 
@@ -57,12 +62,13 @@ def enhance_photos(
         model: sent to the workers.
         photos: of any number; only their names are held here.
         settings: input, output, kind of file, workers.
-        resources: of the cluster; a worker for each GPU, else for each CPU but one, unless the settings say otherwise.
+        resources: of the cluster; a worker for each GPU, else for each CPU but one, unless the settings say otherwise;
+            those begin for which there is room.
+        tell: takes a line about what is waited for.
 
     Yields:
         What became of a photo, and when its worker began to work, in seconds since 1970.
     """
-    import pyarrow
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -70,11 +76,10 @@ def enhance_photos(
     workers = min(settings.workers or gpus or max(1, cpus - 1), len(photos))
     cores = max(1, (cpus - 1) // workers) if gpus else 1
     threads = max(LEAST_THREADS, cores)
-    rows = ray.data.from_arrow(
-        pyarrow.Table.from_pylist([{"path": each.path, **asdict(each.entry)} for each in photos])
-    )
     per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(photos) / workers))
-    done = rows.repartition(target_num_rows_per_block=per_batch).map_batches(
+    # A batch is a block from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
+    rows = [{"path": each.path, **asdict(each.entry)} for each in photos]
+    done = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / per_batch)).map_batches(
         Worker,
         batch_size=None,
         batch_format="pyarrow",
@@ -84,9 +89,12 @@ def enhance_photos(
         num_gpus=min(1, gpus / workers),
         runtime_env={"env_vars": ALLOCATOR},
     )
-    for row in done.iter_rows():
-        began = row.pop("began")
-        yield Entry(**row), began
+    begun = False
+    with told_while_waiting(tell, lambda: begun):
+        for row in done.iter_rows():
+            begun = True
+            began = row.pop("began")
+            yield Entry(**row), began
 
 
 class Worker:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.connect import ClusterError, connect
+from cluster.lasting import refuse_throwaway
 from cluster.redaction import redacted
 from cluster.storage import StorageError, inside, open_uri
 from lle.config import EvaluationSettings
@@ -54,6 +55,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
             pairs of different sizes, before a cluster is joined.
     """
     tracking = tracking_uri(settings.tracking, RUNS)
+    refuse_throwaway({"out": settings.out, "tracking": tracking if settings.log else ""})
     model = find_model(settings.model, tracking)
     try:
         measures = load_measures(settings.weights)
@@ -67,7 +69,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     console.print(f"measuring {model.name} ({model.parameters:,} parameters) on {len(photos)} photos ...")
     measured = [Measured("", path, refused=reason) for path, reason in refused.items()]
     with connect(settings.address, cpus=LEAST_SLOTS) as resources:
-        found = measure_photos(model, measures, photos, settings.max_pixels, resources)
+        found = measure_photos(model, measures, photos, settings.max_pixels, resources, console.print)
         measured += keep_worst_views(found, settings.pictures)
     measured.sort(key=lambda each: (each.group, each.name))
     about = {

@@ -38,8 +38,6 @@ from pipelines.jobs.manifest import ManifestError, read_places
 ROWS_PER_BLOCK = 16
 BLOCKS_AHEAD = 8
 REST_SECONDS = 0.02
-# A stream is one task for the whole training, which mostly waits: reserving more could leave another without its task.
-STREAM_CPUS = 0.01
 READERS = 8
 ROWS_AHEAD = 2 * ROWS_PER_BLOCK
 MOST_KNOWN_REGIONS = 200_000_000
@@ -288,7 +286,8 @@ class RayStream:
         endless = ray.data.from_items([{"row": self._decode.start}]).map_batches(
             self._decode.batches,
             batch_format="numpy",
-            num_cpus=STREAM_CPUS,
+            num_cpus=0,  # it works on the cores that its worker has reserved, so it never waits for others to be free
+            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
         )
         block_bytes = ROWS_PER_BLOCK * self._decode.size**2 * (3 + (4 if self._decode.regions else 0))
         options = endless.context.execution_options

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 
 from cluster.connect import ALLOCATOR
 from cluster.storage import open_uri
+from cluster.waiting import told_while_waiting
 from lle.config import DataSettings
 from lle.images import ImageError, encode, from_tensor, to_tensor
 from lle.model import enhance
@@ -128,7 +130,12 @@ def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixel
 
 
 def measure_photos(
-    model: NamedModel, measures: Measures, photos: Sequence[Photo], max_pixels: int, resources: dict[str, float]
+    model: NamedModel,
+    measures: Measures,
+    photos: Sequence[Photo],
+    max_pixels: int,
+    resources: dict[str, float],
+    tell: Callable[[str], object],
 ) -> Iterator[Measured]:
     """`measure_photo` on a joined Ray cluster, in the order in which photos are done.
 
@@ -136,7 +143,9 @@ def measure_photos(
         model, measures: sent to the workers.
         photos: of any number; at most a few blocks of results wait at a time.
         max_pixels: pixel budget of one photo.
-        resources: of the cluster; a worker for each GPU, else for each CPU but one.
+        resources: of the cluster; a worker for each GPU, else for each CPU but one; those begin for which there is
+            room.
+        tell: takes a line about what is waited for.
 
     Raises:
         DataError: a pair differs in size.
@@ -146,8 +155,9 @@ def measure_photos(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     workers = max(1, min(gpus or cpus - 1, len(photos)))
-    rows = ray.data.from_items([asdict(photo) for photo in photos])
-    done = rows.repartition(target_num_rows_per_block=PHOTOS_PER_BLOCK).map(
+    # Blocks from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
+    blocks = math.ceil(len(photos) / PHOTOS_PER_BLOCK)
+    done = ray.data.from_items([asdict(photo) for photo in photos], override_num_blocks=blocks).map(
         _Worker,  # type: ignore[arg-type]  # its instances are what is called
         fn_constructor_args=(model, measures, max_pixels),
         compute=ray.data.ActorPoolStrategy(size=workers),
@@ -155,11 +165,14 @@ def measure_photos(
         num_gpus=1 if gpus else 0,
         runtime_env={"env_vars": ALLOCATOR},
     )
-    for row in done.iter_rows():
-        measured = Measured(**{**row, "values": json.loads(row["values"])})
-        if measured.mismatch:
-            raise DataError(f"low and high: {measured.mismatch}")
-        yield measured
+    begun = False
+    with told_while_waiting(tell, lambda: begun):
+        for row in done.iter_rows():
+            begun = True
+            measured = Measured(**{**row, "values": json.loads(row["values"])})
+            if measured.mismatch:
+                raise DataError(f"low and high: {measured.mismatch}")
+            yield measured
 
 
 class _Worker:

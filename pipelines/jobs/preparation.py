@@ -7,20 +7,21 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple
 from typing import Any
 
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
+from cluster.lasting import refuse_throwaway
 from cluster.storage import StorageError, failing_as, list_files, open_uri
+from cluster.waiting import told_while_waiting
 from lle.config import PrepareSettings
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.jobs.preparing import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
 
-LISTING_CPUS = 0.01
 LEAST_SLOTS = 2
 TELL_SECONDS = 5.0
 
@@ -42,11 +43,12 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
     Raises:
         DataError, ManifestError, StorageError, ClusterError: one sentence each.
     """
+    refuse_throwaway({"output": settings.output})
     check(settings)
     if _anything_pending(settings):
         with connect(settings.address, cpus=LEAST_SLOTS):
             progress = Progress(console)
-            for prepared in prepare_parts(settings):
+            for prepared in prepare_parts(settings, console.print):
                 progress.add(prepared)
         progress.tell()
     else:
@@ -87,8 +89,12 @@ def check(settings: PrepareSettings) -> None:
         begin(settings)
 
 
-def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
+def prepare_parts(settings: PrepareSettings, tell: Callable[[str], object]) -> Iterator[Prepared]:
     """`prepare_part` for all that is pending, on a joined Ray cluster, as the parts are done.
+
+    Args:
+        settings: of the job.
+        tell: takes a line about what is waited for.
 
     Raises:
         DataError: the input cannot be listed, the output not be read or written.
@@ -98,14 +104,16 @@ def prepare_parts(settings: PrepareSettings) -> Iterator[Prepared]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     listed = ray.data.from_items([{"input": settings.input}]).map_batches(
         _Listing(settings),
-        num_cpus=LISTING_CPUS,
+        num_cpus=0,  # or on a full cluster it would hold what the parts wait for
     )
     listed.context.target_max_block_size = 1  # one part a block, or one task would do several
-    done = listed.map(_Task(settings), num_cpus=1)
-    for row in done.iter_rows():
-        if row["failed"]:
-            raise DataError(row["failed"])
-        yield Prepared(**json.loads(row["prepared"]))
+    done, begun = listed.map(_Task(settings), num_cpus=1), False
+    with told_while_waiting(tell, lambda: begun, {"CPU": 1.0}):
+        for row in done.iter_rows():
+            begun = True
+            if row["failed"]:
+                raise DataError(row["failed"])
+            yield Prepared(**json.loads(row["prepared"]))
 
 
 def _anything_pending(settings: PrepareSettings) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
+from cluster.lasting import refuse_throwaway
 from cluster.redaction import redacted
 from cluster.storage import StorageError
 from lle.config import PromotionSettings
@@ -41,8 +42,10 @@ def run(settings: PromotionSettings) -> int:
         0: there is a new champion; 1: all is as it was.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    registry = Registry(tracking_uri(settings.tracking, RUNS), settings.model, settings.champion)
+    tracking = tracking_uri(settings.tracking, RUNS)
+    registry = Registry(tracking, settings.model, settings.champion)
     try:
+        refuse_throwaway({"tracking": tracking, "manifest": settings.manifest if settings.repin else ""})
         if settings.rollback:
             before, now = registry.roll_back()
             console.print(f"version {now} of {settings.model} is {settings.champion} again, in place of {before}")
@@ -81,7 +84,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     with connect(settings.address, cpus=LEAST_SLOTS) as resources:
         ours, theirs = (
             sorted(
-                measure_photos(model, measures, photos, settings.max_pixels, resources),
+                measure_photos(model, measures, photos, settings.max_pixels, resources, console.print),
                 key=lambda each: (each.group, each.name),
             )
             for model in (candidate, rival)

@@ -26,13 +26,15 @@ from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
+from cluster.lasting import refuse_throwaway
 from cluster.storage import StorageError
+from cluster.waiting import told_while_waiting
 from lle.config import TrainSettings
 from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints
-from pipelines.jobs.ingest import STREAM_CPUS, DataError, TrainingPhotos, find_photos
+from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos
 from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
 from pipelines.jobs.settings_text import as_yaml
@@ -49,13 +51,13 @@ from pipelines.jobs.training import (
     tell_photos,
     train,
     with_sample_photos,
+    written_places,
 )
 
 TUNE = "tune"  # the folder of Tune's own notes
 SUMMARY = "summary.json"
 VALIDATIONS = "validations.json"
 RUNGS = "asha.pkl"
-STREAMS = 2  # of each worker: dark and well-lit photos
 ENOUGH = "stop"  # the file that ends a trial
 POLL_SECONDS = 0.2
 OWN_CPU = 0.01  # of a trial's own process, which only waits; with 0 Tune refuses, with 1 small machines lock up
@@ -90,9 +92,10 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         All trials, the best first.
 
     Raises:
-        DataError, ClusterError, TrackingError, TrainingError: one sentence each.
+        DataError, ClusterError, StorageError, TrackingError, TrainingError: one sentence each.
         KeyboardInterrupt, SystemExit: it was stopped by a signal, and can be resumed.
     """
+    refuse_throwaway(written_places(plan.training.settings))
     with sweep_folder(plan) as folder:
         settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
         settings = with_sample_photos(settings, folder, console)
@@ -148,7 +151,7 @@ def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, f
     """
     workers = plan.training.settings.scaling.workers
     share = cast(dict[str, float], scaling.resources_per_worker)["CPU"]
-    each = workers * (share + STREAMS * STREAM_CPUS) + OWN_CPU
+    each = workers * share + OWN_CPU
     fits = int((resources.get("CPU", 0) - 0.25) / each)
     if scaling.use_gpu:
         fits = min(fits, int(resources.get("GPU", 0) / workers))
@@ -219,7 +222,7 @@ def run_trials(
                 verbose=0,
             ),
         )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), told_while_waiting(console.print):
         warnings.filterwarnings("ignore", module="optuna")  # a resumed trial counts its reports anew
         results, stopped_by = fitted(tuner)
     trials: list[Trial] = results._experiment_analysis.trials

@@ -6,6 +6,7 @@ has delivered it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -81,8 +82,9 @@ def tracked_run(
     quieten()
     uri = tracking_uri(settings.tracking.uri, settings.runs)
     try:
-        client = MlflowClient(uri)
-        run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri, parent))
+        with one_after_another(uri):
+            client = MlflowClient(uri)
+            run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri, parent))
     except Exception as error:
         raise TrackingError(f"tracking.uri: MLflow does not answer at {redacted(uri)} ({first_line(error)})") from error
     status = RunStatus.FINISHED
@@ -96,6 +98,17 @@ def tracked_run(
         raise
     finally:
         _quietly(lambda: client.set_terminated(run.run_id, RunStatus.to_string(status)), "the end of the run")
+
+
+@contextmanager
+def one_after_another(uri: str) -> Iterator[None]:
+    """For a block that makes the tables of an SQLite file: two processes that make them at once fail."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    with Path(f"{uri.removeprefix('sqlite:///')}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
+        yield
 
 
 class Recorder:
@@ -273,8 +286,11 @@ def quieten() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+    for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # its pages of what is raised, and told, anyway
 
 
 def _open_run(

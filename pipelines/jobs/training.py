@@ -20,8 +20,10 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
 
 from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown
+from cluster.lasting import refuse_throwaway
 from cluster.redaction import redacted
 from cluster.storage import StorageError, open_uri
+from cluster.waiting import told_while_waiting
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import ImageError, encode, to_tensor
@@ -42,7 +44,15 @@ from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.samples import write_quickstart_data
 from pipelines.jobs.settings import to_yaml
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
-from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, log_file, log_files, tracked_run
+from pipelines.jobs.tracking import (
+    TrackedRun,
+    TrackingError,
+    first_line,
+    log_file,
+    log_files,
+    tracked_run,
+    tracking_uri,
+)
 from pipelines.jobs.worker import GONE_SECONDS, run_worker, validation_set
 
 SETTINGS = "settings.yaml"
@@ -80,10 +90,11 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
         What `summary.json` holds.
 
     Raises:
-        DataError, ClusterError, TrackingError, TrainingError: one sentence each; before the training
+        DataError, ClusterError, StorageError, TrackingError, TrainingError: one sentence each; before the training
             starts they leave no folder behind.
     """
     started = time.perf_counter()
+    refuse_throwaway(written_places(settings))
     with run_folder(settings) as folder:
         settings = with_sample_photos(settings, folder, console)
         photos = photos_of_run(settings, checkpoints_uri(settings))
@@ -91,7 +102,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
         console.print("starting Ray and MLflow ...")
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2):
             signal.signal(signal.SIGTERM, _exit)  # over the handler that Ray has just installed
-            scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes))
+            scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes, console.print))
             with tracked_run(settings, photos, folder) as run:
                 (folder / SETTINGS).write_text(to_yaml(settings))
                 with report_if_cut_off(settings, run, folder):
@@ -126,6 +137,12 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
         if not (folder / SETTINGS).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def written_places(settings: TrainSettings) -> dict[str, str]:
+    """All places that a training writes to, by their setting."""
+    tracking = tracking_uri(settings.tracking.uri, settings.runs)
+    return {"runs": settings.runs, "checkpoints": settings.checkpoints, "tracking.uri": tracking}
 
 
 def checkpoints_uri(settings: TrainSettings) -> str:
@@ -199,6 +216,11 @@ def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> Scal
     )
 
 
+def worker_resources(scaling: ScalingConfig) -> dict[str, float]:
+    """What one worker reserves; its streams, its validation and its own threads all live on that."""
+    return {**(scaling.resources_per_worker or {}), **({"GPU": 1.0} if scaling.use_gpu else {})}
+
+
 def train(
     settings: TrainSettings,
     photos: TrainingPhotos,
@@ -250,7 +272,10 @@ def train(
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(min(settings.scaling.hang_limit, RAYS_LIMIT)))
     console.print(f"starting {settings.scaling.workers} workers ...")
     try:
-        with printed(lines, console, folder / HISTORY) as heard:
+        with (
+            printed(lines, console, folder / HISTORY) as heard,
+            told_while_waiting(console.print, lambda: heard.last_step is not None, worker_resources(scaling)),
+        ):
             result: Result = run_until_stopped(trainer.fit, stop.make)
     except TrainingFailedError as error:
         raise TrainingError(f"training failed: {first_reason(error)}") from error

@@ -11,12 +11,23 @@ This module imports no torch: it must load in a few tenths of a second.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 
-def setting(default: Any, about: str, *, unit: str = "", source: str = "", needs: str = "", **bounds: Any) -> Any:
+def setting(
+    default: Any,
+    about: str,
+    *,
+    unit: str = "",
+    source: str = "",
+    needs: str = "",
+    phases: Sequence[str] = (),
+    **bounds: Any,
+) -> Any:
     """One documented field.
 
     Args:
@@ -26,11 +37,19 @@ def setting(default: Any, about: str, *, unit: str = "", source: str = "", needs
         source: where the default comes from.
         needs: `path=value` of another setting without which this one has no effect, `path!=value` for the opposite;
             the command line warns when such a setting is given in vain.
+        phases: of a weight or a term, the phases of the schedule that compute it; one that acts in none of those
+            which a training walks is refused.
         bounds: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`, ...
     """
     remarks = "; ".join(remark for remark in (unit, source) if remark)
     description = f"{about} [{remarks}]" if remarks else about
-    return Field(default, description=description, json_schema_extra={"needs": needs} if needs else None, **bounds)
+    extra = ({"needs": needs} if needs else {}) | ({"phases": list(phases)} if phases else {})
+    return Field(default, description=description, json_schema_extra=extra or None, **bounds)
+
+
+def _phases(info: FieldInfo) -> list[str]:
+    extra = info.json_schema_extra
+    return list(extra.get("phases", [])) if isinstance(extra, dict) else []  # type: ignore[arg-type]
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -505,14 +524,14 @@ class RestorationTerm(Term):
         "Weight of 1 - SSIM of the channels' mean beside the mean absolute difference.",
         source="ours",
         ge=0,
-        needs="objective.restoration.weight!=0",
+        phases=["enhancement"],
     )
     denoising_structure: float = setting(
         0.0,
         "Weight of 1 - SSIM of RGB beside the mean absolute difference while the denoiser learns alone.",
         source="ours",
         ge=0,
-        needs="schedule.denoising.steps!=0",
+        phases=["denoising"],
     )
     over_share: float = setting(
         0.2,
@@ -527,6 +546,7 @@ class RestorationTerm(Term):
         "Weight of the difference that remains once the light is right, place by place; teaches the denoiser.",
         source="ours",
         ge=0,
+        phases=["enhancement"],
     )
     clean_share: float = setting(
         0.25,
@@ -547,60 +567,85 @@ class RestorationTerm(Term):
     )
 
 
-ENHANCEMENT_TERMS = (
-    "guidance",
-    "identity",
-    "smoothness",
-    "colour",
-    "preservation",
-    "regional",
-    "pixel_contrast",
-    "feature_contrast",
-    "restoration",
-)
-
-
 class ObjectiveSettings(Settings):
-    """What is minimised. Every term is a mean over images, so the balance holds at any batch and world size."""
+    """What is minimised. Every term is a mean over images, so the balance holds at any batch and world size.
+
+    What computes each term in its phases is listed in `lle.losses.objective.TERMS`.
+    """
 
     guidance: Term = setting(
-        Term(weight=320.0), "P(badly lit) of the enhanced picture.", source="320 : 180 is the paper at batch 8"
+        Term(weight=320.0),
+        "P(badly lit) of the enhanced picture.",
+        source="320 : 180 is the paper at batch 8",
+        phases=["enhancement"],
     )
     identity: IdentityTerm = setting(
         IdentityTerm(weight=180.0, layers=(1.0, 1.0, 1.0, 1.0, 0.5)),
         "Distance to the input in feature space while enhancing.",
         source="paper 3.3",
+        phases=["enhancement"],
     )
-    smoothness: Term = setting(Term(), "Total variation of the light map; the compact network needs it.", source="ours")
-    colour: Term = setting(Term(), "Differences between the channel means.", source="PIE")
-    preservation: Term = setting(Term(), "Distance to the input in deep features.", source="PIE")
-    regional: Term = setting(Term(), "Variance of brightness inside each region of the input.", source="PIE")
+    smoothness: Term = setting(
+        Term(),
+        "Total variation of the light map; the compact network needs it.",
+        source="ours",
+        phases=["enhancement"],
+    )
+    colour: Term = setting(Term(), "Differences between the channel means.", source="PIE", phases=["enhancement"])
+    preservation: Term = setting(
+        Term(), "Distance to the input in deep features.", source="PIE", phases=["enhancement"]
+    )
+    regional: Term = setting(
+        Term(), "Variance of brightness inside each region of the input.", source="PIE", phases=["enhancement"]
+    )
     pixel_contrast: PixelContrastTerm = setting(
-        PixelContrastTerm(), "Brightness towards well-lit photos, away from wrong exposures of them.", source="PIE"
+        PixelContrastTerm(),
+        "Brightness towards well-lit photos, away from wrong exposures of them.",
+        source="PIE",
+        phases=["enhancement"],
     )
-    feature_contrast: Term = setting(Term(), "The same in Gram matrices of shallow features.", source="PIE")
+    feature_contrast: Term = setting(
+        Term(), "The same in Gram matrices of shallow features.", source="PIE", phases=["enhancement"]
+    )
     restoration: RestorationTerm = setting(
-        RestorationTerm(), "Distance of restored photos to the well-lit originals.", source="ours"
+        RestorationTerm(),
+        "Distance of restored photos to the well-lit originals.",
+        source="ours",
+        phases=["enhancement", "denoising"],
     )
     reconstruction: IdentityTerm = setting(
-        IdentityTerm(weight=25.0), "Distance to the input while learning to copy.", source="published code"
+        IdentityTerm(weight=25.0),
+        "Distance to the input while learning to copy.",
+        source="published code",
+        phases=["reconstruction"],
     )
-    rank: RankTerm = setting(RankTerm(), "Order of the sets while prompts are refined.", source="paper 3.4")
+    rank: RankTerm = setting(
+        RankTerm(), "Order of the sets while prompts are refined.", source="paper 3.4", phases=["refinement"]
+    )
 
-    @property
-    def judges_dark(self) -> bool:
-        """Whether a term looks at enhanced dark pictures; restoration does not."""
-        return any(getattr(self, name).weight > 0 for name in ENHANCEMENT_TERMS if name != "restoration")
+    @classmethod
+    def terms(cls) -> Mapping[str, Sequence[str]]:
+        """The phases that compute each term, by its name."""
+        return {name: _phases(info) for name, info in cls.model_fields.items()}
 
-    @property
-    def compares_exposures(self) -> bool:
-        """Whether a term wants wrong exposures of well-lit photos beside the enhanced pictures."""
-        return self.pixel_contrast.weight > 0 or self.feature_contrast.weight > 0
+    def weight_of(self, name: str) -> float:
+        """The weight of a term."""
+        term: Term = getattr(self, name)
+        return term.weight
 
-    @property
-    def needs_well_lit(self) -> bool:
-        """Whether the enhancement takes well-lit photos besides dark ones."""
-        return self.compares_exposures or self.restoration.weight > 0
+    @model_validator(mode="after")
+    def _layers_to_compare(self) -> ObjectiveSettings:
+        for name in ("identity", "reconstruction"):
+            term: IdentityTerm = getattr(self, name)
+            if term.weight and not any(term.layers):
+                raise ValueError(
+                    f"objective.{name}.layers: all are 0, so objective.{name}.weight ({term.weight:g}) acts nowhere; "
+                    "give one of them more, or the weight 0"
+                )
+        return self
+
+
+ENHANCEMENT_TERMS = tuple(name for name, phases in ObjectiveSettings.terms().items() if "enhancement" in phases)
 
 
 class PhaseLength(Settings):
@@ -859,13 +904,25 @@ class TrainSettings(Settings):
     @property
     def phases(self) -> ScheduleSettings:
         """The schedule as it is walked: phases that nothing needs have 0 steps, whatever was asked of them."""
-        idle = [] if self.learns_prompts else ["prompt_init", "refinement"]
-        if self.schedule.rounds == 1:
-            idle.append("refinement")
-        if not self.enhancer.has_denoiser:
-            idle.append("denoising")
-        skipped = {name: getattr(self.schedule, name).model_copy(update={"steps": 0}) for name in idle}
+        skipped = {
+            name: getattr(self.schedule, name).model_copy(update={"steps": 0})
+            for name in SKIPPABLE_PHASES
+            if self.why_skipped(name)
+        }
         return self.schedule.model_copy(update=skipped)
+
+    def why_skipped(self, phase: str) -> str:
+        """What makes a training walk past a phase, such as `schedule.rounds is 1`; empty where it does not."""
+        if phase in SKIPPABLE_PHASES and not getattr(self.schedule, phase).steps:
+            return f"schedule.{phase}.steps is 0"
+        if phase in ("prompt_init", "refinement") and not self.learns_prompts:
+            return "prior.guidance is residual" if self.objective.guidance.weight else "objective.guidance.weight is 0"
+        if phase == "refinement" and self.schedule.rounds == 1:
+            return "schedule.rounds is 1"
+        if phase == "denoising" and not self.enhancer.has_denoiser:
+            has_none = self.enhancer.kind != "bilateral"
+            return f"enhancer.kind {self.enhancer.kind} has no denoiser" if has_none else "enhancer.denoise is 0"
+        return ""
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
@@ -884,6 +941,10 @@ class TrainSettings(Settings):
                 "one of them a weight, or the enhancer has nothing to learn"
             )
         check_phases(self)
+        defaults = {path: value for path, value, _ in _weights(ObjectiveSettings())}
+        values = {path: value for path, value, _ in _weights(self.objective)}
+        if idle := {path: why for path, why in idle_weights(self).items() if values[path] != defaults[path]}:
+            raise IdleWeights(idle)
         if self.resume and not self.name:
             raise ValueError("resume: say which run to continue with --name")
         if self.loop.measure in ("psnr", "ssim") and not (self.data.pairs_low or self.data.samples):
@@ -892,6 +953,45 @@ class TrainSettings(Settings):
                 "or choose feature_gap"
             )
         return self
+
+
+SKIPPABLE_PHASES = ("prompt_init", "reconstruction", "refinement", "denoising")
+
+
+class IdleWeights(ValueError):
+    """Weights of the objective that no phase of the training would ever use.
+
+    Attributes:
+        reasons: why, by the setting's path.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        path, why = next(iter(reasons.items()))
+        super().__init__(f"{path}: acts nowhere, for {why}; change that, or give {path} 0")
+        self.reasons = dict(reasons)
+
+
+def idle_weights(settings: TrainSettings) -> dict[str, str]:
+    """Why weights of the objective that are above 0 act in no phase that the training walks, by their path."""
+    idle = {}
+    for path, value, phases in _weights(settings.objective):
+        skipped = {phase: why for phase in phases if (why := settings.why_skipped(phase))}
+        term = path.split(".")[1]
+        if value and len(skipped) == len(phases):
+            reasons = " and ".join(dict.fromkeys(skipped.values()))
+            idle[path] = f"its phase, {' and '.join(phases)}, is skipped because {reasons}"
+        elif value and not settings.objective.weight_of(term):
+            idle[path] = f"objective.{term}.weight is 0"
+    return idle
+
+
+def _weights(objective: ObjectiveSettings) -> Iterator[tuple[str, float, Sequence[str]]]:
+    """Path, value and phases of each weight: those of the terms, and those of their parts."""
+    for name, phases in ObjectiveSettings.terms().items():
+        term = getattr(objective, name)
+        for part, info in type(term).model_fields.items():
+            if part == "weight" or _phases(info):
+                yield f"objective.{name}.{part}", getattr(term, part), _phases(info) or phases
 
 
 def check_phases(settings: TrainSettings) -> None:

@@ -1,6 +1,8 @@
-"""The networks that brighten: one interface, one builder."""
+"""The networks that brighten: one interface, one table, one builder."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 from lle.config import EnhancerSettings
 from lle.enhancers.base import Enhanced, Enhancer
@@ -9,15 +11,23 @@ from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer
 from lle.enhancers.retinex import RetinexEnhancer
 
-__all__ = ["Enhanced", "Enhancer", "build_enhancer"]
+__all__ = ["NETWORKS", "Enhanced", "Enhancer", "build_enhancer"]
+
+NETWORKS: Mapping[str, Callable[[EnhancerSettings], Enhancer]] = {
+    "retinex": lambda chosen: RetinexEnhancer(padding=chosen.padding),
+    "curves": lambda chosen: CurveEnhancer(),
+    "compact": lambda chosen: CompactEnhancer(look=chosen.look, width=chosen.width),
+    "bilateral": lambda chosen: BilateralEnhancer(chosen.look, chosen.width, chosen.denoise),
+}
+"""Each network by its name in `enhancer.kind`."""
 
 
 def build_enhancer(settings: EnhancerSettings) -> Enhancer:
-    """A freshly initialised network; seed torch before for reproducible weights."""
-    if settings.kind == "retinex":
-        return RetinexEnhancer(padding=settings.padding)
-    if settings.kind == "curves":
-        return CurveEnhancer()
-    if settings.kind == "bilateral":
-        return BilateralEnhancer(settings.look, settings.width, settings.denoise)
-    return CompactEnhancer(look=settings.look, width=settings.width)
+    """A freshly initialised network; seed torch before for reproducible weights.
+
+    Raises:
+        ValueError: there is no network of that kind.
+    """
+    if settings.kind not in NETWORKS:
+        raise ValueError(f"enhancer.kind: there is no network {settings.kind}; choose from {', '.join(NETWORKS)}")
+    return NETWORKS[settings.kind](settings)

@@ -1,13 +1,15 @@
 """The objective: named terms, weighed and summed.
 
-A term with weight 0 is not computed. Every term is a mean over pictures, so one set of weights serves any batch size
-and any number of workers.
+`TERMS` lists what computes each term in each phase, and what it looks at. A term with weight 0 is not computed. Every
+term is a mean over pictures, so one set of weights serves any batch size and any number of workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from lle.losses.contrast import feature_contrast, pixel_contrast
 from lle.losses.guidance import guidance
 from lle.losses.identity import identity
 from lle.losses.preservation import preservation
+from lle.losses.rank import margin_loss, rank
 from lle.losses.regional import regional_consistency
 from lle.losses.restoration import denoising, restoration
 from lle.losses.smoothness import smoothness
@@ -27,6 +30,8 @@ from lle.prior.guides import Guide
 from lle.prior.towers import Prior
 
 DEEP = 3  # of the stages: the fourth is compared by preservation, those before it by contrast
+ENHANCEMENT, DENOISING, RECONSTRUCTION, REFINEMENT = "enhancement", "denoising", "reconstruction", "refinement"
+DARK, WELL_LIT, MIS_EXPOSED, REGIONS = "dark", "well_lit", "mis_exposed", "regions"
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,159 @@ class Others:
 
 
 @dataclass(frozen=True)
+class Opinions:
+    """P(badly lit) of sets of pictures in the prompts' eyes, (B,) each.
+
+    Attributes:
+        dark, well_lit: the two sets.
+        enhanced: the dark ones as earlier enhancers made them, oldest first.
+        over_exposed: the first of the well-lit ones, exposed too long; None where there are none.
+    """
+
+    dark: Tensor
+    well_lit: Tensor
+    enhanced: Sequence[Tensor] = ()
+    over_exposed: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the terms of one step look at.
+
+    Attributes:
+        input: what the enhancer was given, RGB in [0, 1], (B, 3, H, W).
+        enhanced: what it made of them.
+        wanted: what it should have made, (B, 3, H, W), where that is known.
+        compared: other pictures and regions, by name.
+        judgement: P(badly lit) or the like of the enhanced pictures: the term's value.
+        stages: of the identity tower, by the pictures' name; `enhanced` among them.
+        look: what `features` comes from.
+    """
+
+    input: Tensor
+    enhanced: Enhanced
+    wanted: Tensor | None = None
+    compared: Mapping[str, Tensor] = field(default_factory=dict)
+    judgement: Tensor | None = None
+    stages: Mapping[str, list[Tensor]] = field(default_factory=dict)
+    look: Callable[[], Mapping[str, list[Tensor]]] = dict
+
+    @cached_property
+    def features(self) -> Mapping[str, list[Tensor]]:
+        """Four stages to compare by preservation and contrast, by the pictures' name."""
+        return self.look()
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a term is computed in a phase.
+
+    Attributes:
+        term: its name in `ObjectiveSettings`.
+        phase: of the schedule.
+        value: a scalar from what there is to see and the term's settings.
+        of: the pictures that are enhanced for it: dark ones, or wrong exposures of well-lit ones.
+        needs: what it compares with, by name in `Others`.
+        judges: whether the guide looks at the enhanced pictures.
+        stages, features: pictures whose stages, or features, are compared with those of the enhanced ones.
+    """
+
+    term: str
+    phase: str
+    value: Callable[[Any, Any], Tensor]
+    of: str = DARK
+    needs: tuple[str, ...] = ()
+    judges: bool = False
+    stages: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+
+def _ranked(seen: Opinions, term: Any) -> Tensor:
+    loss = rank(seen.dark, seen.enhanced, seen.well_lit, term)
+    if seen.over_exposed is not None:
+        loss = loss + margin_loss(seen.over_exposed, seen.well_lit[: len(seen.over_exposed)], term.far)
+    return loss
+
+
+TERMS = (
+    Line("guidance", ENHANCEMENT, lambda see, term: see.judgement, judges=True),
+    Line(
+        "identity",
+        ENHANCEMENT,
+        lambda see, term: identity(see.stages["enhanced"], see.stages["input"], term.layers),
+        stages=("input",),
+    ),
+    Line("smoothness", ENHANCEMENT, lambda see, term: smoothness(see.enhanced.maps)),
+    Line("colour", ENHANCEMENT, lambda see, term: colour(see.enhanced.image)),
+    Line(
+        "regional",
+        ENHANCEMENT,
+        lambda see, term: regional_consistency(see.enhanced.image, see.compared[REGIONS]),
+        needs=(REGIONS,),
+    ),
+    Line(
+        "pixel_contrast",
+        ENHANCEMENT,
+        lambda see, term: pixel_contrast(
+            see.enhanced.image, see.compared[WELL_LIT], see.compared[MIS_EXPOSED], term.margin
+        ),
+        needs=(WELL_LIT, MIS_EXPOSED),
+    ),
+    Line(
+        "preservation",
+        ENHANCEMENT,
+        lambda see, term: preservation(see.features["enhanced"][DEEP], see.features["input"][DEEP]),
+        features=("input",),
+    ),
+    Line(
+        "feature_contrast",
+        ENHANCEMENT,
+        lambda see, term: feature_contrast(
+            see.features["enhanced"][:DEEP], see.features[WELL_LIT][:DEEP], see.features[MIS_EXPOSED][:DEEP]
+        ),
+        needs=(WELL_LIT, MIS_EXPOSED),
+        features=(WELL_LIT, MIS_EXPOSED),
+    ),
+    Line(
+        "restoration",
+        ENHANCEMENT,
+        lambda see, term: restoration(see.enhanced.image, see.wanted, term.structure, term.detail),
+        of=MIS_EXPOSED,
+    ),
+    Line(
+        "restoration",
+        DENOISING,
+        lambda see, term: denoising(see.enhanced.image, see.wanted, term.denoising_structure),
+        of=MIS_EXPOSED,
+    ),
+    Line(
+        "reconstruction",
+        RECONSTRUCTION,
+        lambda see, term: identity(see.stages["enhanced"], see.stages["input"], term.layers),
+        stages=("input",),
+    ),
+    Line("rank", REFINEMENT, _ranked),
+)
+"""Every term of the objective in every phase that computes it; they are summed in this order."""
+
+assert {(line.term, line.phase) for line in TERMS} == {
+    (name, phase) for name, phases in ObjectiveSettings.terms().items() for phase in phases
+}, "each term has a line here for each phase that its setting names, and no other"
+
+
+def chosen(settings: ObjectiveSettings, phase: str) -> list[Line]:
+    """The lines that a phase computes: those whose term has weight."""
+    return [line for line in TERMS if line.phase == phase and settings.weight_of(line.term)]
+
+
+def needed(settings: ObjectiveSettings, phase: str) -> set[str]:
+    """What the chosen terms of a phase want: `dark`, `well_lit`, `mis_exposed`, `regions`."""
+    lines = chosen(settings, phase)
+    restored = {WELL_LIT} if any(line.of == MIS_EXPOSED for line in lines) else set()
+    return restored | {DARK for line in lines if line.of == DARK} | {name for line in lines for name in line.needs}
+
+
+@dataclass(frozen=True)
 class Objective:
     """What the enhancer minimises.
 
@@ -85,10 +243,8 @@ class Objective:
 
     def reconstruction(self, image: Tensor, enhanced: Enhanced) -> Terms:
         """Terms of the copying phase; image RGB in [0, 1], (B, 3, H, W)."""
-        term = self.settings.reconstruction
-        ours = self.prior.identity(enhanced.image, stages=True).stages
-        theirs = self.prior.identity(image, stages=True).stages
-        return Terms({"reconstruction": identity(ours, theirs, term.layers)}, {"reconstruction": term.weight})
+        lines = chosen(self.settings, RECONSTRUCTION)
+        return self._computed(lines, self._look(lines, image, enhanced))
 
     def enhancement(self, image: Tensor, enhanced: Enhanced, others: Others | None = None) -> Terms:
         """Terms of the enhancement phase that look at enhanced dark pictures.
@@ -97,96 +253,79 @@ class Objective:
             image: dark RGB in [0, 1], (B, 3, H, W).
             enhanced: what the enhancer made of them.
             others: what the chosen terms compare them with.
+
+        Raises:
+            ValueError: a chosen term has nothing to compare with.
         """
-        chosen, others = self.settings, others or Others()
-        shared = self.prior.guidance is self.prior.identity
-        values: dict[str, Tensor] = {}
-        ours: list[Tensor] = []
-        if chosen.guidance.weight:
-            views = self.crops.views(enhanced.image, self.prior.guidance.image_size)
-            seen = self.prior.guidance(views, stages=shared and self._wants_stages)
-            values["guidance"] = guidance(seen.features, self.guide)
-            ours = [stage[: len(image)] for stage in seen.stages]  # of the whole pictures, which come first
-        if self._wants_stages and not ours:
-            ours = self._tower_stages(enhanced.image)
-        seen_by_tower = _in_one_pass(self._tower_stages, self._compared(image, others, by_tower=True))
-        if chosen.identity.weight:
-            values["identity"] = identity(ours, seen_by_tower["input"], chosen.identity.layers)
-        if chosen.smoothness.weight:
-            values["smoothness"] = smoothness(enhanced.maps)
-        if chosen.colour.weight:
-            values["colour"] = colour(enhanced.image)
-        if chosen.regional.weight:
-            assert others.regions is not None
-            values["regional"] = regional_consistency(enhanced.image, others.regions)
-        if chosen.pixel_contrast.weight:
-            assert others.well_lit is not None and others.mis_exposed is not None
-            values["pixel_contrast"] = pixel_contrast(
-                enhanced.image, others.well_lit, others.mis_exposed, chosen.pixel_contrast.margin
-            )
-        if self._compares_features:
-            values |= self._feature_terms(image, enhanced.image, others, ours, seen_by_tower)
-        return self._weighed(values)
+        lines = [line for line in chosen(self.settings, ENHANCEMENT) if line.of == DARK]
+        return self._computed(lines, self._look(lines, image, enhanced, others))
 
     def restoration(self, restored: Tensor, well_lit: Tensor) -> Terms:
         """Terms of restored wrong exposures and the photos they were made of, RGB in [0, 1], (B, 3, H, W)."""
-        term = self.settings.restoration
-        return self._weighed({"restoration": restoration(restored, well_lit, term.structure, term.detail)})
+        return self._restored(ENHANCEMENT, restored, well_lit)
 
     def denoising(self, restored: Tensor, without_noise: Tensor) -> Terms:
         """Terms of restored wrong exposures and what a frozen enhancer makes of them without noise, RGB in [0, 1],
         (B, 3, H, W).
         """
-        structure = self.settings.restoration.denoising_structure
-        return self._weighed({"restoration": denoising(restored, without_noise, structure)})
+        return self._restored(DENOISING, restored, without_noise)
 
-    def _feature_terms(
-        self,
-        image: Tensor,
-        enhanced: Tensor,
-        others: Others,
-        ours: list[Tensor],
-        seen_by_tower: dict[str, list[Tensor]],
-    ) -> dict[str, Tensor]:
-        chosen, values = self.settings, dict[str, Tensor]()
-        if self.prior.features is None:
-            ours = _of_unit_scale(ours)
-            theirs = {name: _of_unit_scale(stages) for name, stages in seen_by_tower.items()}
-        else:
-            ours = self.prior.features(enhanced)
-            theirs = _in_one_pass(self.prior.features, self._compared(image, others, by_tower=False))
-        if chosen.preservation.weight:
-            values["preservation"] = preservation(ours[DEEP], theirs["input"][DEEP])
-        if chosen.feature_contrast.weight:
-            positives, negatives = (theirs[name][:DEEP] for name in ("well_lit", "mis_exposed"))
-            values["feature_contrast"] = feature_contrast(ours[:DEEP], positives, negatives)
-        return values
+    def refinement(self, seen: Opinions) -> Terms:
+        """Terms of the prompts, from what they say of each set."""
+        return self._computed(chosen(self.settings, REFINEMENT), seen)
 
-    @property
-    def _compares_features(self) -> bool:
-        return self.settings.preservation.weight > 0 or self.settings.feature_contrast.weight > 0
+    def _restored(self, phase: str, restored: Tensor, wanted: Tensor) -> Terms:
+        lines = [line for line in chosen(self.settings, phase) if line.of == MIS_EXPOSED]
+        return self._computed(lines, Sight(restored, Enhanced(restored, restored), wanted))
 
-    @property
-    def _wants_stages(self) -> bool:
-        """Whether the identity tower's stages are needed."""
-        return self.settings.identity.weight > 0 or (self._compares_features and self.prior.features is None)
+    def _computed(self, lines: Sequence[Line], seen: Sight | Opinions) -> Terms:
+        values = {line.term: line.value(seen, getattr(self.settings, line.term)) for line in lines}
+        return Terms(values, {name: self.settings.weight_of(name) for name in values})
+
+    def _look(self, lines: Sequence[Line], image: Tensor, enhanced: Enhanced, others: Others | None = None) -> Sight:
+        """What some lines want to see; each tower looks at each picture once for all of them."""
+        others = others or Others()
+        compared = {name: getattr(others, name) for name in (WELL_LIT, MIS_EXPOSED, REGIONS)}
+        for line in lines:
+            if lacking := [name for name in line.needs if compared[name] is None]:
+                raise ValueError(f"objective.{line.term}.weight: the step has no {' and '.join(lacking)} to compare with")
+        pictures = {"input": image, **compared}
+        shared = self.prior.guidance is self.prior.identity
+        by_tower = self.prior.features is None
+        features = _in_order(name for line in lines for name in line.features)
+        stages = _in_order([*(name for line in lines for name in line.stages), *(features if by_tower else [])])
+        judgement, ours = None, list[Tensor]()
+        if any(line.judges for line in lines):
+            views = self.crops.views(enhanced.image, self.prior.guidance.image_size)
+            seen = self.prior.guidance(views, stages=shared and bool(stages))
+            judgement = guidance(seen.features, self.guide)
+            ours = [stage[: len(image)] for stage in seen.stages]  # of the whole pictures, which come first
+        if stages and not ours:
+            ours = self._tower_stages(enhanced.image)
+        seen_by_tower = {
+            "enhanced": ours,
+            **_in_one_pass(self._tower_stages, {name: pictures[name] for name in stages}),
+        }
+
+        def look() -> dict[str, list[Tensor]]:
+            if self.prior.features is None:
+                return {name: _of_unit_scale(seen_by_tower[name]) for name in ("enhanced", *features)}
+            own = self.prior.features(enhanced.image)
+            return {
+                "enhanced": own,
+                **_in_one_pass(self.prior.features, {name: pictures[name] for name in features}),
+            }
+
+        given = {name: value for name, value in compared.items() if value is not None}
+        return Sight(image, enhanced, None, given, judgement, seen_by_tower, look)
 
     def _tower_stages(self, image: Tensor) -> list[Tensor]:
         return self.prior.identity(image, stages=True).stages
 
-    def _compared(self, image: Tensor, others: Others, by_tower: bool) -> dict[str, Tensor]:
-        """The pictures that the tower, or VGG16, has to see beside the enhanced ones."""
-        chosen, pictures = self.settings, dict[str, Tensor]()
-        features = by_tower == (self.prior.features is None)
-        if (by_tower and chosen.identity.weight) or (features and chosen.preservation.weight):
-            pictures["input"] = image
-        if features and chosen.feature_contrast.weight:
-            assert others.well_lit is not None and others.mis_exposed is not None
-            pictures |= {"well_lit": others.well_lit, "mis_exposed": others.mis_exposed}
-        return pictures
 
-    def _weighed(self, values: dict[str, Tensor]) -> Terms:
-        return Terms(values, {name: getattr(self.settings, name).weight for name in values})
+def _in_order(names: Iterable[str]) -> list[str]:
+    wanted = set(names)
+    return [name for name in ("input", WELL_LIT, MIS_EXPOSED) if name in wanted]
 
 
 @torch.no_grad()

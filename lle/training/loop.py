@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lle.config import TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
-from lle.losses.objective import Objective, Terms
+from lle.losses.objective import DARK, REGIONS, WELL_LIT, Objective, Terms, needed
 from lle.prior.crops import Crops
 from lle.prior.guides import build_guide
 from lle.prior.residual import ResidualVector
@@ -343,7 +343,7 @@ class _Training:
         """Pictures for a step of a phase, and the seconds spent waiting for them."""
         name = "prompts" if phase.trains_prompts else "enhancement"
         size = self.settings.data.prompt_size if phase.trains_prompts else self.settings.data.image_size
-        with_regions = phase is Phase.ENHANCEMENT and self.settings.objective.regional.weight > 0
+        with_regions = REGIONS in needed(self.settings.objective, phase)
         started = time.perf_counter()
         with record_function("wait for pictures"):
             dark, regions = self._take("dark", name, with_regions) if self._takes_dark(phase) else (None, None)
@@ -354,11 +354,10 @@ class _Training:
         return Batch(image, None if well_lit is None else self._prepare(well_lit, size)[0], regions), waited
 
     def _takes_dark(self, phase: Phase) -> bool:
-        return phase is not Phase.DENOISING and (phase is not Phase.ENHANCEMENT or self.settings.objective.judges_dark)
+        return phase.trains_prompts or DARK in needed(self.settings.objective, phase)
 
     def _takes_well_lit(self, phase: Phase) -> bool:
-        needed = phase is Phase.ENHANCEMENT and self.settings.objective.needs_well_lit
-        return phase.trains_prompts or phase is Phase.DENOISING or needed
+        return phase.trains_prompts or WELL_LIT in needed(self.settings.objective, phase)
 
     def _take(self, photos: str, batch: str, with_regions: bool = False) -> tuple[Tensor, Tensor | None]:
         share = self._share(batch)

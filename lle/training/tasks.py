@@ -14,8 +14,7 @@ from lle.enhancers import Enhanced, Enhancer
 from lle.exposure.camera import expose
 from lle.exposure.curves import bag_of_curves
 from lle.losses.classification import classification
-from lle.losses.objective import Objective, Others, Terms
-from lle.losses.rank import margin_loss, rank
+from lle.losses.objective import DARK, MIS_EXPOSED, Objective, Opinions, Others, Terms, needed
 from lle.prior.prompts import badly_lit
 from lle.training.schedule import Phase
 
@@ -72,7 +71,7 @@ class Tasks:
             return self._judged(batch, self.enhancer(batch.dark))
         assert batch.well_lit is not None
         to_restore, wanted = self._to_restore(batch.well_lit, _seeds(batch.well_lit))
-        if not chosen.judges_dark:
+        if DARK not in needed(chosen, Phase.ENHANCEMENT):
             return self.objective.restoration(self.enhancer(to_restore).image, wanted)
         both: Enhanced = self.enhancer(torch.cat([batch.dark, to_restore]))
         count = len(batch.dark)
@@ -81,7 +80,8 @@ class Tasks:
 
     def _judged(self, batch: Batch, enhanced: Enhanced) -> Terms:
         """Terms of the enhanced dark pictures."""
-        mis_exposed = self._mis_exposed(batch) if self.settings.objective.compares_exposures else None
+        compares = MIS_EXPOSED in needed(self.settings.objective, Phase.ENHANCEMENT)
+        mis_exposed = self._mis_exposed(batch) if compares else None
         others = Others(batch.well_lit, mis_exposed, batch.regions)
         return self.objective.enhancement(batch.dark, enhanced, others)
 
@@ -124,12 +124,7 @@ class Tasks:
         over = self._over_exposed(batch.well_lit)
         logits = self._logits([batch.dark, batch.well_lit, *enhanced, *over])
         dark, well_lit, *rest = [badly_lit(each) for each in logits]
-        margins = self.settings.objective.rank
-        loss = rank(dark, rest[: len(enhanced)], well_lit, margins)
-        if over:
-            too_bright = rest[-1]
-            loss = loss + margin_loss(too_bright, well_lit[: len(too_bright)], margins.far)
-        return Terms({"rank": loss}, {"rank": margins.weight})
+        return self.objective.refinement(Opinions(dark, well_lit, rest[: len(enhanced)], rest[-1] if over else None))
 
     def _logits(self, pictures: list[Tensor]) -> list[Tensor]:
         """Logits of several sets, (B_i, 2) each, in one pass through the tower and the prompts."""

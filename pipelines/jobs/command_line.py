@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -18,9 +19,16 @@ def parse_settings(model: type[Model], doc: str | None, argv: Sequence[str] | No
     """`parse_known_settings` where nothing else may be given."""
     settings, rest = parse_known_settings(model, doc, argv)
     if rest:
-        print(f"unrecognized arguments: {' '.join(rest)}", file=sys.stderr)
+        known = [f"--{name.replace('_', '-')}" for name in model.model_fields]
+        print(unknown_options(rest, known), file=sys.stderr)
         raise SystemExit(2)
     return settings
+
+
+def unknown_options(words: Sequence[str], known: Sequence[str]) -> str:
+    """What is wrong with arguments that are none, and the option nearest to the first."""
+    near = get_close_matches(words[0].partition("=")[0].replace("_", "-"), known, n=1)
+    return f"unrecognized arguments: {' '.join(words)}; {f'did you mean {near[0]}?' if near else '--help lists all'}"
 
 
 def parse_known_settings(

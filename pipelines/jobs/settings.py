@@ -26,7 +26,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from lle.config import TrainSettings
+from lle.config import SKIPPABLE_PHASES, IdleWeights, TrainSettings, idle_weights
 from pipelines.jobs.settings_text import (
     DEFAULTS,
     GROUPS,
@@ -154,7 +154,9 @@ def _layers(options: dict[str, Any], default_preset: str) -> list[_Layer]:
     if config := options.get("config"):
         layers.append(_Layer(f"file {config}", _read(Path(config))))
     given = {path: value for path, value in options.items() if path in SETTINGS}
-    layers.append(_Layer("command line", {**(BUNDLED_PRIOR if "prior" in options else {}), **given}))
+    if "prior" in options:
+        layers.append(_Layer("--prior bundled", BUNDLED_PRIOR))
+    layers.append(_Layer("command line", given))
     return layers
 
 
@@ -374,12 +376,32 @@ def _merge(layers: Sequence[_Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     return values, sources
 
 
+BY_USER = ("file ", "command line")
+
+
 def _check(values: dict[str, Any], sources: dict[str, str], preset: str) -> Loaded:
-    try:
-        settings = TrainSettings.model_validate(nested(values))
-    except ValidationError as error:
-        raise SettingsError(_sentence(error, values, sources)) from None
-    return Loaded(settings, preset, sources, list(_without_effect(settings, sources)))
+    warnings: list[str] = []
+    while True:
+        try:
+            settings = TrainSettings.model_validate(nested(values))
+            break
+        except ValidationError as error:
+            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+            if not isinstance(cause, IdleWeights):
+                raise SettingsError(_sentence(error, values, sources)) from None
+            _refuse_idle(cause.reasons, sources, BY_USER)
+            values = values | dict.fromkeys(cause.reasons, "0")  # of a preset, whose other phase somebody took away
+            warnings += [f"{path} ({sources[path]}) is taken as 0, for {why}" for path, why in cause.reasons.items()]
+    _refuse_idle(idle_weights(settings), sources, ("command line",))
+    return Loaded(settings, preset, sources, [*warnings, *_without_effect(settings, sources)])
+
+
+def _refuse_idle(reasons: Mapping[str, str], sources: Mapping[str, str], givers: tuple[str, ...]) -> None:
+    """Weights that act nowhere are a mistake where they were asked for."""
+    if asked := {path: why for path, why in reasons.items() if sources[path].startswith(givers)}:
+        source = sources[next(iter(asked))]
+        where = f"{source.removeprefix('file ')}: " if source.startswith("file ") else ""
+        raise SettingsError(f"{where}{IdleWeights(asked)}")
 
 
 def _sentence(error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> str:
@@ -398,6 +420,12 @@ def _sentence(error: ValidationError, values: Mapping[str, Any], sources: Mappin
 def _without_effect(settings: TrainSettings, sources: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each setting that somebody chose and that the other settings make useless."""
     values = flat(settings.model_dump())
+    for phase in SKIPPABLE_PHASES:
+        lengths = [path for path in SETTINGS if path.startswith(f"schedule.{phase}.") and values[path] != DEFAULTS[path]]
+        why = settings.why_skipped(phase)
+        for path in lengths if why and values[f"schedule.{phase}.steps"] else ():
+            if sources[path].startswith(BY_USER):
+                yield f"{path} ({sources[path]}) has no effect while {why}; change that, or leave it out"
     for path, info in SETTINGS.items():
         extra = info.json_schema_extra
         needs = str(extra.get("needs", "")) if isinstance(extra, dict) else ""
@@ -406,8 +434,7 @@ def _without_effect(settings: TrainSettings, sources: Mapping[str, str]) -> Iter
         other, sign, wanted = re.split("(!?=)", needs, maxsplit=1)
         if any(_same(values[other], each) for each in wanted.split("|")) == (sign == "="):
             continue
-        by_user = ("file", "command line")
-        if sources[path].startswith(by_user) or (sources[path] != "default" and sources[other].startswith(by_user)):
+        if sources[path].startswith(BY_USER) or (sources[path] != "default" and sources[other].startswith(BY_USER)):
             remedy = (
                 f"{other}={wanted.replace('|', ' or ')}"
                 if sign == "="

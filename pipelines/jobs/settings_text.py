@@ -74,11 +74,31 @@ def no_such_setting(path: str, dashes: str = "") -> str:
             known[len(path) + 1 :].split(".")[0] for known in SETTINGS if known.startswith(f"{path}.")
         )
         return f"{dashes}{path}: a group, not a setting; it holds {', '.join(members)}"
-    by_last_name = {known.rpartition(".")[2]: known for known in SETTINGS}
-    near = get_close_matches(path, [*SETTINGS, *GROUPS], n=1)
-    near = near or [by_last_name[name] for name in get_close_matches(path, by_last_name, n=1)]
-    hint = f"did you mean {dashes}{near[0]}?" if near else "--help lists them all"
+    near = [f"{dashes}{each}" for each in _near_settings(path)]
+    hint = f"did you mean {' or '.join(near)}?" if near else "--help lists them all"
     return f"{dashes}{path}: no such setting; {hint}"
+
+
+def _near_settings(path: str) -> list[str]:
+    """The setting nearest to an unknown path: by the whole path, else by its name in the group nearest to its own, else
+    by its name alone; the few that share it where it is the end of several.
+    """
+    if near := get_close_matches(path, SETTINGS, n=1, cutoff=0.75):
+        return near
+    group, _, name = path.rpartition(".")
+    if not group and (home := get_close_matches(name, GROUPS, n=1)):
+        return [known for known in SETTINGS if known.startswith(f"{home[0]}.")][:3]
+    for home in get_close_matches(group, GROUPS, n=1):
+        members = {known.rpartition(".")[2]: known for known in SETTINGS if known.rpartition(".")[0] == home}
+        ending = [known for last, known in members.items() if name and last.endswith(name)]
+        if near := ending or [members[last] for last in get_close_matches(name, members, n=1)]:
+            return near[:3]
+    by_last_name = {known.rpartition(".")[2]: known for known in SETTINGS}
+    if ending := [known for last, known in by_last_name.items() if name and last.endswith(f"_{name}")]:
+        return ending[:3]
+    if near := get_close_matches(path, SETTINGS, n=1):
+        return near
+    return [by_last_name[last] for last in get_close_matches(name, by_last_name, n=1)]
 
 
 def shown(value: Any) -> str:

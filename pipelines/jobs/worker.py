@@ -17,6 +17,7 @@ from ray.util.queue import Queue
 
 from lle.config import TrainSettings
 from lle.images import ImageError
+from lle.losses.objective import ENHANCEMENT, REGIONS, needed
 from lle.prior.towers import load_prior
 from lle.training import state as states
 from lle.training.loop import Hooks, NonFiniteError, Report, Step, Wish, train
@@ -88,7 +89,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             decoders=settings.data.decoders,
             max_pixels=settings.data.max_pixels,
             on_refusal=on_refusal,
-            regions=settings.regions if name == "dark" and settings.objective.regional.weight else None,
+            regions=settings.regions if name == "dark" and REGIONS in needed(settings.objective, ENHANCEMENT) else None,
             crop_share=settings.data.crop_share,
             crop_side=settings.data.crop_side,
         )

@@ -31,6 +31,7 @@ def tiny_preset(name: str, **objective: Any) -> TrainSettings:
     chosen["enhancer"] = {**tiny["enhancer"], "kind": preset["enhancer"]["kind"]}
     if name == "restoration":
         chosen["optimiser"] = preset["optimiser"]
+        chosen["objective"]["restoration"]["denoising_structure"] = 0.0  # there is no denoising here
     for term, weight in objective.items():
         chosen["objective"][term]["weight"] = weight
     schedule = {**tiny["schedule"], "rounds": min(preset["schedule"]["rounds"], 3)}

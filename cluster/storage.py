@@ -7,17 +7,21 @@ that no file system, client or message made here holds one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import mimetypes
 import os
+import posixpath
 import re
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow
 from pyarrow import fs
 
 from cluster.redaction import redacted
@@ -30,6 +34,15 @@ ONE_REQUEST = 4 * 2**20  # bytes; more than that pyarrow sends in parts
 PAGE = 1000  # keys per answer, the most that S3 allows
 DEFAULT_REGION = "us-east-1"  # other servers than Amazon's ignore it, yet signatures need one
 UNFINISHED = ".unfinished"  # last part of the name of a file being written
+LONGEST_NAME = 255  # bytes of one part of a path, on nearly every file system
+SQLITE = "sqlite:///"
+NOT_UTF8, DEAD_LINK, NO_FILE = "a name that is not UTF-8", "a link that leads nowhere", "no file"
+
+# What systems and other programs keep beside people's files: bins, thumbnails, snapshots, halves of archives.
+SYSTEM_FOLDERS = {
+    "__macosx", "@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
+    "recycler", "lost+found", "system volume information",
+}  # fmt: skip
 
 
 class StorageError(OSError, ValueError):
@@ -46,49 +59,181 @@ class StoredFile:
 
 
 def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
-    """The pyarrow file system of a folder or URI, and the path on it.
+    """The pyarrow file system of a folder or URI, and the path on it: the one place that says what a URI means.
 
     Args:
-        uri: a local path, `file:///PATH`, `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`. For S3 the endpoint comes from
-            AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the region from AWS_REGION or AWS_DEFAULT_REGION, certificates
-            from AWS_CA_BUNDLE. Nothing is asked of the server yet.
+        uri: a local path, `file:///PATH`, `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`. In a local path `~` is the home
+            folder and nothing else is special; in `file://` %XX stands for a byte, `?` and `#` for themselves; a key is
+            taken as it stands. For S3 the endpoint comes from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the region from
+            AWS_REGION or AWS_DEFAULT_REGION, certificates from AWS_CA_BUNDLE. Nothing is asked of the server yet.
 
     Raises:
-        StorageError: an unknown scheme, no bucket, keys inside the URI, an endpoint that is none.
+        StorageError: an unknown scheme, no bucket, keys inside the URI, an endpoint that is none, a path that no file
+            can have.
     """
     scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
-    if scheme == "file":
-        if not rest.startswith("/"):
-            raise StorageError(f"{uri}: write file:/// and the absolute path, with three slashes")
-        return fs.LocalFileSystem(), str(Path(unquote(rest)).absolute())
+    if not separator or uri.startswith("file:") or "/" in scheme:
+        return fs.LocalFileSystem(), local_path(uri)
     if scheme not in ("s3", "gs"):
-        raise StorageError(f"{scheme}://: unknown scheme; use a folder, file://, s3:// or gs://")
+        raise StorageError(f"{told(scheme)}://: unknown scheme; use a folder, file://, s3:// or gs://")
     bucket, _, key = rest.partition("/")
+    key = key.rstrip("/")
     if "@" in bucket or ":" in bucket:  # a secret key may hold the slash that ended the bucket
         raise StorageError(f"{scheme}://: keys do not belong into a URI; export AWS_ACCESS_KEY_ID and so on instead")
     if not bucket:
-        raise StorageError(f"{uri}: no bucket; write {scheme}://BUCKET/PREFIX")
+        raise StorageError(f"{told(uri)}: no bucket; write {scheme}://BUCKET/PREFIX")
+    _refuse_odd(uri, f"{bucket}/{key}")
+    if _is_odd_key(key):
+        raise StorageError(
+            f"{uri}: two slashes name another object than one; write one, or name the prefix in front of them"
+        )
     return (_s3() if scheme == "s3" else _gcs()), f"{bucket}/{key}".rstrip("/")
 
 
-def list_files(uri: str) -> Iterator[StoredFile]:
+def local_path(uri: str, setting: str = "") -> str:
+    """The absolute path of a file or folder of this machine, given as a path or as `file:///PATH`; as in `open_uri`.
+
+    Args:
+        uri: the path; `~` and `~NAME` are home folders, where there are such.
+        setting: what to call it in messages.
+
+    Raises:
+        StorageError: it names another kind of place, or no file can have this path.
+    """
+    said = f"{setting}: {told(uri)}" if setting else told(uri)
+    _refuse_odd(said, uri)
+    scheme, separator, _ = uri.partition("://")
+    if uri.startswith("file:"):
+        found = re.match("file:(//(localhost)?)?(/.*)", uri, re.DOTALL)
+        if not found:
+            raise StorageError(f"{said}: write file:/// and the absolute path, with three slashes")
+        path = unquote(found[3], errors="surrogateescape")
+        _refuse_odd(said, path)
+    elif separator and "/" not in scheme:
+        raise StorageError(f"{said} lies on no file system of this machine; name a folder or file")
+    else:
+        path = os.path.expanduser(uri)  # noqa: PTH111  # as Path.expanduser, without an error where nobody has a home
+    try:
+        return str(Path(path).absolute())
+    except FileNotFoundError as error:
+        raise StorageError(f"{said}: the working directory is gone; change to another, or give a whole path") from error
+
+
+def sqlite_uri(path: str) -> str:
+    """SQLAlchemy's URI of a data base file, whose path it decodes and cuts at the `?`."""
+    return SQLITE + path.replace("%", "%25").replace("?", "%3F")
+
+
+def sqlite_path(uri: str) -> str:
+    """The absolute path of the data base that a URI of SQLite names; empty for other URIs."""
+    if not uri.startswith(SQLITE):
+        return ""
+    return local_path(unquote(uri.removeprefix(SQLITE).partition("?")[0]))
+
+
+def place(uri: str) -> str:
+    """A folder or prefix as one text with a slash at its end, the same however it was written: links are followed.
+
+    `place(a).startswith(place(b))` says that a is b or lies in it.
+    """
+    filesystem, path = open_uri(uri)
+    return (
+        f"{filesystem.type_name}:{os.path.realpath(path) if filesystem.type_name == 'local' else path}".rstrip("/")
+        + "/"
+    )
+
+
+def told(text: str) -> str:
+    """A name or URI for messages: without passwords, line breaks and what is no text, and not without end."""
+    printable = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return redacted(printable if len(printable) <= 300 else f"{printable[:200]}...")
+
+
+def list_files(uri: str, left_out: Callable[[str, str], None] | None = None) -> Iterator[StoredFile]:
     """All files below a folder or prefix, in the order of their paths; a prefix that does not exist holds none.
 
     Memory: one page of 1000 keys on S3, one folder elsewhere. Left out: folders themselves, what an interrupted
-    `write_atomically` left behind, and keys that would lead out of a folder (`inside`). A URI that names a file gives
-    that file.
+    `write_atomically` left behind, and keys that would lead out of a folder (`inside`); and on this machine what nobody
+    can read: names that are no UTF-8, links that lead nowhere, pipes and devices. A URI that names a file gives that
+    file.
+
+    Args:
+        uri: the folder or prefix.
+        left_out: told name below the root and reason of what nobody can read.
 
     Raises:
         StorageError: the place cannot be listed: no such bucket, wrong key, no permission, nobody answers.
     """
     filesystem, root = open_uri(uri)
-    files = _list_s3(root) if isinstance(filesystem, fs.S3FileSystem) else _list_folders(filesystem, root)
-    with failing_as(f"{uri} cannot be listed"):
+    if isinstance(filesystem, fs.S3FileSystem):
+        files = _list_s3(root)
+    elif isinstance(filesystem, fs.LocalFileSystem):
+        files = _list_local(root, left_out or (lambda name, reason: None))
+    else:
+        files = _list_folders(filesystem, root)
+    with failing_as(f"{told(uri)} cannot be listed"):
         for file in files:
-            if not file.path.endswith(UNFINISHED) and not leads_out(file.path[len(root) :].lstrip("/")):
+            if not file.path.endswith(UNFINISHED) and not leads_out(name_below(root, file.path).lstrip("/")):
                 yield file
+
+
+def name_below(root: str, path: str) -> str:
+    """The name of a listed file below the root that it was listed under; its last part where it is the root itself.
+
+    Two files have two names: `a//b` and `a/b` are two keys of S3.
+    """
+    return path[len(root.rstrip("/")) + 1 :] if path != root else path.rpartition("/")[2]
+
+
+def system_folder(name: str) -> str:
+    """The folder on the way to a file that a system keeps for itself, such as `.Trash` or `@eaDir`; empty without.
+
+    Args:
+        name: below the root that was listed.
+    """
+    folders = name.split("/")[:-1]
+    return next((each for each in folders if each.startswith(".") or each.lower() in SYSTEM_FOLDERS), "")
+
+
+@contextlib.contextmanager
+def open_file(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
+    """A listed file for reading, with `read(size)`; also one whose key pyarrow does not take, such as `a//b.jpg`.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+    """
+    if isinstance(filesystem, fs.S3FileSystem) and _is_odd_key(path):
+        bucket, _, key = path.partition("/")
+        with failing_as(told(path)):
+            body = s3_client().get_object(Bucket=bucket, Key=key)["Body"]
+        with contextlib.closing(body):
+            yield body
+    else:
+        with filesystem.open_input_stream(path, compression=None) as file:
+            yield file
+
+
+def fitting(name: str, suffix: str = "") -> str:
+    """A path whose parts every file system takes, the same for the same name: shortened in bytes where they are too
+    long, a hash telling two such apart.
+
+    Args:
+        name: parts with `/` between them.
+        suffix: added behind it, and never cut.
+    """
+    *folders, file = name.split("/")
+    return "/".join([*(_cut(folder, "") for folder in folders), _cut(file, suffix)])
+
+
+def _cut(part: str, suffix: str) -> str:
+    whole = f"{part}{suffix}"
+    if len(os.fsencode(whole)) <= LONGEST_NAME:
+        return whole
+    stem, own = posixpath.splitext(part)
+    ending = f"{own if len(own) <= 6 else ''}{suffix}"
+    mark = f"~{hashlib.sha256(os.fsencode(part)).hexdigest()[:8]}"
+    room = LONGEST_NAME - len(os.fsencode(f"{mark}{ending}"))
+    return os.fsencode(stem)[: max(room, 0)].decode(errors="ignore") + mark + ending
 
 
 def inside(filesystem: fs.FileSystem, root: str, name: str) -> str:
@@ -128,7 +273,7 @@ def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
     with failing_as(f"{path} cannot be written"):
         if isinstance(filesystem, fs.LocalFileSystem):
             _write_file(Path(path), data)
-        elif isinstance(filesystem, fs.S3FileSystem) and len(data) > ONE_REQUEST:
+        elif isinstance(filesystem, fs.S3FileSystem) and (len(data) > ONE_REQUEST or _is_odd_key(path)):
             bucket, _, key = path.partition("/")
             s3_client().put_object(Bucket=bucket, Key=key, Body=data, ContentType=kind)
         else:
@@ -245,8 +390,9 @@ MEANINGS = (
     ),
     (
         "permission denied; check that the key is right and may do this there (AWS_ACCESS_KEY_ID, AWS_PROFILE)",
-        "AccessDenied|ACCESS_DENIED|PermissionError|^403$|HTTP status 403",
+        "AccessDenied|ACCESS_DENIED|^403$|HTTP status 403",
     ),
+    ("permission denied; see who may read and write there, and who runs this", "PermissionError"),
     (
         "{endpoint} breaks off in the middle of its answers; check the network",
         "Transferred a partial file|IncompleteRead|ResponseStreaming|ResponseParser",
@@ -277,7 +423,21 @@ def _code(error: BaseException) -> str:
 
 
 def _is_from_storage(error: Exception) -> bool:
-    return isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
+    return isinstance(error, OSError | pyarrow.ArrowInvalid) or type(error).__module__.startswith("botocore.")
+
+
+def _is_odd_key(path: str) -> bool:
+    """Whether S3 takes a key as it stands and pyarrow does not: one of its parts is empty."""
+    return "//" in path or path.startswith("/")
+
+
+def _refuse_odd(said: str, path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise StorageError(f"{told(said)}: its name is not UTF-8; rename it") from error
+    if "\0" in path:
+        raise StorageError(f"{told(said)}: holds a NUL, which no name can; check the path")
 
 
 def _s3() -> fs.S3FileSystem:
@@ -347,17 +507,67 @@ def _list_folders(filesystem: fs.FileSystem, root: str) -> Iterator[StoredFile]:
         yield from _walk(filesystem, root)
 
 
-def _walk(filesystem: fs.FileSystem, folder: str, above: frozenset[str] = frozenset()) -> Iterator[StoredFile]:
-    real = os.path.realpath(folder)
-    if real in above:  # a link back up
-        return
+def _walk(filesystem: fs.FileSystem, folder: str) -> Iterator[StoredFile]:
     entries = filesystem.get_file_info(fs.FileSelector(folder))
     # The slash gives folders the place among files that S3 gives their keys.
     for entry in sorted(entries, key=lambda e: e.path + "/" * (e.type == fs.FileType.Directory)):
         if entry.type == fs.FileType.Directory:
-            yield from _walk(filesystem, entry.path, above | {real})
+            yield from _walk(filesystem, entry.path)
         elif entry.type == fs.FileType.File:
             yield _stored(entry)
+
+
+def _list_local(root: str, left_out: Callable[[str, str], None]) -> Iterator[StoredFile]:
+    """Not by pyarrow, which gives up a whole folder for one name that is no UTF-8."""
+    try:
+        at_root = Path(root).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if Path(root).is_symlink():
+            raise StorageError(f"{told(root)} is a link that leads nowhere; mend it, or name another folder") from None
+        return
+    if stat.S_ISREG(at_root.st_mode):
+        yield _stored_at(root, at_root)
+    elif stat.S_ISDIR(at_root.st_mode):
+        yield from _walk_local(root, root, left_out, frozenset())
+    else:
+        raise StorageError(f"{told(root)} is neither a folder nor a file; name a folder")
+
+
+def _walk_local(
+    folder: str, root: str, left_out: Callable[[str, str], None], above: frozenset[tuple[int, int]]
+) -> Iterator[StoredFile]:
+    here = Path(folder).stat()
+    if (here.st_dev, here.st_ino) in above:  # a link back up
+        return
+    found = list[tuple[str, os.stat_result]]()
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError as error:
+        if system_folder(name_below(root, f"{folder}/x")):
+            return
+        raise StorageError(f"{told(folder)}: no permission to look into it; allow it, or move it elsewhere") from error
+    for entry in entries:
+        name = name_below(root, entry.path)
+        try:
+            entry.path.encode()
+            found.append((entry.path, entry.stat()))
+        except UnicodeEncodeError:
+            left_out(os.fsencode(name).decode(errors="backslashreplace"), NOT_UTF8)
+        except OSError:  # gone meanwhile, or a link that leads nowhere or to itself
+            if entry.is_symlink():
+                left_out(name, DEAD_LINK)
+    # The slash gives folders the place among files that S3 gives their keys.
+    for path, status in sorted(found, key=lambda each: each[0] + "/" * stat.S_ISDIR(each[1].st_mode)):
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk_local(path, root, left_out, above | {(here.st_dev, here.st_ino)})
+        elif stat.S_ISREG(status.st_mode):
+            yield _stored_at(path, status)
+        else:
+            left_out(name_below(root, path), NO_FILE)
+
+
+def _stored_at(path: str, status: os.stat_result) -> StoredFile:
+    return StoredFile(path, status.st_size, f"{status.st_mtime_ns}-{status.st_size}")
 
 
 def _stored(entry: fs.FileInfo) -> StoredFile:
@@ -370,7 +580,7 @@ def _really_below(root: str, path: str) -> bool:
 
 def _write_file(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}{UNFINISHED}")
+    unfinished = path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")  # short, however long the name is
     try:
         with unfinished.open("xb") as file:
             file.write(data)

@@ -22,7 +22,11 @@ from benchmarks.pages import PAGE, machine, markdown_table, replace_section, sav
 from benchmarks.split import held_out_pairs
 
 README = Path(__file__).parents[1] / "README.md"
-CONTROLS = ("input", "auto-gain", "auto-gamma", "auto-exposure", "auto-exposure+denoise")
+CONTROLS = (
+    *("input", "auto-gain", "auto-gamma", "auto-exposure", "auto-exposure+denoise"),
+    *("exposure-shoulder", "exposure-shoulder-lift"),
+)
+ORACLE = "exposure-shoulder, best k"
 PUBLISHED = {
     "CLIP-LIT": ("clip-lit", "cliplit/enhancement_model.pth"),
     "RAVE (unpaired)": ("rave", "rave/rave_unpaired.pth"),
@@ -83,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     """Add to the results what they lack, and store them after each model and set."""
+    from benchmarks.oracle import oracle
     from pipelines.jobs.evaluation import summarise
     from pipelines.jobs.measures import load_measures
     from pipelines.jobs.measuring import measure_photo
@@ -95,15 +100,19 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
         name: photos for name, photos in find_sets(arguments.data, arguments.limit).items() if name in arguments.sets
     }
     for name, uri in find_models(arguments).items():
-        model = find_model(uri, tracking_uri("", "runs"))
+        model = find_model(uri, tracking_uri("", "runs")) if name != ORACLE else None
         row = results["rows"].setdefault(name, {"sets": {}})
-        row["parameters"] = model.parameters
+        row["parameters"] = model.parameters if model else 0
         for set_name, photos in sets.items():
+            if not (model or photos[0].truth_path):
+                continue
             done = row["sets"].get(set_name, {}).get("photos", 0)
             if done >= len(photos) and not arguments.again:
                 continue
             started = time.perf_counter()
-            measured = [measure_photo(model, measures, photo, MAX_PIXELS) for photo in photos]
+            measured = [
+                measure_photo(model or oracle(photo, name, MAX_PIXELS), measures, photo, MAX_PIXELS) for photo in photos
+            ]
             refused = [
                 f"{each.name}: {each.refused or each.mismatch}" for each in measured if each.refused or each.mismatch
             ]
@@ -130,7 +139,7 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
 def find_models(arguments: argparse.Namespace) -> dict[str, str]:
     """URIs by the name of their row: controls, published checkpoints that are there, and what was named."""
     peers = arguments.data / "weights" / "peers"
-    models = {name: f"control:{name}" for name in CONTROLS}
+    models = {name: f"control:{name}" for name in CONTROLS} | {ORACLE: "the ground truth"}
     for name, (network, file) in PUBLISHED.items():
         if (peers / file).is_file():
             models[name] = f"published:{network}={peers / file}"
@@ -185,8 +194,8 @@ def as_text(results: dict[str, Any]) -> str:
 
 
 def as_table(results: dict[str, Any], columns: Sequence[Column]) -> str:
-    """A row for each model: controls, published ones, ours."""
-    known = [*CONTROLS, *PUBLISHED]
+    """A row for each model: controls, what the best of them could be, published ones, ours."""
+    known = [*CONTROLS, ORACLE, *PUBLISHED]
     names = [name for name in known if name in results["rows"]]
     names += [name for name in results["rows"] if name not in known]
     rows = []

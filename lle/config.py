@@ -355,7 +355,7 @@ class BacklitCurve(CurveFamily):
 
 
 class ExposureCurve(CurveFamily):
-    """Another exposure in linear light, with sensor noise, rounded to 8 bits."""
+    """Another exposure in linear light, with sensor noise, rounded to 8 bits: the camera, also of `curves.backlit`."""
 
     under: PositiveRange = setting(
         (2.5, 5.0), "Light taken away.", unit="stops", source="ours", needs="curves.adaptive=false"
@@ -383,6 +383,28 @@ class ExposureCurve(CurveFamily):
         "Part of the noise that red, green and blue share, as after demosaicing; the rest has 1.5 times the blur.",
         unit="of its variance",
         source="ours; 0.5 in the dark photos of LOL",
+    )
+    shoulder: PartRange = setting(
+        (0.0, 0.0),
+        "Shoulder of the camera's response, drawn evenly: exposure, casts and noise act on the light before it, and "
+        "highlights bend instead of clipping; 0: they act on developed light.",
+        unit="of the strongest",
+        source="ours",
+    )
+    mild_share: float = setting(
+        0.0,
+        "Share of the under-exposed photos that lack as much light as `mild` says, instead of `under`.",
+        source="ours",
+        ge=0,
+        le=1,
+        needs="curves.adaptive=false",
+    )
+    mild: PositiveRange = setting(
+        (0.3, 1.5),
+        "Light taken away from those.",
+        unit="stops",
+        source="ours",
+        needs="curves.exposure.mild_share!=0",
     )
     cast: float = setting(
         0.0,

@@ -21,15 +21,21 @@ __all__ = [
     "backlit_mask",
     "colour_cast",
     "darken",
+    "developed",
     "expose",
     "gamma",
     "linear_to_srgb",
     "low_contrast",
     "luma",
     "quantise",
+    "scene_light",
     "srgb_to_linear",
     "uniform",
 ]
+
+
+STRONGEST_SHOULDER = 0.985
+"""A of `scene_light` for a response of strength 1: white is then 4.3 times the light that a straight one would need."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,30 @@ def colour_cast(image: Tensor, gains: Tensor) -> Tensor:
     gains_b = gains.to(image).expand(_checked(image).shape[0], 3)
     gains_b = gains_b / (gains_b * _REC709.to(image)).sum(dim=1, keepdim=True)
     return linear_to_srgb(srgb_to_linear(image) * gains_b[:, :, None, None])
+
+
+def scene_light(light: Tensor, shoulder: Tensor | float) -> Tensor:
+    """The light that a sensor saw before a response with a shoulder developed it: l = -ln(1 - A x) / A, 0 at 0.
+
+    Its slope at black is 1, whatever the shoulder, so shadows and their noise have one scale.
+
+    Args:
+        light: linear light of the developed photo in [0, 1], (B, 3, H, W).
+        shoulder: strength of the bend in [0, 1], A = .985 times it; 0: none, the light is that of the photo; one
+            number or (B,).
+    """
+    bend = STRONGEST_SHOULDER * _per_image(shoulder, light)
+    straight = bend == 0
+    safe = torch.where(straight, STRONGEST_SHOULDER, bend)
+    return torch.where(straight, light, -torch.log1p(-safe * light) / safe)
+
+
+def developed(scene: Tensor, shoulder: Tensor | float) -> Tensor:
+    """Linear light of the photo of `scene_light`: x = (1 - exp(-A l)) / A, which may exceed 1 where more light fell."""
+    bend = STRONGEST_SHOULDER * _per_image(shoulder, scene)
+    straight = bend == 0
+    safe = torch.where(straight, STRONGEST_SHOULDER, bend)
+    return torch.where(straight, scene, -torch.expm1(-safe * scene) / safe)
 
 
 def luma(image: Tensor) -> Tensor:

@@ -4,7 +4,8 @@
     gamma     I' = I^g                                   on RGB
     log       V' = min(a ln(1 + 255 V) / 255, 1)
     s_curve   V' = (s(V) - s(0)) / (s(1) - s(0)),        s(x) = sigmoid(k (x - m)); ours
-    exposure  linear light times 2^stops, sensor noise, 8 bits; ours
+    exposure  linear light times 2^stops, sensor noise, 8 bits; where the camera has a response, the light is that of
+              the scene before it, l = -ln(1 - A x) / A, and x' = (1 - exp(-A l)) / A comes after the noise; ours
     backlit   the same with the stops of a random foreground and of its background; ours
 
 Changing V alone keeps hue and saturation: RGB times V'/V. The first three are published; in adaptive mode (ours) the
@@ -40,7 +41,9 @@ SEARCH_STEPS = 24
 SEARCH_SIDE = 64
 BLUR_RADIUS = 3
 POWER = 2.2
-FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, RED, GREEN, BLUE, DRAWS = range(13)
+FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, RED, GREEN, BLUE, SHOULDER, MILD, DRAWS = range(
+    15
+)
 
 
 def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int], noise: bool = True) -> Tensor:
@@ -62,7 +65,7 @@ def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int], 
         raise ValueError(f"got {len(seeds)} seeds for {len(image)} images; give one for each")
     if not len(image):
         return image
-    draws = torch.stack([torch.rand(DRAWS, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    draws = _draws(seeds)
     frequencies = torch.tensor([getattr(settings, name).frequency for name in FAMILIES])
     shares = frequencies.cumsum(0) / frequencies.sum()
     family = torch.searchsorted(shares, draws[:, FAMILY].contiguous(), right=True)
@@ -107,7 +110,11 @@ def s_curve(image: Tensor, midpoint: Tensor | float, contrast: float) -> Tensor:
 
 
 def exposure(
-    image: Tensor, stops: Tensor | float, power_law: Tensor, noise: tuple[Noise, Tensor] | None = None
+    image: Tensor,
+    stops: Tensor | float,
+    power_law: Tensor,
+    noise: tuple[Noise, Tensor] | None = None,
+    shoulder: Tensor | None = None,
 ) -> Tensor:
     """The photo taken with another exposure, as an 8-bit file holds it where there is noise.
 
@@ -118,14 +125,36 @@ def exposure(
             instead of sRGB's curve, whose straight foot makes them more saturated; bool (B,).
         noise: strength of the sensor's noise in linear light, and its pattern, of mean 0 and variance 1, (B, 3, H, W);
             without it nothing is rounded either.
+        shoulder: of the camera's response in [0, 1], (B,), see `camera.scene_light`; None: exposure acts on developed
+            light, which clips.
     """
     pure = power_law.view(-1, 1, 1, 1)
-    light = torch.where(pure, _power(image, POWER), camera.srgb_to_linear(image)) * torch.exp2(_per_image(stops, image))
+    light = torch.where(pure, _power(image, POWER), camera.srgb_to_linear(image))
+    if shoulder is not None:
+        light = camera.scene_light(light, shoulder)
+    light = light * torch.exp2(_per_image(stops, image))
     if noise:
         strength, grain = noise
         light = light + strength.deviation(light) * grain
+    if shoulder is not None:
+        light = camera.developed(light, shoulder)
     shown = torch.where(pure, _power(light.clamp(0, 1), 1 / POWER), camera.linear_to_srgb(light))
     return shown + (camera.quantise(shown) - shown).detach() if noise else shown
+
+
+def darker(image: Tensor, stops: Tensor, settings: CurveSettings, seeds: Sequence[int]) -> Tensor:
+    """As the bag's camera would have taken each photo with less light, without noise, casts or rounding.
+
+    Args:
+        image: sRGB in [0, 1], (B, 3, H, W).
+        stops: light that is missing, >= 0, (B,).
+        settings: what the camera is.
+        seeds: those of `bag_of_curves`: the camera of a seed is one.
+    """
+    if not settings.exposure.shoulder[1]:
+        return camera.expose(image, -stops)
+    draws = _draws(seeds)
+    return exposure(image, -stops, _power_law(image, settings, draws), shoulder=_shoulder(image, settings, draws))
 
 
 def sensor_grain(shape: Sequence[int], blur: Tensor, grey: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -174,10 +203,14 @@ def _mis_exposed(
             _between(settings.adaptive_under, draws[:, PARAMETER]),
             _between(settings.adaptive_over, draws[:, PARAMETER]),
         )
-        parameter = _solve(image, name, settings, under.to(image.device), target.to(image))
+        shoulder = _shoulder(image, settings, draws) if name == "exposure" else None
+        parameter = _solve(image, name, settings, under.to(image.device), target.to(image), shoulder)
     else:
         low, high = (_between(each, draws[:, PARAMETER]) for each in (family.under, family.over))
-        parameter = torch.where(under, -low if name == "exposure" else low, high).to(image)
+        if name == "exposure":
+            mild = _between(family.mild, draws[:, PARAMETER])
+            low = -torch.where(draws[:, MILD] < family.mild_share, mild, low)
+        parameter = torch.where(under, low, high).to(image)
     if name == "exposure":
         return _photographed(image, parameter, settings, draws, seeds, noise)
     return _noiseless(image, name, parameter, settings)
@@ -188,11 +221,11 @@ def _photographed(
 ) -> Tensor:
     """Taken again by a camera of `curves.exposure`; stops (B,) or (B, 1, H, W)."""
     camera_of = settings.exposure
-    power_law = (draws[:, TOE] < camera_of.power_law).to(image.device)
+    power_law, shoulder = _power_law(image, settings, draws), _shoulder(image, settings, draws)
     cast = camera_of.cast * (2 * draws[:, RED : BLUE + 1] - 1).to(image)
     stops = _per_image(stops, image) + cast[:, :, None, None]
     if not noise:
-        return exposure(image, stops, power_law)
+        return exposure(image, stops, power_law, shoulder=shoulder)
     shot, read = (
         _between_ratios(bounds, draws[:, place]).to(image)
         for bounds, place in ((camera_of.shot, SHOT), (camera_of.read, READ))
@@ -202,7 +235,22 @@ def _photographed(
         for bounds, place in ((camera_of.blur, BLUR), (camera_of.grey, GREY))
     )
     grain = sensor_grain(image.shape, blur, grey, seeds).to(image)
-    return exposure(image, stops, power_law, (Noise(shot, read), grain))
+    return exposure(image, stops, power_law, (Noise(shot, read), grain), shoulder)
+
+
+def _draws(seeds: Sequence[int]) -> Tensor:
+    """What chance says of each photo, (B, DRAWS), uniform in [0, 1)."""
+    return torch.stack([torch.rand(DRAWS, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def _power_law(image: Tensor, settings: CurveSettings, draws: Tensor) -> Tensor:
+    return (draws[:, TOE] < settings.exposure.power_law).to(image.device)
+
+
+def _shoulder(image: Tensor, settings: CurveSettings, draws: Tensor) -> Tensor | None:
+    """Of each photo's camera, (B,); None where no camera has any."""
+    bounds = settings.exposure.shoulder
+    return _between(bounds, draws[:, SHOULDER]).to(image) if bounds[1] else None
 
 
 def _backlit_stops(image: Tensor, family: BacklitCurve, draws: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -217,16 +265,27 @@ def _backlit_stops(image: Tensor, family: BacklitCurve, draws: Tensor, seeds: Se
     return background - torch.cat(masks) * (foreground + background)
 
 
-def _noiseless(image: Tensor, name: str, parameter: Tensor, settings: CurveSettings) -> Tensor:
+def _noiseless(
+    image: Tensor, name: str, parameter: Tensor, settings: CurveSettings, shoulder: Tensor | None = None
+) -> Tensor:
     if name == "s_curve":
         return s_curve(image, parameter, settings.s_curve.contrast)
     if name == "exposure":
-        return camera.expose(image, parameter)
+        if shoulder is None:
+            return camera.expose(image, parameter)
+        return exposure(image, parameter, torch.zeros_like(parameter, dtype=torch.bool), shoulder=shoulder)
     return {"tone": tone, "gamma": gamma, "log": log}[name](image, parameter)
 
 
 @torch.no_grad()
-def _solve(image: Tensor, name: str, settings: CurveSettings, under: Tensor, target: Tensor) -> Tensor:
+def _solve(
+    image: Tensor,
+    name: str,
+    settings: CurveSettings,
+    under: Tensor,
+    target: Tensor,
+    shoulder: Tensor | None,
+) -> Tensor:
     """The parameter that brings each photo's mean V to its target, (B,), by bisection on a sample of its pixels.
 
     A photo that is dark or bright itself moves at least half the way to black or white all the same.
@@ -238,7 +297,7 @@ def _solve(image: Tensor, name: str, settings: CurveSettings, under: Tensor, tar
     darker, brighter = (torch.full_like(own, each) for each in EXTREMES[name])
     for _ in range(SEARCH_STEPS):
         middle = (darker + brighter) / 2
-        too_dark = _noiseless(sample, name, middle, settings).amax(dim=1).mean(dim=(1, 2)) < target
+        too_dark = _noiseless(sample, name, middle, settings, shoulder).amax(dim=1).mean(dim=(1, 2)) < target
         darker, brighter = torch.where(too_dark, middle, darker), torch.where(too_dark, brighter, middle)
     return (darker + brighter) / 2
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lle.config import TrainSettings
 from lle.enhancers import Enhanced, Enhancer
 from lle.exposure.camera import expose
-from lle.exposure.curves import bag_of_curves
+from lle.exposure.curves import bag_of_curves, darker
 from lle.losses.classification import classification
 from lle.losses.objective import DARK, MIS_EXPOSED, Objective, Opinions, Others, Terms, needed
 from lle.prior.prompts import badly_lit
@@ -100,8 +100,8 @@ class Tasks:
         stays = (place < term.clean_share).view(-1, 1, 1, 1).to(well_lit.device)
         wanted = well_lit
         if term.clean_share and term.tolerance:
-            darker = expose(well_lit, (-term.tolerance * place / term.clean_share).to(well_lit))
-            wanted = torch.where(stays, darker, well_lit)
+            missing = (term.tolerance * place / term.clean_share).to(well_lit)
+            wanted = torch.where(stays, darker(well_lit, missing, curves, seeds), well_lit)
         return torch.where(stays, wanted, bag_of_curves(well_lit, curves, seeds, noise)), wanted
 
     def _denoising(self, batch: Batch) -> Terms:

@@ -21,7 +21,14 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise
+from lle.controls import (
+    auto_exposure,
+    auto_gain,
+    auto_gamma,
+    denoise,
+    exposure_shoulder,
+    exposure_shoulder_lift,
+)
 from lle.enhancers import Enhancer
 from lle.enhancers.published import load_published
 from lle.model import Model, load
@@ -30,6 +37,8 @@ CONTROLS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "auto-gain": auto_gain,
     "auto-gamma": auto_gamma,
     "auto-exposure": auto_exposure,
+    "exposure-shoulder": exposure_shoulder,
+    "exposure-shoulder-lift": exposure_shoulder_lift,
 }
 DENOISE = "+denoise"
 

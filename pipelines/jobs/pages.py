@@ -19,6 +19,7 @@ from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, v
 from pipelines.jobs.quality import Quality
 from pipelines.jobs.words import SPACE, duration, number, plain
 
+COMPARED = ("input", "auto-exposure", "exposure-shoulder")
 LABELS = ("input", "enhanced", "ground truth")
 TITLES = {LOW: "Photos to enhance", GOOD: "Photos that were good already"}
 SHOWN_VALUES = ("unchanged", "psnr", "ssim", "our_prior_well_lit")
@@ -36,19 +37,19 @@ def training_page(
     Args:
         settings: the training's.
         summary: what `summary.json` holds.
-        quality: input, control and model on the pairs; may be empty.
+        quality: input, controls and model on the pairs; may be empty.
         history: see `read_history`.
         cases: held-out photos.
     """
     headlines = []
     by_name = {each.name: each for each in quality}
     if quality:
-        model, before, control = by_name["enhanced"], by_name["input"], by_name["auto-exposure"]
+        model, others = by_name["enhanced"], [by_name[name] for name in COMPARED]
         headlines += [
             Headline(
-                "PSNR", number("psnr", model.psnr()), f"input {before.psnr():.2f}, auto-exposure {control.psnr():.2f}"
+                "PSNR", number("psnr", model.psnr()), ", ".join(f"{each.name} {each.psnr():.2f}" for each in others)
             ),
-            Headline("SSIM", f"{model.ssim():.3f}", f"input {before.ssim():.3f}, auto-exposure {control.ssim():.3f}"),
+            Headline("SSIM", f"{model.ssim():.3f}", ", ".join(f"{each.name} {each.ssim():.3f}" for each in others)),
         ]
     elif summary.get("best_value") is not None:
         measure = str(summary["measure"])

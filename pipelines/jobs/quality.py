@@ -10,7 +10,7 @@ from statistics import mean
 import numpy as np
 from torch import Tensor
 
-from lle.controls import auto_exposure
+from lle.controls import auto_exposure, exposure_shoulder
 from lle.images import ImageError, to_tensor
 from lle.metrics import psnr, ssim
 from lle.model import Model, enhance
@@ -48,12 +48,12 @@ class Quality:
 
 
 def compare(model: Model, low: PhotoSet, high: PhotoSet, target: float, max_pixels: int) -> list[Quality]:
-    """The input, auto-exposure and the model on pairs, in this order, at full size.
+    """The input, both automatic exposures and the model on pairs, in this order, at full size.
 
     Args:
         model: the trained model.
         low, high: the pairs, the same file names.
-        target: mean brightness that auto-exposure aims at, in (0, 1).
+        target: mean brightness that auto-exposure aims at, in (0, 1); exposure-shoulder has its own.
         max_pixels: pixel budget of one picture.
 
     Raises:
@@ -62,6 +62,7 @@ def compare(model: Model, low: PhotoSet, high: PhotoSet, target: float, max_pixe
     ways: dict[str, Callable[[Tensor], Tensor]] = {
         "input": lambda image: image,
         "auto-exposure": lambda image: auto_exposure(image[None], target)[0],
+        "exposure-shoulder": lambda image: exposure_shoulder(image[None])[0],
         "enhanced": lambda image: enhance(model, image),
     }
     found: dict[str, list[tuple[str, float, float]]] = {name: [] for name in ways}

@@ -370,7 +370,7 @@ def best_model(settings: TrainSettings) -> Model:
 
 
 def paired_quality(settings: TrainSettings, photos: TrainingPhotos, model: Model) -> list[Quality]:
-    """Input, auto-exposure and model on the pairs; empty without pairs."""
+    """Input, automatic exposures and model on the pairs; empty without pairs."""
     if not (photos.pairs_low and photos.pairs_high):
         return []
     budget = settings.data.max_pixels

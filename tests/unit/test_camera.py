@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -54,6 +56,37 @@ def test_each_image_has_its_own_stops(images):
     stops = torch.tensor([-2.0, 0.0, 1.0, 2.0])
     one_by_one = torch.cat([camera.expose(images[i : i + 1], float(stops[i])) for i in range(4)])
     torch.testing.assert_close(camera.expose(images, stops), one_by_one)
+
+
+def test_scene_light_has_its_check_values():
+    """-ln(1 - .985 x) / .985 of white is 4.26; .985 x = 1 - 1/e is a scene light of 1 / .985."""
+    light = torch.tensor([0.0, (1 - math.exp(-1)) / 0.985, 1.0]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    expected = torch.tensor([0.0, 1 / 0.985, -math.log(0.015) / 0.985])
+    torch.testing.assert_close(camera.scene_light(light, 1.0)[0, 0, 0], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shoulder", [0.0, 1e-3, 0.3, 1.0])
+def test_development_undoes_scene_light_and_begins_with_a_slope_of_one(images, shoulder: float):
+    images = images.double()
+    scene = camera.scene_light(images, shoulder)
+    torch.testing.assert_close(camera.developed(scene, shoulder), images, atol=1e-9, rtol=0)
+    shadow = torch.full((1, 3, 1, 1), 1e-6, dtype=torch.float64)
+    torch.testing.assert_close(camera.scene_light(shadow, shoulder), shadow, rtol=1e-5, atol=0)
+
+
+def test_without_a_shoulder_scene_light_is_the_photo_s_and_nothing_bends(images):
+    assert torch.equal(camera.scene_light(images, 0.0), images)
+    assert torch.equal(camera.developed(3 * images, 0.0), 3 * images)
+
+
+def test_each_photo_has_its_own_shoulder_with_a_finite_gradient(images):
+    shoulders = torch.tensor([0.0, 0.3, 0.6, 1.0], requires_grad=True)
+    images.requires_grad_()
+    scene = camera.scene_light(images, shoulders)
+    one_by_one = torch.cat([camera.scene_light(images[i : i + 1], float(shoulders[i].detach())) for i in range(4)])
+    torch.testing.assert_close(scene, one_by_one)
+    camera.developed(2 * scene, shoulders).sum().backward()
+    assert torch.isfinite(images.grad).all() and torch.isfinite(shoulders.grad).all()
 
 
 def test_noise_has_mean_zero_and_the_variance_of_the_sensor_model():

@@ -3,9 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise
+from lle.controls import (
+    auto_exposure,
+    auto_gain,
+    auto_gamma,
+    best_exposure,
+    denoise,
+    exposure_shoulder,
+    exposure_shoulder_lift,
+)
+from lle.exposure.camera import srgb_to_linear
+from lle.exposure.shoulder import expose_with_shoulder, k_of
 
-CONTROLS = pytest.mark.parametrize("control", [auto_gain, auto_gamma, auto_exposure])
+CONTROLS = pytest.mark.parametrize("control", [auto_gain, auto_gamma, auto_exposure, exposure_shoulder])
 
 
 @CONTROLS
@@ -49,6 +59,35 @@ def test_auto_exposure_multiplies_the_odds_of_the_brightest_channel_and_keeps_wh
     before, after = (each.amax(dim=1).flatten()[1:] for each in (dark, lit))
     odds = (after / (1 - after)) / (before / (1 - before))
     torch.testing.assert_close(odds, odds.mean().expand_as(odds), rtol=1e-3, atol=0)
+
+
+def test_exposure_with_a_shoulder_is_one_k_for_the_picture():
+    """The k that undoes it, -ln(1 - (1 - exp(-k)) e) / k = x, is the same at every pixel."""
+    torch.manual_seed(0)
+    dark = (0.02 + 0.3 * torch.rand(1, 3, 9, 9)).double()
+    before, after = (srgb_to_linear(each) for each in (dark, exposure_shoulder(dark)))
+    k = torch.linspace(0.1, 60, 60_000, dtype=torch.float64)[:, None]
+    misses = (-torch.log1p(torch.expm1(-k) * after.flatten()) / k - before.flatten()).abs().amax(dim=1)
+    assert float(misses.min()) < 1e-4
+
+
+def test_a_bright_picture_is_darkened_to_the_target_unless_it_is_only_lifted():
+    torch.manual_seed(0)
+    pictures = torch.rand(2, 3, 9, 9) * torch.tensor([0.3, 0.3]).view(2, 1, 1, 1)
+    pictures[1] += 0.6
+    both, lifted = exposure_shoulder(pictures), exposure_shoulder_lift(pictures)
+    torch.testing.assert_close(both.mean(dim=(1, 2, 3)), torch.full((2,), 0.44))
+    torch.testing.assert_close(lifted[:1], both[:1])
+    torch.testing.assert_close(lifted[1:], pictures[1:], atol=1e-6, rtol=0)
+    assert (both >= 0).all() and (both <= 1).all()
+
+
+@pytest.mark.parametrize("u", [-2.0, -0.3, 0.0, 0.4, 2.3, 4.9])
+def test_the_best_exposure_finds_the_one_that_made_the_truth(u: float):
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, 40, 40) ** (4 if u > 0 else 1)
+    truth = expose_with_shoulder(image, k_of(torch.tensor(u)).view(1, 1, 1, 1))
+    torch.testing.assert_close(best_exposure(image, truth), truth, atol=0.003, rtol=0)
 
 
 def test_denoising_calms_flat_parts_and_keeps_an_edge():

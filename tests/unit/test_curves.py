@@ -201,6 +201,127 @@ def test_a_colour_cast_moves_each_channel_by_at_most_its_stops():
     assert (stops.amax(dim=1) - stops.amin(dim=1)).max() > 0.5 and (stops + 1).std() > 0.2
 
 
+QUIET = ExposureCurve(frequency=1, shot=(0, 0), read=(0, 0), shoulder=(1, 1))
+
+
+def bent(**changes) -> CurveSettings:
+    """Only exposures by a camera with the strongest response, without noise."""
+    return only("exposure", under_share=1.0).model_copy(update={"exposure": QUIET.model_copy(update=changes)})
+
+
+def scene_of(photo: Tensor) -> Tensor:
+    """Light before the strongest response, by its formula: -ln(1 - A x) / A."""
+    return -torch.log1p(-0.985 * camera.srgb_to_linear(photo)) / 0.985
+
+
+def test_a_camera_with_a_response_halves_the_light_of_the_scene_for_each_stop(photos: Tensor):
+    changed = bag_of_curves(photos, bent(under=(2, 2)), range(6), noise=False)
+    torch.testing.assert_close(scene_of(changed), scene_of(photos) / 4, atol=1e-5, rtol=0)
+
+
+def test_a_camera_with_a_response_doubles_it_for_each_stop_over(photos: Tensor):
+    settings = bent(over=(1, 1)).model_copy(update={"under_share": 0.0})
+    midtones = photos * 0.5
+    changed = bag_of_curves(midtones, settings, range(6), noise=False)
+    torch.testing.assert_close(scene_of(changed), scene_of(midtones) * 2, atol=1e-4, rtol=1e-4)
+
+
+def test_no_stops_through_a_response_leave_the_photo_as_it_is(photos: Tensor):
+    for share in (1.0, 0.0):
+        settings = bent(under=(0, 0), over=(0, 0)).model_copy(update={"under_share": share})
+        torch.testing.assert_close(bag_of_curves(photos, settings, range(6), noise=False), photos, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("stops", [-7.0, -1.0, 0.0, 1.0, 2.0])
+def test_a_response_keeps_the_order_of_tones_and_bends_highlights_where_a_gain_clips_them(stops: float):
+    ramp = torch.linspace(0, 1, 256, dtype=torch.float64).view(1, 1, 1, -1).expand(1, 3, 1, -1)
+    sensor = torch.zeros(1, dtype=torch.bool)
+    tones = curves.exposure(ramp, stops, sensor, shoulder=torch.ones(1, dtype=torch.float64))[0, 0, 0]
+    clipped = curves.exposure(ramp, stops, sensor)[0, 0, 0]
+    assert float(tones[0]) == 0 and float(tones.max()) <= 1
+    assert (tones.diff() > 0).all() if stops <= 0 else (tones.diff() >= 0).all()
+    if stops > 0:
+        assert int((tones > 0.999).sum()) < int((clipped > 0.999).sum()) / 2
+    else:
+        assert (tones >= clipped - 1e-9).all(), "the dark photo of a bent response keeps more of its highlights"
+
+
+def test_shoulders_are_drawn_from_their_range_and_follow_from_the_seed():
+    white = torch.ones(400, 3, 2, 2, dtype=torch.float64)
+    changed = bag_of_curves(white, bent(under=(3, 3), shoulder=(0.3, 1.0)), range(400), noise=False)
+    bends = 0.985 * torch.linspace(0.3, 1.0, 1000, dtype=torch.float64)
+    light = -torch.expm1(torch.log1p(-bends) / 8) / bends  # of white, three stops darker
+    place = torch.searchsorted(light, camera.srgb_to_linear(changed[:, 0, 0, 0]).contiguous()) / 1000
+    assert float(light.diff().min()) > 0, "a stronger response leaves white brighter"
+    assert abs(float(place.double().mean()) - 0.5) < 0.05 and float(place.min()) < 0.02 and float(place.max()) > 0.98
+
+
+def test_noise_is_the_sensor_s_and_developed_with_the_light():
+    """In bright light a response of slope exp(-A l) flattens it; in the dark it is as without a response."""
+    flat = {level: torch.full((1, 3, 128, 128), level) for level in (0.4, 0.8)}
+    for level, picture in flat.items():
+        ratio = []
+        for shoulder in ((0.0, 0.0), (1.0, 1.0)):
+            settings = bent(under=(0, 0), shoulder=shoulder, read=(0.02, 0.02), blur=(0, 0))
+            noisy = bag_of_curves(picture, settings, [0])
+            ratio.append(float(camera.srgb_to_linear(noisy).std()))
+        slope = 1 - 0.985 * float(camera.srgb_to_linear(torch.tensor(level)))
+        assert ratio[1] / ratio[0] == pytest.approx(slope, rel=0.05)
+
+
+def test_as_many_photos_are_mildly_dark_as_asked():
+    count = 600
+    pixel = torch.full((count, 3, 1, 1), 0.5, dtype=torch.float64)
+    settings = bent(under=(4, 6), mild=(0.3, 1.5), mild_share=0.3)
+    scene = scene_of(bag_of_curves(pixel, settings, range(count), noise=False))[:, 0, 0, 0]
+    stops = torch.log2(scene_of(pixel)[0, 0, 0, 0] / scene)
+    mild = stops < 2
+    assert float(mild.double().mean()) == pytest.approx(0.3, abs=0.06)
+    assert 0.29 < float(stops[mild].min()) < float(stops[mild].max()) < 1.51
+    assert 3.9 < float(stops[~mild].min()) < float(stops[~mild].max()) < 6.1
+
+
+def test_backlit_photos_and_casts_go_through_the_response_too(photos: Tensor):
+    backlit = BacklitCurve(frequency=1, foreground=(2, 2), background=(0, 0), cover=(0.5, 0.5))
+    settings = only("backlit").model_copy(
+        update={"backlit": backlit, "exposure": QUIET.model_copy(update={"frequency": 0.0})}
+    )
+    ratio = scene_of(bag_of_curves(photos, settings, range(6), noise=False)) / scene_of(photos)
+    torch.testing.assert_close(ratio.amin(dim=(1, 2, 3)), torch.full((6,), 0.25), atol=0.02, rtol=0)
+    torch.testing.assert_close(ratio.amax(dim=(1, 2, 3)), torch.ones(6), atol=0.02, rtol=0)
+    cast = bag_of_curves(photos, bent(under=(1, 1), cast=0.5), range(6), noise=False)
+    gains = (scene_of(cast) / scene_of(photos)).flatten(2)
+    torch.testing.assert_close(gains.amin(dim=2), gains.amax(dim=2), rtol=1e-3, atol=1e-4)
+    assert float(gains[..., 0].log2().add(1).abs().max()) <= 0.51 and float(gains[..., 0].std()) > 0.02
+
+
+def test_a_solved_exposure_lands_on_its_light_through_a_response_as_well(photos: Tensor):
+    settings = bent().model_copy(update={"adaptive": True, "adaptive_under": (0.1, 0.1)})
+    changed = bag_of_curves(photos, settings, range(6), noise=False)
+    torch.testing.assert_close(mean_v(changed), torch.full((6,), 0.1), atol=0.01, rtol=0)
+
+
+def test_a_photo_that_lacks_light_and_is_wanted_so_comes_from_the_same_camera(photos: Tensor):
+    stops = torch.tensor([0.0, 0.2, 0.5, 0.8, 1.0, 1.25])
+    settings = bent(power_law=0.5, shoulder=(0.3, 1.0))
+    for seed, each in enumerate(stops):
+        taken = bag_of_curves(
+            photos[:1],
+            settings.model_copy(update={"exposure": settings.exposure.model_copy(update={"under": (each, each)})}),
+            [seed],
+            noise=False,
+        )
+        torch.testing.assert_close(curves.darker(photos[:1], each.view(1), settings, [seed]), taken)
+    straight = only("exposure")
+    assert torch.equal(curves.darker(photos, stops, straight, range(6)), camera.expose(photos, -stops))
+
+
+def test_what_chance_says_of_older_settings_does_not_change_with_newer_ones():
+    """Seeds of earlier trainings give the pictures they gave: newer draws come behind the first twelve."""
+    drawn = curves._draws([5])[0]
+    assert torch.equal(drawn[:12], torch.rand(12, generator=torch.Generator().manual_seed(5)))
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
@@ -208,6 +329,7 @@ def test_a_colour_cast_moves_each_channel_by_at_most_its_stops():
             {"gamma": {"under": (8.0, 5.0)}},
             r"\(8.0, 5.0\) runs downwards; write the smaller number first: \[5.0, 8.0\]",
         ),
+        ({"exposure": {"shoulder": (0.3, 1.2)}}, "ends above 1; give parts of at most 1"),
         ({"gamma": {"over": (-0.1, 0.2)}}, "begins below 0; give numbers of at least 0"),
         ({name: {"frequency": 0} for name in FAMILIES}, "every family has frequency 0"),
     ],
@@ -236,7 +358,14 @@ bags = st.builds(
     gamma=st.builds(GammaCurve, frequency=st.floats(0, 9), under=ranges(1, 20), over=ranges(0.05, 1)),
     log=st.builds(LogCurve, frequency=st.floats(0, 9)),
     s_curve=st.builds(SCurve, frequency=st.floats(0, 9)),
-    exposure=st.builds(ExposureCurve, frequency=st.floats(0, 9), under=ranges(0, 8), over=ranges(0, 8)),
+    exposure=st.builds(
+        ExposureCurve,
+        frequency=st.floats(0, 9),
+        under=ranges(0, 8),
+        over=ranges(0, 8),
+        shoulder=ranges(0, 1),
+        mild_share=st.floats(0, 1),
+    ),
     backlit=st.builds(BacklitCurve, frequency=st.floats(0, 9)),
 )
 

@@ -86,6 +86,10 @@ def test_a_saved_models_folder_gives_its_pictures(tmp_path: Path):
         ("control:auto-gamma", 0.45),
         ("control:auto-exposure", 0.40),
         ("control:auto-exposure=0.3", 0.3),
+        ("control:exposure-shoulder", 0.44),
+        ("control:exposure-shoulder-lift", 0.44),
+        ("control:exposure-shoulder=0.3", 0.3),
+        ("control:exposure-shoulder-lift=.5+denoise", 0.5),
         ("control:auto-gamma=.55+denoise", 0.55),
     ],
 )
@@ -120,7 +124,10 @@ def test_published_networks_have_names_and_parameters(shared: Path):
         ("published:pie/12=PiLLE.pth", "only zero-dce++ takes a scale"),
         ("published:zero-dse=any.pth", "no published network of this name is known"),
         ("published:sci=absent.pt", "absent.pt: no such file"),
-        ("control:auto-contrast", "is no control; choose from input, auto-gain, auto-gamma, auto-exposure"),
+        (
+            "control:auto-contrast",
+            "is no control; choose from input, auto-gain, auto-gamma, auto-exposure, exposure-shoulder",
+        ),
         ("control:input=0.4", "a target is a mean between 0 and 1"),
         ("control:auto-gain=1.5", "a target is a mean between 0 and 1"),
         ("control:auto-gain=0", "a target is a mean between 0 and 1"),

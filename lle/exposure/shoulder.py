@@ -1,0 +1,51 @@
+"""One exposure for a picture: linear light through a curve with a shoulder, so that nothing clips (ours).
+
+    e = sRGB(f(x)),    f(x) = (1 - exp(-k x)) / (1 - exp(-k)),    x: linear light,    k = 2 sinh(u)
+
+k > 0 lifts, k < 0 darkens, k = 0 leaves the picture as it is; black stays black, white stays white, and the order of
+tones is kept. The shadows' gain is k / (1 - exp(-k)): it doubles each time u grows by .69, and is 1 + u near u = 0.
+Every curve has an inverse, x = -ln(1 - (1 - exp(-k)) y) / k, and the curve of -k is that of k turned by half a circle.
+
+Of the families with one number it comes closest to what a longer exposure shows, for cameras bend highlights like it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lle.exposure.camera import linear_to_srgb, srgb_to_linear
+
+SERIES_BELOW = 0.05
+"""|k| under which the fraction, 0 / 0 at its end and useless as a gradient near it, is its series instead: the first
+term left out is below 1e-8."""
+
+
+def expose_with_shoulder(image: Tensor, k: Tensor) -> Tensor:
+    """The picture by the curve of k.
+
+    Args:
+        image: sRGB in [0, 1], (B, 3, H, W).
+        k: any finite number for each picture or place, (B, 1, 1, 1) or (B, 1, H, W).
+
+    Returns:
+        sRGB in [0, 1], (B, 3, H, W); at k = 0 the picture itself, but for rounding of the two conversions.
+    """
+    return linear_to_srgb(shoulder(srgb_to_linear(image), k))
+
+
+def shoulder(light: Tensor, k: Tensor) -> Tensor:
+    """f of linear light in [0, 1]; k as above or any shape that multiplies it. Smooth in both, also at k = 0."""
+    near = k.abs() < SERIES_BELOW
+    far_k = torch.where(near, 1.0, k)  # the branch that is not taken must have a finite gradient too
+    strength = far_k.abs()
+    # exp(-k x) of a negative k overflows; written so, every exponent is at most 0.
+    far = torch.exp(far_k.clamp(max=0) * (1 - light)) * torch.expm1(-strength * light) / torch.expm1(-strength)
+    near_k, bend = torch.where(near, k, 0.0), light * (1 - light)
+    series = light + bend * near_k * (0.5 + near_k * ((1 - 2 * light) / 12 - near_k * bend / 24))
+    return torch.where(near, series, far)
+
+
+def k_of(u: Tensor) -> Tensor:
+    """k = 2 sinh(u): even steps near 0, even ratios of light further out."""
+    return 2 * torch.sinh(u)

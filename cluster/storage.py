@@ -30,6 +30,7 @@ ONE_REQUEST = 4 * 2**20  # bytes; more than that pyarrow sends in parts
 PAGE = 1000  # keys per answer, the most that S3 allows
 DEFAULT_REGION = "us-east-1"  # other servers than Amazon's ignore it, yet signatures need one
 UNFINISHED = ".unfinished"  # last part of the name of a file being written
+LEASE = ".lease"  # the file that tells who works in a folder (cluster/lease.py)
 
 
 class StorageError(OSError, ValueError):
@@ -77,8 +78,8 @@ def list_files(uri: str) -> Iterator[StoredFile]:
     """All files below a folder or prefix, in the order of their paths; a prefix that does not exist holds none.
 
     Memory: one page of 1000 keys on S3, one folder elsewhere. Left out: folders themselves, what an interrupted
-    `write_atomically` left behind, and keys that would lead out of a folder (`inside`). A URI that names a file gives
-    that file.
+    `write_atomically` left behind, leases, and keys that would lead out of a folder (`inside`). A URI that names a file
+    gives that file.
 
     Raises:
         StorageError: the place cannot be listed: no such bucket, wrong key, no permission, nobody answers.
@@ -87,7 +88,7 @@ def list_files(uri: str) -> Iterator[StoredFile]:
     files = _list_s3(root) if isinstance(filesystem, fs.S3FileSystem) else _list_folders(filesystem, root)
     with failing_as(f"{uri} cannot be listed"):
         for file in files:
-            if not file.path.endswith(UNFINISHED) and not leads_out(file.path[len(root) :].lstrip("/")):
+            if not file.path.endswith((UNFINISHED, f"/{LEASE}")) and not leads_out(file.path[len(root) :].lstrip("/")):
                 yield file
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.connect import ClusterError, connect
+from cluster.lease import held
 from cluster.redaction import redacted
 from cluster.storage import StorageError, inside, open_uri
 from lle.config import EvaluationSettings
@@ -36,7 +37,8 @@ def run(settings: EvaluationSettings) -> int:
     """`evaluate` as a job: the table on stdout, mistakes as one sentence on stderr; the exit status."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        evaluate(settings, console)
+        with held(settings.out):
+            evaluate(settings, console)
     except (DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -26,6 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
+from cluster.lease import held
 from cluster.storage import StorageError
 from lle.config import TrainSettings
 from lle.images import encode
@@ -93,7 +94,8 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         DataError, ClusterError, TrackingError, TrainingError: one sentence each.
         KeyboardInterrupt, SystemExit: it was stopped by a signal, and can be resumed.
     """
-    with sweep_folder(plan) as folder:
+    checkpoints = plan.training.settings.checkpoints
+    with sweep_folder(plan) as folder, held(str(folder), f"{checkpoints or folder.parent}/{folder.name}"):
         settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
         settings = with_sample_photos(settings, folder, console)
         photos = find_photos(settings)

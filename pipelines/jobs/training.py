@@ -20,6 +20,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
 
 from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown
+from cluster.lease import held
 from cluster.redaction import redacted
 from cluster.storage import StorageError, open_uri
 from lle.config import TrainSettings
@@ -84,7 +85,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             starts they leave no folder behind.
     """
     started = time.perf_counter()
-    with run_folder(settings) as folder:
+    with run_folder(settings) as folder, held(str(folder), checkpoints_uri(settings)):
         settings = with_sample_photos(settings, folder, console)
         photos = photos_of_run(settings, checkpoints_uri(settings))
         tell_photos(photos, console)

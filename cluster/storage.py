@@ -43,6 +43,7 @@ SYSTEM_FOLDERS = {
     "__macosx", "@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
     "recycler", "lost+found", "system volume information",
 }  # fmt: skip
+LEASE = ".lease"  # the file that tells who works in a folder (cluster/lease.py)
 
 
 class StorageError(OSError, ValueError):
@@ -153,9 +154,9 @@ def list_files(uri: str, left_out: Callable[[str, str], None] | None = None) -> 
     """All files below a folder or prefix, in the order of their paths; a prefix that does not exist holds none.
 
     Memory: one page of 1000 keys on S3, one folder elsewhere. Left out: folders themselves, what an interrupted
-    `write_atomically` left behind, and keys that would lead out of a folder (`inside`); and on this machine what nobody
-    can read: names that are no UTF-8, links that lead nowhere, pipes and devices. A URI that names a file gives that
-    file.
+    `write_atomically` left behind, leases, and keys that would lead out of a folder (`inside`); and on this machine
+    what nobody can read: names that are no UTF-8, links that lead nowhere, pipes and devices. A URI that names a file
+    gives that file.
 
     Args:
         uri: the folder or prefix.
@@ -173,7 +174,8 @@ def list_files(uri: str, left_out: Callable[[str, str], None] | None = None) -> 
         files = _list_folders(filesystem, root)
     with failing_as(f"{told(uri)} cannot be listed"):
         for file in files:
-            if not file.path.endswith(UNFINISHED) and not leads_out(name_below(root, file.path).lstrip("/")):
+            ours = file.path.endswith((UNFINISHED, f"/{LEASE}"))
+            if not ours and not leads_out(name_below(root, file.path).lstrip("/")):
                 yield file
 
 

@@ -25,7 +25,7 @@ class Process:
 
     def runs(self) -> bool:
         """Whether this very process is alive."""
-        return _start_time(self.pid) == self.started
+        return start_time(self.pid) == self.started
 
 
 def launch(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
@@ -40,7 +40,7 @@ def launch(name: str, command: Sequence[str], environment: Mapping[str, str], lo
             cwd=log.parent,
             start_new_session=True,
         )
-    return Process(name, process.pid, _start_time(process.pid) or 0)
+    return Process(name, process.pid, start_time(process.pid) or 0)
 
 
 def end(processes: Iterable[Process], seconds: float = 20) -> list[Process]:
@@ -67,7 +67,8 @@ def _group_lives(leader: Process) -> bool:
     return any(fields is not None and int(fields[2]) == leader.pid for fields in groups)
 
 
-def _start_time(pid: int) -> int | None:
+def start_time(pid: int) -> int | None:
+    """Of a living process, in clock ticks since the machine started; None where there is none."""
     fields = _living(pid)
     return None if fields is None else int(fields[19])
 

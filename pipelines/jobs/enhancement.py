@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
+from cluster.lease import LeaseError, held
 from cluster.storage import StorageError, list_files, open_uri
 from lle.config import EnhanceSettings
 from lle.images import SUFFIXES, is_image_name
@@ -53,11 +54,22 @@ def run(settings: EnhanceSettings) -> int:
     """`enhance` as a job: progress on stdout, mistakes as one sentence on stderr.
 
     Returns:
-        0: every photo is done; 1: some failed, or the job broke off; 2: it could not begin.
+        0: every photo is done; 1: some failed, the job broke off, or another is at work in the output; 2: it could not
+        begin.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         refuse_throwaway({"output": settings.output})
+        with held(settings.output):
+            return enhance_what_is_left(settings, console)
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, LeaseError) else 2
+
+
+def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
+    """`run` in an output that nobody else works in."""
+    try:
         model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
         done = Done(settings.output)
         photos, skipped = find_work(settings, model.version, done)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
+from cluster.lease import held
 from cluster.redaction import redacted
 from cluster.storage import StorageError, inside, open_uri
 from lle.config import EvaluationSettings
@@ -37,7 +38,8 @@ def run(settings: EvaluationSettings) -> int:
     """`evaluate` as a job: the table on stdout, mistakes as one sentence on stderr; the exit status."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        evaluate(settings, console)
+        with held(settings.out):
+            evaluate(settings, console)
     except (DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

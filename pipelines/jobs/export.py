@@ -12,6 +12,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from cluster.lease import held
+from cluster.storage import StorageError
 from lle.config import ExportSettings
 from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
 from lle.model import Model
@@ -30,8 +32,9 @@ def run(settings: ExportSettings) -> int:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")
     try:
-        file, difference = export(settings)
-    except (ExportError, ModelError, TrackingError) as error:
+        with held(settings.out):
+            file, difference = export(settings)
+    except (ExportError, ModelError, StorageError, TrackingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     sizes = ", ".join(f"{height} x {width}" for height, width in CHECKED_SIZES)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
+from cluster.lease import held
 from cluster.storage import StorageError, failing_as, list_files, open_uri
 from cluster.waiting import told_while_waiting
 from lle.config import PrepareSettings
@@ -30,7 +31,8 @@ def run(settings: PrepareSettings) -> int:
     """`prepare` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        prepare(settings, console)
+        with held(settings.output):
+            prepare(settings, console)
     except (DataError, ManifestError, StorageError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -27,6 +27,7 @@ from rich.console import Console
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
+from cluster.lease import held
 from cluster.storage import StorageError
 from cluster.waiting import told_while_waiting
 from lle.config import TrainSettings
@@ -96,7 +97,8 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         KeyboardInterrupt, SystemExit: it was stopped by a signal, and can be resumed.
     """
     refuse_throwaway(written_places(plan.training.settings))
-    with sweep_folder(plan) as folder:
+    checkpoints = plan.training.settings.checkpoints
+    with sweep_folder(plan) as folder, held(str(folder), f"{checkpoints or folder.parent}/{folder.name}"):
         settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
         settings = with_sample_photos(settings, folder, console)
         photos = find_photos(settings)

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown
 from cluster.lasting import refuse_throwaway
+from cluster.lease import held
 from cluster.redaction import redacted
 from cluster.storage import StorageError, open_uri
 from cluster.waiting import told_while_waiting
@@ -95,7 +96,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
     """
     started = time.perf_counter()
     refuse_throwaway(written_places(settings))
-    with run_folder(settings) as folder:
+    with run_folder(settings) as folder, held(str(folder), checkpoints_uri(settings)):
         settings = with_sample_photos(settings, folder, console)
         photos = photos_of_run(settings, checkpoints_uri(settings))
         tell_photos(photos, console)

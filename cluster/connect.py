@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster.redaction import redacted
-from cluster.waiting import told_while_waiting
+from cluster.waiting import Amount, fits, told_while_waiting
 
 # glibc returns and asks for memory at every step of a training on the CPU; these keep it (docs/training.md).
 ALLOCATOR = {
@@ -36,7 +36,7 @@ class ClusterError(RuntimeError):
 
 
 @contextmanager
-def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
+def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     """A Ray cluster for the length of a block; gives its resources (`CPU`, `GPU`, ...).
 
     Args:
@@ -113,9 +113,7 @@ def see_a_cluster_at(address: str, seconds: float = ANSWER_SECONDS) -> None:
         ) from error
 
 
-def grown(
-    bundles: Sequence[dict[str, float]], minutes: float, tell: Callable[[str], object] = lambda line: None
-) -> dict[str, float]:
+def grown(bundles: Sequence[Amount], minutes: float, tell: Callable[[str], object] = lambda line: None) -> Amount:
     """The connected cluster's resources, once it holds what is wanted or the wait is over.
 
     Args:
@@ -126,21 +124,22 @@ def grown(
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group
 
-    wanted = {name: sum(each.get(name, 0) for each in bundles) for each in bundles for name in each}
-
-    def lacks() -> bool:
-        there = ray.cluster_resources()
-        return any(there.get(name, 0) < amount for name, amount in wanted.items())
-
-    if minutes and lacks():
+    if minutes and not fits(bundles, nodes()):
         # An autoscaler brings machines for a group that waits; those of several jobs add up, and a job's go with it.
         group = placement_group(list(bundles), name="machines to come")
         try:
             deadline = time.monotonic() + 60 * minutes
             with told_while_waiting(tell):
-                while lacks() and time.monotonic() < deadline:
+                while not fits(bundles, nodes()) and time.monotonic() < deadline:
                     time.sleep(1)
         finally:
             remove_placement_group(group)  # or the machines would stay, and cost, until the job ends
-    resources: dict[str, float] = ray.cluster_resources()
+    resources: Amount = ray.cluster_resources()
     return resources
+
+
+def nodes() -> list[Amount]:
+    """What each machine of the connected cluster has in all, whoever uses it."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -25,7 +25,7 @@ from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
-from cluster.connect import ClusterError, connect
+from cluster.connect import ClusterError, connect, nodes
 from cluster.lasting import refuse_throwaway
 from cluster.storage import StorageError
 from cluster.waiting import told_while_waiting
@@ -47,6 +47,7 @@ from pipelines.jobs.training import (
     best_model,
     checkpoints_uri,
     final_picture,
+    refuse_too_large,
     scaling_config,
     tell_photos,
     train,
@@ -105,6 +106,7 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         console.print("starting Ray and MLflow ...")
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
             scaling = scaling_config(settings, resources)
+            refuse_too_large(scaling, nodes())
             at_once = concurrent_trials(plan, scaling, resources)
             named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
             with tracked_run(named, photos, folder) as parent:

@@ -11,31 +11,33 @@ from pipelines.jobs.metrics import GAUGES, REFUSED
 from tests.integration.conftest import Cluster, run, wait_for
 
 GROWS = """
-import json, tempfile, threading, time
+import tempfile, threading, time
 from ray.cluster_utils import Cluster
 from cluster.connect import connect, grown
 
 head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": tempfile.mkdtemp(prefix="lle")}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 with connect(cluster.address):
-    import ray
-    from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
-    from ray.experimental.internal_kv import _internal_kv_get
+    from ray.autoscaler.v2.sdk import get_cluster_status
 
     def asked():
-        return len(json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL) or "[]"))
+        demands = get_cluster_status(cluster.address).resource_demands.placement_group_demand
+        return [each.count for demand in demands for each in demand.bundles_by_count]
 
     print("at once", grown([{"CPU": 1}] * 2, minutes=0).get("CPU", 0), "asked", asked())
-    found = []
-    waiting = threading.Thread(target=lambda: found.append(grown([{"CPU": 1}] * 2, minutes=2)))
+    found, told = [], []
+    waiting = threading.Thread(target=lambda: found.append(grown([{"CPU": 1}] * 2, 4, told.append)))
     waiting.start()
-    while not asked():
+    while not asked() or not told:
         time.sleep(0.2)
-    print("waiting", waiting.is_alive(), "asked", asked())
-    cluster.add_node(num_cpus=3)
+    print("waiting", waiting.is_alive(), "asked", asked(), told[0])
+    cluster.add_node(num_cpus=1)  # two CPUs, but not on one machine
+    cluster.add_node(num_cpus=1)
+    print("too small", grown([{"CPU": 2}], minutes=0.02)["CPU"])
     waiting.join(60)
+    while asked():
+        time.sleep(0.2)
     print("grown", found[0]["CPU"], "asked", asked())
-    print("over", grown([{"CPU": 9}], minutes=0.02)["CPU"], "asked", asked())
 cluster.shutdown()
 """
 
@@ -62,10 +64,10 @@ def test_a_training_waits_for_machines_and_does_not_ask_for_them_longer_than_it_
     done = run([sys.executable, "-c", GROWS], environment, 200)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == [
-        "at once 0 asked 0",
-        "waiting True asked 2",
-        "grown 3.0 asked 0",
-        "over 3.0 asked 0",
+        "at once 0 asked []",
+        "waiting True asked [2] waiting for 2 x 1 CPU: 0 of 0 CPUs free",
+        "too small 2.0",
+        "grown 2.0 asked []",
     ]
 
 

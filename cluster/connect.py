@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from cluster.redaction import redacted
 from cluster.waiting import Amount, fits, told_while_waiting
@@ -22,7 +24,13 @@ ALLOCATOR = {
 }
 # The workers of a cluster that somebody else started need it too: their logs get two lines a second of bars otherwise.
 QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
-FOR_RAY_ITSELF = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+FOR_RAY_ITSELF = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # of its nodes, about how many processes they have; errors come as exceptions
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its part in C++, which writes to the terminal what it takes for errors
+}
 
 ANSWER_SECONDS = 20.0
 ELSEWHERE = (
@@ -66,9 +74,16 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
             f"cluster.address: this machine cannot join the Ray cluster at {address} ({said}); {ELSEWHERE}"
         ) from error
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _exit)  # over Ray's, which prints where the program stood and ends it there
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _exit(number: int, frame: object) -> NoReturn:
+    """SIGTERM ends the program like Ctrl-C does: through its `finally` clauses."""
+    raise SystemExit(128 + number)
 
 
 def see_a_cluster_at(address: str, seconds: float = ANSWER_SECONDS) -> None:

@@ -91,8 +91,12 @@ def _seen(me: str, needs: Amount, begun: bool) -> tuple[str, str, bool]:
     if not wants:
         return "", "", True
     holders = [f"{job.name}: {amount(job.holds)}" for job in jobs.values() if job.holds]
-    by = f"; held by {', '.join(holders)}" if holders else ""
     total, free = state.cluster_resources(), state.available_resources()
+    by_tasks = total.get("CPU", 0) - free.get("CPU", 0) - sum(job.holds["CPU"] for job in jobs.values())
+    others = [job.name for id, job in jobs.items() if id != me and not (job.holds or job.wants)]
+    if by_tasks > NEGLIGIBLE and others:
+        holders.append(f"tasks, of {' or '.join(others)}: {amount({'CPU': by_tasks})}")
+    by = f"; held by {', '.join(holders)}" if holders else ""
     names = [name for name in COUNTED if any(each.get(name) for each in wants)]
     there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in names)
     return listed(wants), f"waiting for {listed(wants)}: {there}{by}", not mine.holds
@@ -110,7 +114,7 @@ def jobs_on_cluster() -> dict[str, Job]:
     jobs = dict[str, Job]()
     for data in accessor.get_job_table(skip_submission_job_info_field=True, skip_is_running_tasks_field=True):
         job = gcs_pb2.JobTableData.FromString(data)
-        if not job.is_dead:
+        if not job.is_dead and not job.entrypoint.startswith("ray::"):  # Ray's own
             name = program(job.entrypoint)
             submission = job.config.metadata.get("job_submission_id", "")
             jobs[job.job_id.hex()] = Job(redacted(f"{name} (job {submission or job.job_id.hex()})"))

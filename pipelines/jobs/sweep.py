@@ -61,7 +61,8 @@ VALIDATIONS = "validations.json"
 RUNGS = "asha.pkl"
 ENOUGH = "stop"  # the file that ends a trial
 POLL_SECONDS = 0.2
-OWN_CPU = 0.01  # of a trial's own process, which only waits; with 0 Tune refuses, with 1 small machines lock up
+# Of a trial's own process, which only waits: Tune wants something, and a part of a CPU would keep the rest of it idle.
+OWN = {"CPU": 0, "memory": 1}
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
 MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError, SettingsError)
@@ -153,7 +154,7 @@ def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, f
     """
     workers = plan.training.settings.scaling.workers
     share = cast(dict[str, float], scaling.resources_per_worker)["CPU"]
-    each = workers * share + OWN_CPU
+    each = workers * share
     fits = int((resources.get("CPU", 0) - 0.25) / each)
     if scaling.use_gpu:
         fits = min(fits, int(resources.get("GPU", 0) / workers))
@@ -191,7 +192,7 @@ def run_trials(
         tune.with_parameters(
             run_trial, training=training, photos=photos, parent=parent, scaling=scaling, measure=measure
         ),
-        {"CPU": OWN_CPU},
+        OWN,
     )
     notes = plan.folder / TUNE
     if tune.Tuner.can_restore(notes):

@@ -26,7 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect, nodes
-from cluster.lasting import refuse_throwaway
+from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.storage import StorageError
 from cluster.waiting import told_while_waiting
 from lle.config import TrainSettings
@@ -108,6 +108,7 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
             scaling = scaling_config(settings, resources)
             refuse_too_large(scaling, nodes())
+            refuse_unshared("runs", settings.runs)  # trials write there, wherever they run
             at_once = concurrent_trials(plan, scaling, resources)
             named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
             with tracked_run(named, photos, folder) as parent:

@@ -20,7 +20,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
 
 from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown, nodes
-from cluster.lasting import refuse_throwaway
+from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.redaction import redacted
 from cluster.storage import StorageError, open_uri
 from cluster.waiting import amount, fits, told_while_waiting
@@ -104,6 +104,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             signal.signal(signal.SIGTERM, _exit)  # over the handler that Ray has just installed
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes, console.print))
             refuse_too_large(scaling, nodes())
+            refuse_unshared("checkpoints" if settings.checkpoints else "runs", checkpoints_uri(settings))
             with tracked_run(settings, photos, folder) as run:
                 (folder / SETTINGS).write_text(to_yaml(settings))
                 with report_if_cut_off(settings, run, folder):

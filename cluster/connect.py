@@ -123,8 +123,8 @@ def see_a_cluster_at(address: str, seconds: float = ANSWER_SECONDS) -> None:
             raise ClusterError(f"{where}: what answers there is no Ray head node; {ELSEWHERE}") from error
         said = details.rpartition(": ")[2] or error.code().name.lower()
         raise ClusterError(
-            f"{where}: no Ray cluster answers there ({said}); start one with `ray start --head --port={port}`, or "
-            "correct --cluster.address or RAY_ADDRESS"
+            f"{where}: no Ray cluster answers there ({said}); start one with `ray start --head --port={port} "
+            "--disable-usage-stats`, or correct --cluster.address or RAY_ADDRESS"
         ) from error
 
 

@@ -61,8 +61,8 @@ VALIDATIONS = "validations.json"
 RUNGS = "asha.pkl"
 ENOUGH = "stop"  # the file that ends a trial
 POLL_SECONDS = 0.2
-# Of a trial's own process, which only waits: Tune wants something, and a part of a CPU would keep the rest of it idle.
-OWN = {"CPU": 0, "memory": 1}
+# Of a trial's own process, which only waits: a part of a CPU would keep the rest of it idle where others wait for one.
+OWN = {"CPU": 0, "memory": 500_000_000}
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
 MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError, SettingsError)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from cluster.redaction import redacted
-from cluster.waiting import told_while_waiting
+from cluster.waiting import Amount, fits, told_while_waiting
 
 # glibc returns and asks for memory at every step of a training on the CPU; these keep it (docs/training.md).
 ALLOCATOR = {
@@ -22,7 +24,13 @@ ALLOCATOR = {
 }
 # The workers of a cluster that somebody else started need it too: their logs get two lines a second of bars otherwise.
 QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
-FOR_RAY_ITSELF = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+FOR_RAY_ITSELF = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # of its nodes, about how many processes they have; errors come as exceptions
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its part in C++, which writes to the terminal what it takes for errors
+}
 
 ANSWER_SECONDS = 20.0
 ELSEWHERE = (
@@ -36,7 +44,7 @@ class ClusterError(RuntimeError):
 
 
 @contextmanager
-def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
+def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     """A Ray cluster for the length of a block; gives its resources (`CPU`, `GPU`, ...).
 
     Args:
@@ -66,9 +74,16 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
             f"cluster.address: this machine cannot join the Ray cluster at {address} ({said}); {ELSEWHERE}"
         ) from error
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _exit)  # over Ray's, which prints where the program stood and ends it there
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _exit(number: int, frame: object) -> NoReturn:
+    """SIGTERM ends the program like Ctrl-C does: through its `finally` clauses."""
+    raise SystemExit(128 + number)
 
 
 def see_a_cluster_at(address: str, seconds: float = ANSWER_SECONDS) -> None:
@@ -108,14 +123,12 @@ def see_a_cluster_at(address: str, seconds: float = ANSWER_SECONDS) -> None:
             raise ClusterError(f"{where}: what answers there is no Ray head node; {ELSEWHERE}") from error
         said = details.rpartition(": ")[2] or error.code().name.lower()
         raise ClusterError(
-            f"{where}: no Ray cluster answers there ({said}); start one with `ray start --head --port={port}`, or "
-            "correct --cluster.address or RAY_ADDRESS"
+            f"{where}: no Ray cluster answers there ({said}); start one with `ray start --head --port={port} "
+            "--disable-usage-stats`, or correct --cluster.address or RAY_ADDRESS"
         ) from error
 
 
-def grown(
-    bundles: Sequence[dict[str, float]], minutes: float, tell: Callable[[str], object] = lambda line: None
-) -> dict[str, float]:
+def grown(bundles: Sequence[Amount], minutes: float, tell: Callable[[str], object] = lambda line: None) -> Amount:
     """The connected cluster's resources, once it holds what is wanted or the wait is over.
 
     Args:
@@ -126,21 +139,22 @@ def grown(
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group
 
-    wanted = {name: sum(each.get(name, 0) for each in bundles) for each in bundles for name in each}
-
-    def lacks() -> bool:
-        there = ray.cluster_resources()
-        return any(there.get(name, 0) < amount for name, amount in wanted.items())
-
-    if minutes and lacks():
+    if minutes and not fits(bundles, nodes()):
         # An autoscaler brings machines for a group that waits; those of several jobs add up, and a job's go with it.
         group = placement_group(list(bundles), name="machines to come")
         try:
             deadline = time.monotonic() + 60 * minutes
             with told_while_waiting(tell):
-                while lacks() and time.monotonic() < deadline:
+                while not fits(bundles, nodes()) and time.monotonic() < deadline:
                     time.sleep(1)
         finally:
             remove_placement_group(group)  # or the machines would stay, and cost, until the job ends
-    resources: dict[str, float] = ray.cluster_resources()
+    resources: Amount = ray.cluster_resources()
     return resources
+
+
+def nodes() -> list[Amount]:
+    """What each machine of the connected cluster has in all, whoever uses it."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

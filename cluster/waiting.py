@@ -29,11 +29,14 @@ class Job:
         name: its program, and the id that `ray job stop` takes.
         holds: what its placement groups and actors have.
         wants: what each of those that wait asks for.
+        up, workers: processes with resources of their own that have started, and all.
     """
 
     name: str
     holds: Counter[str] = field(default_factory=Counter)
     wants: list[Amount] = field(default_factory=list)
+    up: int = 0
+    workers: int = 0
 
 
 @contextmanager
@@ -61,11 +64,9 @@ def told_while_waiting(
         started, told = time.monotonic(), set[str]()
         while not ended.wait(seconds):
             try:
-                wants, line, idle = _seen(me, needs or {}, begun())
+                wants, line, idle = _seen(me, needs or {}, begun(), time.monotonic() - started)
             except Exception:  # Ray is going, or has no time to answer: a line less, and no harm to the job
                 continue
-            if not line and not begun():
-                line, idle = f"starting, for {time.monotonic() - started:.0f} s so far ...", True
             if line and (idle or wants not in told) and not ended.is_set():
                 told.add(wants)
                 tell(line)
@@ -79,8 +80,8 @@ def told_while_waiting(
         thread.join(LOOK_SECONDS)
 
 
-def _seen(me: str, needs: Amount, begun: bool) -> tuple[str, str, bool]:
-    """What a job waits for, and the line about it, both empty for nothing; and whether it holds nothing yet."""
+def _seen(me: str, needs: Amount, begun: bool, seconds: float) -> tuple[str, str, bool]:
+    """What a job waits for, empty for nothing; the line to say, empty for none; whether to say it again and again."""
     from ray._private.state import state
 
     jobs = jobs_on_cluster()
@@ -89,10 +90,15 @@ def _seen(me: str, needs: Amount, begun: bool) -> tuple[str, str, bool]:
     if not (wants or begun or mine.holds) and needs and not fits([needs], free_by_node()):
         wants = [needs]
     if not wants:
-        return "", "", True
+        up = f"{mine.up} of {mine.workers} workers are up, " if mine.workers else ""
+        return "", "" if begun else f"starting: {up}{seconds:.0f} s so far ...", True
     holders = [f"{job.name}: {amount(job.holds)}" for job in jobs.values() if job.holds]
-    by = f"; held by {', '.join(holders)}" if holders else ""
     total, free = state.cluster_resources(), state.available_resources()
+    by_tasks = total.get("CPU", 0) - free.get("CPU", 0) - sum(job.holds["CPU"] for job in jobs.values())
+    others = [job.name for id, job in jobs.items() if id != me and not (job.holds or job.wants)]
+    if by_tasks > NEGLIGIBLE and others:
+        holders.append(f"tasks, of {' or '.join(others)}: {amount({'CPU': by_tasks})}")
+    by = f"; held by {', '.join(holders)}" if holders else ""
     names = [name for name in COUNTED if any(each.get(name) for each in wants)]
     there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in names)
     return listed(wants), f"waiting for {listed(wants)}: {there}{by}", not mine.holds
@@ -110,7 +116,7 @@ def jobs_on_cluster() -> dict[str, Job]:
     jobs = dict[str, Job]()
     for data in accessor.get_job_table(skip_submission_job_info_field=True, skip_is_running_tasks_field=True):
         job = gcs_pb2.JobTableData.FromString(data)
-        if not job.is_dead:
+        if not job.is_dead and not job.entrypoint.startswith("ray::"):  # Ray's own
             name = program(job.entrypoint)
             submission = job.config.metadata.get("job_submission_id", "")
             jobs[job.job_id.hex()] = Job(redacted(f"{name} (job {submission or job.job_id.hex()})"))
@@ -127,11 +133,15 @@ def jobs_on_cluster() -> dict[str, Job]:
         actor = gcs_pb2.ActorTableData.FromString(data)
         taken = _counted(actor.required_resources)
         owner = jobs.get(actor.job_id.hex())
-        if not owner or not taken or actor.placement_group_id.strip(b"\xff"):
+        if not owner or not taken or actor.state == gcs_pb2.ActorTableData.DEAD:
             continue
-        if actor.state == gcs_pb2.ActorTableData.ALIVE:
+        up = actor.state == gcs_pb2.ActorTableData.ALIVE
+        owner.up, owner.workers = owner.up + up, owner.workers + 1
+        if actor.placement_group_id.strip(b"\xff"):
+            continue  # it has what its group has
+        if up:
             owner.holds.update(taken)
-        elif actor.state != gcs_pb2.ActorTableData.DEAD:
+        else:
             owner.wants.append(taken)
     for job in jobs.values():
         if max(job.holds.values(), default=0) < NEGLIGIBLE:

@@ -2,7 +2,7 @@
 
 python pipelines/train.py
 python pipelines/train.py --preset clip_lit --data.dark DIR --data.well_lit DIR
-ray job submit --working-dir . -- python pipelines/train.py
+ray job submit --working-dir . -- python pipelines/train.py --runs /shared/runs
 """
 
 from __future__ import annotations

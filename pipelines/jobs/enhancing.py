@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cluster.connect import ALLOCATOR
+from cluster.connect import ALLOCATOR, nodes
 from cluster.storage import explain, inside, open_uri, write_atomically
 from cluster.waiting import told_while_waiting
 from lle.config import EnhanceSettings
@@ -74,7 +74,7 @@ def enhance_photos(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     workers = min(settings.workers or gpus or max(1, cpus - 1), len(photos))
-    cores = max(1, (cpus - 1) // workers) if gpus else 1
+    cores = cores_beside_a_gpu(nodes(), workers) if gpus else 1
     threads = max(LEAST_THREADS, cores)
     per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(photos) / workers))
     # A batch is a block from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
@@ -95,6 +95,14 @@ def enhance_photos(
             begun = True
             began = row.pop("began")
             yield Entry(**row), began
+
+
+def cores_beside_a_gpu(machines: Sequence[dict[str, float]], workers: int) -> int:
+    """CPUs for each of some workers that share the GPUs: what any machine with GPUs has, but one, shared out."""
+    with_gpus = [machine for machine in machines if machine.get("GPU")]
+    for_a_worker = workers / sum(machine["GPU"] for machine in with_gpus)  # GPUs have at least one worker each
+    fewest = min((machine.get("CPU", 0) - 1) / machine["GPU"] for machine in with_gpus)
+    return max(1, int(fewest / max(1, math.ceil(for_a_worker))))
 
 
 class Worker:

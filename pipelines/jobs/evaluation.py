@@ -28,6 +28,7 @@ from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos,
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import evaluation_page, keep_worst_views
+from pipelines.jobs.stopping import stopped
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
 RUNS = "runs"
@@ -43,6 +44,8 @@ def run(settings: EvaluationSettings) -> int:
     except (DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, SystemExit) as stop:
+        return stopped(stop, "the same command begins anew")
     return 0
 
 

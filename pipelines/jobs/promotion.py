@@ -29,6 +29,7 @@ from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, promotion_page, worst_cases
 from pipelines.jobs.report import side_by_side
+from pipelines.jobs.stopping import stopped
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
 NO_CHAMPION = "control:input"
@@ -54,6 +55,8 @@ def run(settings: PromotionSettings) -> int:
     except (PromotionError, DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, SystemExit) as stop:
+        return stopped(stop, "the same command begins anew")
 
 
 def promote(settings: PromotionSettings, registry: Registry, console: Console) -> bool:

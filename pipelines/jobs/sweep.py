@@ -25,8 +25,8 @@ from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
-from cluster.connect import ClusterError, connect
-from cluster.lasting import refuse_throwaway
+from cluster.connect import ClusterError, connect, nodes
+from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.storage import StorageError
 from cluster.waiting import told_while_waiting
@@ -48,6 +48,7 @@ from pipelines.jobs.training import (
     best_model,
     checkpoints_uri,
     final_picture,
+    refuse_too_large,
     scaling_config,
     tell_photos,
     train,
@@ -61,7 +62,8 @@ VALIDATIONS = "validations.json"
 RUNGS = "asha.pkl"
 ENOUGH = "stop"  # the file that ends a trial
 POLL_SECONDS = 0.2
-OWN_CPU = 0.01  # of a trial's own process, which only waits; with 0 Tune refuses, with 1 small machines lock up
+# Of a trial's own process, which only waits: a part of a CPU would keep the rest of it idle where others wait for one.
+OWN = {"CPU": 0, "memory": 500_000_000}
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
 MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError, SettingsError)
@@ -107,6 +109,8 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         console.print("starting Ray and MLflow ...")
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
             scaling = scaling_config(settings, resources)
+            refuse_too_large(scaling, nodes())
+            refuse_unshared("runs", settings.runs)  # trials write there, wherever they run
             at_once = concurrent_trials(plan, scaling, resources)
             named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
             with tracked_run(named, photos, folder) as parent:
@@ -153,7 +157,7 @@ def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, f
     """
     workers = plan.training.settings.scaling.workers
     share = cast(dict[str, float], scaling.resources_per_worker)["CPU"]
-    each = workers * share + OWN_CPU
+    each = workers * share
     fits = int((resources.get("CPU", 0) - 0.25) / each)
     if scaling.use_gpu:
         fits = min(fits, int(resources.get("GPU", 0) / workers))
@@ -191,7 +195,7 @@ def run_trials(
         tune.with_parameters(
             run_trial, training=training, photos=photos, parent=parent, scaling=scaling, measure=measure
         ),
-        {"CPU": OWN_CPU},
+        OWN,
     )
     notes = plan.folder / TUNE
     if tune.Tuner.can_restore(notes):

@@ -19,12 +19,12 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
 
-from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown
-from cluster.lasting import refuse_throwaway
+from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown, nodes
+from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.redaction import redacted
 from cluster.storage import StorageError, open_uri
-from cluster.waiting import told_while_waiting
+from cluster.waiting import amount, fits, told_while_waiting
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import ImageError, encode, to_tensor
@@ -104,6 +104,8 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2):
             signal.signal(signal.SIGTERM, _exit)  # over the handler that Ray has just installed
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes, console.print))
+            refuse_too_large(scaling, nodes())
+            refuse_unshared("checkpoints" if settings.checkpoints else "runs", checkpoints_uri(settings))
             with tracked_run(settings, photos, folder) as run:
                 (folder / SETTINGS).write_text(to_yaml(settings))
                 with report_if_cut_off(settings, run, folder):
@@ -215,6 +217,21 @@ def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> Scal
         resources_per_worker={"CPU": share},
         elastic_resize_monitor_interval_s=chosen.grow_every,  # type: ignore[call-arg]  # of Train V2
     )
+
+
+def refuse_too_large(scaling: ScalingConfig, machines: Sequence[dict[str, float]]) -> None:
+    """See that the workers have room on the machines, whoever uses those now; each must be on one of them.
+
+    Raises:
+        TrainingError: they never would.
+    """
+    fewest = scaling.num_workers[0] if isinstance(scaling.num_workers, tuple) else scaling.num_workers
+    each = worker_resources(scaling)
+    if not fits([each] * (fewest or 1), machines):
+        raise TrainingError(
+            f"scaling.cpus_per_worker: {fewest} workers with {amount(each)} each do not fit on the cluster's machines, "
+            f"which have {', '.join(filter(None, map(amount, machines)))}; take fewer workers, or fewer CPUs for each"
+        )
 
 
 def worker_resources(scaling: ScalingConfig) -> dict[str, float]:

@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import urllib.request
 
 from pipelines.jobs.metrics import GAUGES, REFUSED
-from tests.integration.conftest import Cluster, run, wait_for
+from tests.integration.conftest import Cluster, free_port, ray_command, run, wait_for
 
 GROWS = """
-import json, tempfile, threading, time
+import os, subprocess, sys, tempfile, threading, time
+import ray
 from ray.cluster_utils import Cluster
 from cluster.connect import connect, grown
+from cluster.lasting import refuse_unshared
+from cluster.storage import StorageError
 
 head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": tempfile.mkdtemp(prefix="lle")}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 with connect(cluster.address):
-    import ray
-    from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
-    from ray.experimental.internal_kv import _internal_kv_get
+    from ray.autoscaler.v2.sdk import get_cluster_status
 
     def asked():
-        return len(json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL) or "[]"))
+        demands = get_cluster_status(cluster.address).resource_demands.placement_group_demand
+        return [each.count for demand in demands for each in demand.bundles_by_count]
 
     print("at once", grown([{"CPU": 1}] * 2, minutes=0).get("CPU", 0), "asked", asked())
-    found = []
-    waiting = threading.Thread(target=lambda: found.append(grown([{"CPU": 1}] * 2, minutes=2)))
+    found, told = [], []
+    waiting = threading.Thread(target=lambda: found.append(grown([{"CPU": 1}] * 2, 4, told.append)))
     waiting.start()
-    while not asked():
+    while not asked() or not told:
         time.sleep(0.2)
-    print("waiting", waiting.is_alive(), "asked", asked())
-    cluster.add_node(num_cpus=3)
+    print("waiting", waiting.is_alive(), "asked", asked(), told[0])
+    cluster.add_node(num_cpus=1)  # two CPUs, but not on one machine
+    cluster.add_node(num_cpus=1)
+    print("too small", grown([{"CPU": 2}], minutes=0.02)["CPU"])
     waiting.join(60)
+    while asked():
+        time.sleep(0.2)
     print("grown", found[0]["CPU"], "asked", asked())
-    print("over", grown([{"CPU": 9}], minutes=0.02)["CPU"], "asked", asked())
+
+    runs = tempfile.mkdtemp(prefix="runs")
+    refuse_unshared("runs", runs)
+    print("shared, and left", os.listdir(runs))
+    if sys.argv[1:]:  # a machine on which that folder is another one
+        command = f"mount -t tmpfs none {runs} && exec {' '.join(sys.argv[1:])} --address={cluster.address}"
+        with subprocess.Popen(["unshare", "--mount", "sh", "-c", command], stdout=subprocess.DEVNULL) as node:
+            while sum(node["Alive"] for node in ray.nodes()) < 4:
+                time.sleep(0.2)
+            try:
+                refuse_unshared("runs", runs)
+            except StorageError as error:
+                print("told:", error)
+            node.terminate()
+        print("left", os.listdir(runs))
 cluster.shutdown()
 """
 
@@ -57,15 +78,25 @@ sys.stdin.read()
 """
 
 
-def test_a_training_waits_for_machines_and_does_not_ask_for_them_longer_than_it_waits(cluster: Cluster):
+def test_a_training_waits_for_machines_no_longer_than_told_and_is_refused_a_folder_that_one_does_not_see(
+    cluster: Cluster,
+):
     environment = {name: value for name, value in cluster.environment.items() if name != "RAY_ADDRESS"}
-    done = run([sys.executable, "-c", GROWS], environment, 200)
+    ports = [f"--dashboard-agent-listen-port={free_port()}", "--min-worker-port=20000", "--max-worker-port=29999"]
+    node = [ray_command(), "start", "--num-cpus=1", "--block", "--disable-usage-stats", *ports]
+    done = run([sys.executable, "-c", GROWS, *(node if os.geteuid() == 0 else [])], environment, 300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines() == [
-        "at once 0 asked 0",
-        "waiting True asked 2",
-        "grown 3.0 asked 0",
-        "over 3.0 asked 0",
+    said = done.stdout.splitlines()
+    if os.geteuid() == 0:
+        *said, told, left = said
+        assert "is not seen by 1 of the cluster's machines" in told and "--checkpoints s3://" in told
+        assert left == "left []"
+    assert said == [
+        "at once 0 asked []",
+        "waiting True asked [2] waiting for 2 x 1 CPU: 0 of 0 CPUs free",
+        "too small 2.0",
+        "grown 2.0 asked []",
+        "shared, and left []",
     ]
 
 

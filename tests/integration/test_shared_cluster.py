@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.integration.conftest import Cluster, Training, head_node
+from tests.integration.conftest import Cluster, Training, head_node, ray_command, run
+from tests.integration.conftest import submission as submission_of
 
 TRAININGS = ("one", "two", "three")
 SECRET = "hunter2"
@@ -140,6 +143,46 @@ def test_photos_are_enhanced_and_prepared_beside_trainings(jobs: Jobs):
         assert "waiting for 1 CPU: 0 of 2 CPUs free" in jobs.ended_well(name)
     assert "8 photos enhanced, 0 done before, 0 failed" in jobs.ended_well("enhance")
     assert "holds 8 pictures" in jobs.ended_well("prepare")
+
+
+def test_a_job_goes_on_after_its_code_was_edited_and_leaves_nothing_where_it_would_be_lost(
+    two_cpus: Cluster, jobs: Jobs, repository: Path, tmp_path: Path
+):
+    """Submit, stop, edit, submit again; `jobs` only for its photos, and that the CPUs are free."""
+    copy = tmp_path / "copy"
+    for part in ("lle", "pipelines", "cluster"):
+        shutil.copytree(repository / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", ".rayignore"):
+        shutil.copy(repository / part, copy / part)
+    (tmp_path / "long.yaml").write_text(TWO_STEPS.replace("enhancement: {steps: 4,", "enhancement: {steps: 600,"))
+    photos = ("--data.dark", str(jobs.folder / "dark"), "--data.well_lit", str(jobs.folder / "day"))
+    settings = ("--config", str(tmp_path / "long.yaml"), *photos, "--loop.validate_every", "300")
+
+    def submit(submission: str, *arguments: str) -> Training:
+        command = submission_of(two_cpus, copy, *settings, *arguments, submission_id=submission)
+        log = tmp_path / f"{submission}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, env=two_cpus.environment, stdout=file, stderr=file, cwd=tmp_path)
+        return Training(process, log, tmp_path / "runs" / "edited")
+
+    lost = submit("lost", "--name", "lost")
+    assert lost.wait() != 0 and "error: runs: runs lies in this job's working directory" in lost.output
+    assert "Traceback" not in lost.output and "starting" not in lost.output
+
+    kept = ("--runs", str(tmp_path / "runs"), "--name", "edited")
+    first = submit("first", *kept)
+    first.wait_until("step 10/602")
+    stop = [ray_command(), "job", "stop", "--address", two_cpus.dashboard, "first"]
+    assert run(stop, two_cpus.environment).returncode == 0
+    first.wait()
+    assert not (first.folder / "summary.json").exists(), first.output[-3000:]
+    with (copy / "pipelines" / "train.py").open("a") as script:
+        script.write("# edited\n")
+    second = submit("second", *kept, "--resume")
+    assert second.wait() == 0, second.output[-3000:]
+    began = re.search(r"continuing from step (\d+)", second.output)
+    assert began and int(began[1]) >= 10 and second.summary["finished"]
+    assert not [line for line in second.output.splitlines() if "usage stats" in line.lower() or ".cc:" in line]
 
 
 def test_what_another_job_was_called_with_is_not_told(jobs: Jobs):

@@ -163,3 +163,21 @@ def test_a_submitted_job_uploads_the_packages_and_less_than_5_mb(repository: Pat
     assert sum(files.values()) < UPLOAD_BYTES
     assert {name.partition("/")[0] for name in files} == {"lle", "pipelines", "cluster", "pyproject.toml"}
     assert {"pipelines/train.py", "lle/config.py", "pipelines/presets/clip_lit.yaml"} <= files.keys()
+
+
+def printed_commands(repository: Path, start: str) -> list[str]:
+    """Commands of README, docs and what the launcher runs that begin so, with the lines that continue them."""
+    files = [repository / "README.md", *(repository / "docs").glob("*.md"), repository / "ray_cluster.yaml"]
+    text = "\n".join(file.read_text() for file in files).replace("\\\n", " ")
+    return [start + line.split(start, 1)[1].partition("`")[0] for line in text.splitlines() if start in line]
+
+
+def test_every_printed_start_of_ray_leaves_its_statistics_out(repository: Path):
+    starts = printed_commands(repository, "ray start --")
+    assert len(starts) >= 5 and [each for each in starts if "--disable-usage-stats" not in each] == []
+
+
+def test_every_printed_submission_of_a_training_names_where_its_run_stays(repository: Path):
+    submitted = printed_commands(repository, "ray job submit --address")
+    trainings = [each for each in submitted if "pipelines/train.py" in each]
+    assert len(trainings) >= 5 and [each for each in trainings if "--runs " not in each] == []

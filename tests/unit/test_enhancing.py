@@ -19,7 +19,7 @@ from lle.model import Model, enhance, enhance_pixels
 from pipelines import enhance as entry_point
 from pipelines.jobs.done import PARTS, REPORT, Done, Entry
 from pipelines.jobs.enhancement import find_work, result_name
-from pipelines.jobs.enhancing import Photo, Worker
+from pipelines.jobs.enhancing import Photo, Worker, cores_beside_a_gpu
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.models import NamedModel, find_model
 
@@ -312,3 +312,12 @@ def test_nothing_to_do_needs_no_cluster(photos: Path, capsys: pytest.CaptureFixt
     arguments = ["--model", "control:input", "--input", str(photos), "--output", given.output]
     assert entry_point.main(arguments) == 0
     assert "0 photos enhanced, 4 done before, 0 failed" in capsys.readouterr().out
+
+
+def test_workers_on_gpus_share_the_cores_of_their_own_machine():
+    """Or they would ask for more than any machine has, and wait for ever."""
+    small, large, plain = {"CPU": 8, "GPU": 1}, {"CPU": 33, "GPU": 4}, {"CPU": 64}
+    assert cores_beside_a_gpu([small, plain, plain], 1) == 7
+    assert cores_beside_a_gpu([small, large], 5) == 7
+    assert cores_beside_a_gpu([large], 4) == 8 and cores_beside_a_gpu([large], 2) == 8
+    assert cores_beside_a_gpu([small], 2) == 3 and cores_beside_a_gpu([small], 20) == 1

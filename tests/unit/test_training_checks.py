@@ -106,6 +106,13 @@ def test_workers_that_do_not_fit_are_refused(tmp_path: Path, folders):
         )
 
 
+def test_workers_that_are_too_large_for_each_machine_are_refused(tmp_path: Path, folders):
+    two = training.scaling_config(settings(tmp_path, folders, scaling={"workers": 2, "cpus_per_worker": 3}), {"CPU": 8})
+    training.refuse_too_large(two, [{"CPU": 4}, {"CPU": 4}])
+    with pytest.raises(training.TrainingError, match=r"2 workers with 3 CPU each do not fit .* 2 CPU, 2 CPU, 4 CPU"):
+        training.refuse_too_large(two, [{"CPU": 2}, {"CPU": 2}, {"memory": 9}, {"CPU": 4}])
+
+
 def test_a_training_that_may_grow_begins_with_the_fewest_workers(tmp_path: Path, folders):
     scaling = {"workers": 4, "min_workers": 1, "cpus_per_worker": 1.5}
     begun = training.scaling_config(settings(tmp_path, folders, scaling=scaling), {"CPU": 2.0, "GPU": 1.0})

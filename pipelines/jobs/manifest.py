@@ -202,10 +202,11 @@ def home_of(uri: str) -> str:
     """The folder that the photos of a URI lie in: itself or, for a group of a prepared set, that set."""
     root = posixpath.normpath(open_uri(uri)[1])
     above, last = posixpath.split(root)
-    return above if last in (DARK, WELL_LIT) and _is_prepared(uri) else root
+    return above if last in (DARK, WELL_LIT) and is_prepared(uri) else root
 
 
-def _is_prepared(uri: str) -> bool:
+def is_prepared(uri: str) -> bool:
+    """Whether a folder or prefix is a prepared set, or a group of one."""
     filesystem, root = open_uri(uri)
     return bool(filesystem.get_file_info(f"{root}/{MANIFEST}").type == fs.FileType.File)
 

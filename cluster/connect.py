@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,8 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
     slots = max(os.cpu_count() or 1, cpus)
     start_here: dict[str, Any] = {} if address else {"num_cpus": slots, "include_dashboard": False}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start_here)
+        with _deaf_to_hangups():
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start_here)
     except Exception as error:  # Ray raises nothing narrower when a node is not up in time
         where = f"cluster.address: no Ray cluster answers at {address}" if address else "Ray did not start here"
         said = str(error).strip() or type(error).__name__
@@ -54,6 +56,18 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """Processes started in this block never hear of a terminal that is closed: their driver does, and ends them once
+    it has saved what they know.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def grown(bundles: Sequence[dict[str, float]], minutes: float) -> dict[str, float]:

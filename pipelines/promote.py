@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parse_settings(PromotionSettings, __doc__, argv)  # exits here on --help and mistakes
     from pipelines.jobs import promotion, signals  # torch and ray wait until the settings are known to be good
 
-    return signals.run_job(lambda: promotion.run(settings), "all is as it was unless it said otherwise: the same command begins anew")
+    return signals.run_job(
+        lambda: promotion.run(settings), "all is as it was unless it said otherwise: the same command begins anew"
+    )
 
 
 if __name__ == "__main__":

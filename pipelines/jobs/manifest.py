@@ -103,6 +103,11 @@ def begin(settings: PrepareSettings) -> None:
     path = f"{root}/{SETTINGS}"
     wanted = {name: getattr(settings, name) for name in MADE_BY} | {"prior": settings.split == "prior"}
     if filesystem.get_file_info(path).type == fs.FileType.NotFound:
+        for name in (MANIFEST, f"{DARK}/{MANIFEST}", f"{WELL_LIT}/{MANIFEST}"):
+            if filesystem.get_file_info(f"{root}/{name}").type != fs.FileType.NotFound:
+                raise ManifestError(
+                    f"output: {settings.output} holds {name}, which no preparation has written; choose another output"
+                )
         write_atomically(filesystem, path, (json.dumps(wanted, indent=2) + "\n").encode())
         return
     with filesystem.open_input_stream(path) as file:

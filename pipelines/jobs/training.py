@@ -376,8 +376,7 @@ def report_if_cut_off(settings: TrainSettings, run: TrackedRun, folder: Path) ->
         yield
     except (TrainingError, KeyboardInterrupt, SystemExit) as end:
         with suppress(OSError):  # such as a full disk: the first reason is the one to tell
-            history = read_history(folder / HISTORY)
-            if history and came_to_something(folder, checkpoints_uri(settings), end):
+            if history := read_history(folder / HISTORY):
                 reason = str(end) if isinstance(end, TrainingError) else f"stopped by {name_of(end)}"
                 (folder / REPORT).write_bytes(render(unfinished_page(settings, history, reason)))
                 log_file(run, folder / REPORT)

@@ -143,7 +143,8 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
             mark = begun(uri, settings.name)
         yield folder
     except BaseException as error:
-        if made and not came_to_something(folder, uri, error):
+        is_refused = not settings.resume and mark is None  # what lies at the URI is another's
+        if made and (is_refused or not came_to_something(folder, uri, error)):
             with suppress(StorageError):
                 if mark:
                     forget(uri)

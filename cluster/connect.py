@@ -65,7 +65,8 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     slots = max(os.cpu_count() or 1, cpus)
     start_here: dict[str, Any] = {"num_cpus": slots, "include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **start_here)
+        with _deaf_to_hangups():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **start_here)
     except Exception as error:  # Ray raises nothing narrower when a node is not up in time
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         if address == "local":
@@ -126,6 +127,18 @@ def see_a_cluster_at(address: str, seconds: float = ANSWER_SECONDS) -> None:
             f"{where}: no Ray cluster answers there ({said}); start one with `ray start --head --port={port} "
             "--disable-usage-stats`, or correct --cluster.address or RAY_ADDRESS"
         ) from error
+
+
+@contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """Processes started in this block never hear of a terminal that is closed: their driver does, and ends them once
+    it has saved what they know.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def grown(bundles: Sequence[Amount], minutes: float, tell: Callable[[str], object] = lambda line: None) -> Amount:

@@ -20,9 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     mistake.
     """
     settings = parse_settings(EvaluationSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import evaluation  # torch and ray wait until the settings are known to be good
+    from pipelines.jobs import evaluation, signals  # torch and ray wait until the settings are known to be good
 
-    return evaluation.run(settings)
+    return signals.run_job(lambda: evaluation.run(settings), "nothing was written: the same command begins anew")
 
 
 if __name__ == "__main__":

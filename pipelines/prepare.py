@@ -20,9 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     a mistake.
     """
     settings = parse_settings(PrepareSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import preparation  # ray waits until the settings are known to be good
+    from pipelines.jobs import preparation, signals  # ray waits until the settings are known to be good
 
-    return preparation.run(settings)
+    return signals.run_job(lambda: preparation.run(settings), "the same command goes on where this one was")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train the bundled prior, a small CLIP that knows only light.
 
-    python pipelines/pretrain_prior.py --kodak DIR --out lle/prior/assets [--evaluate DIR]
+    python pipelines/pretrain_prior.py --kodak DIR --out DIR [--evaluate DIR]
 
 On a CPU, glibc's allocator dominates the time unless these are set before Python starts (or use jemalloc or tcmalloc):
     MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=67108864
@@ -25,9 +25,23 @@ if TYPE_CHECKING:
 PRIOR_PHOTOS = ("coffee", "chelsea", "flower")
 """Sample photos to train on: those with a plain licence, well exposed, and not held out by the quickstart."""
 
+WRITTEN = ("light_prior.safetensors", "evaluation.json")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; the exit status is 0 for a trained prior, 2 where files would be overwritten."""
     arguments = _parse(argv)
+    for name in WRITTEN:
+        if (there := arguments.out / name).exists():
+            print(f"--out: {there} exists; choose another folder", file=sys.stderr)
+            return 2
+    from pipelines.jobs.signals import run_job
+
+    return run_job(lambda: run(arguments), "nothing was written: the same command begins anew")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, write, evaluate."""
     import torch
 
     from lle.prior import bundled

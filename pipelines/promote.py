@@ -17,9 +17,11 @@ from pipelines.jobs.command_line import parse_settings
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status is 0 for a new champion, 1 where all stays as it was, 2 for a mistake."""
     settings = parse_settings(PromotionSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import promotion  # torch and ray wait until the settings are known to be good
+    from pipelines.jobs import promotion, signals  # torch and ray wait until the settings are known to be good
 
-    return promotion.run(settings)
+    return signals.run_job(
+        lambda: promotion.run(settings), "all is as it was unless it said otherwise: the same command begins anew"
+    )
 
 
 if __name__ == "__main__":

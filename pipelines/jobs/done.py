@@ -66,6 +66,7 @@ class Done:
                 self._parts.append(file.path)
             else:
                 results.add(name)
+        self._foreign = results if not reports and not self._parts else set[str]()
         noted = {entry.photo: entry for path in reports + self._parts for entry in self._read(path)}
         self._entries = {photo: entry for photo, entry in noted.items() if entry.result in results and not entry.failed}
 
@@ -77,6 +78,10 @@ class Done:
             wanted.recipe,
             wanted.result,
         )
+
+    def is_foreign(self, result: str) -> bool:
+        """Whether something lies there that no enhancement has written: the output has no notes of any."""
+        return result in self._foreign
 
     def note(self, entry: Entry) -> None:
         """Remember what became of a photo.

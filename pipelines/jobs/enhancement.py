@@ -143,6 +143,10 @@ def find_work(settings: EnhanceSettings, model_version: str, done: Done) -> tupl
         other = photo_of.setdefault(entry.result, entry.photo)
         if other != entry.photo:
             raise DataError(f"format: {other} and {entry.photo} would both become {entry.result}; rename one of them")
+        if done.is_foreign(entry.result):
+            raise DataError(
+                f"output: {settings.output} holds a {entry.result} that no enhancement wrote; choose another"
+            )
         if done.has(entry) and not settings.again:
             skipped += 1
         else:

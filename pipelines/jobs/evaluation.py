@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from pyarrow import fs
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,7 @@ from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.redaction import redacted
-from cluster.storage import StorageError, inside, open_uri
+from cluster.storage import StorageError, failing_as, inside, open_uri
 from lle.config import EvaluationSettings
 from lle.metrics import METRICS
 from pipelines.jobs.ingest import DataError
@@ -32,6 +33,7 @@ from pipelines.jobs.stopping import stopped
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
 RUNS = "runs"
+NUMBERS, OTHERS = "metrics.json", (REPORT, "metrics.csv", "pictures")
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
 
 
@@ -59,6 +61,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
         DataError, ModelError, StorageError, TrackingError, ClusterError: one sentence each; all but the last two, and
             pairs of different sizes, before a cluster is joined.
     """
+    refuse_foreign_files(settings.out)
     tracking = tracking_uri(settings.tracking, RUNS)
     refuse_throwaway({"out": settings.out, "tracking": tracking if settings.log else ""})
     model = find_model(settings.model, tracking)
@@ -102,6 +105,21 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
         run_id = record_evaluation(tracking, settings.experiment, model.name, parameters, means, files)
         console.print(f"recorded as run {run_id} in {redacted(tracking)}")
     return summary
+
+
+def refuse_foreign_files(out: str) -> None:
+    """Refuse a place whose report is not an evaluation's, such as a training's folder: it would be written over.
+
+    Raises:
+        DataError: it holds such a file.
+        StorageError: it cannot be looked at.
+    """
+    filesystem, root = open_uri(out)
+    with failing_as(f"out: {out} cannot be read"):
+        there = {name: filesystem.get_file_info(f"{root}/{name}").type for name in (NUMBERS, *OTHERS)}
+    foreign = [name for name in OTHERS if there[name] != fs.FileType.NotFound]
+    if foreign and there[NUMBERS] == fs.FileType.NotFound:
+        raise DataError(f"out: {out} holds a {foreign[0]} that no evaluation has written; choose another folder")
 
 
 def print_summary(console: Console, name: str, summary: dict[str, dict[str, dict[str, Any]]]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from rich.console import Console
@@ -44,7 +46,7 @@ def run(settings: ExportSettings) -> int:
 
 
 def export(settings: ExportSettings) -> tuple[Path, float]:
-    """Write the file, run it at sizes other than the example's, and take it away again if it is wrong.
+    """Write a file that is not there yet, once it was run at sizes other than the example's and is right.
 
     Returns:
         The file, and its largest difference from the model, in [0, 1].
@@ -56,20 +58,24 @@ def export(settings: ExportSettings) -> tuple[Path, float]:
     if not isinstance(found.network, Model):
         raise ExportError(f"model: {settings.model} is not one of ours; give a registered or saved model")
     file = Path(settings.out) / f"model.{settings.format}"
+    if file.exists():
+        raise ExportError(f"out: {file} exists; choose another folder, or remove it")
     save, load = {"onnx": (save_onnx, load_onnx), "pt2": (save_pt2, load_pt2)}[settings.format]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save(found.network, file)
+        with TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
+            unchecked = Path(folder, file.name)
+            save(found.network, unchecked)
+            difference = largest_difference(found.network, load(unchecked))
+            if difference <= TOLERANCE:
+                os.link(unchecked, file)  # which, unlike a renaming, replaces nothing
+                return file, difference
     except OSError as error:
         raise ExportError(f"out: {file} cannot be written ({error.strerror or error}); choose another") from error
-    difference = largest_difference(found.network, load(file))
-    if not difference <= TOLERANCE:
-        file.unlink()
-        raise ExportError(
-            f"{settings.format}: what was exported differs from the model by {difference * 255:.1f} of 255; it was "
-            "removed, please report the versions of torch and onnxruntime"
-        )
-    return file, difference
+    raise ExportError(
+        f"{settings.format}: what was exported differs from the model by {difference * 255:.1f} of 255; it was "
+        "removed, please report the versions of torch and onnxruntime"
+    )
 
 
 @torch.inference_mode()

@@ -103,6 +103,11 @@ def begin(settings: PrepareSettings) -> None:
     path = f"{root}/{SETTINGS}"
     wanted = {name: getattr(settings, name) for name in MADE_BY} | {"prior": settings.split == "prior"}
     if filesystem.get_file_info(path).type == fs.FileType.NotFound:
+        for name in (MANIFEST, f"{DARK}/{MANIFEST}", f"{WELL_LIT}/{MANIFEST}"):
+            if filesystem.get_file_info(f"{root}/{name}").type != fs.FileType.NotFound:
+                raise ManifestError(
+                    f"output: {settings.output} holds {name}, which no preparation has written; choose another output"
+                )
         write_atomically(filesystem, path, (json.dumps(wanted, indent=2) + "\n").encode())
         return
     with filesystem.open_input_stream(path) as file:
@@ -202,10 +207,11 @@ def home_of(uri: str) -> str:
     """The folder that the photos of a URI lie in: itself or, for a group of a prepared set, that set."""
     root = posixpath.normpath(open_uri(uri)[1])
     above, last = posixpath.split(root)
-    return above if last in (DARK, WELL_LIT) and _is_prepared(uri) else root
+    return above if last in (DARK, WELL_LIT) and is_prepared(uri) else root
 
 
-def _is_prepared(uri: str) -> bool:
+def is_prepared(uri: str) -> bool:
+    """Whether a folder or prefix is a prepared set, or a group of one."""
     filesystem, root = open_uri(uri)
     return bool(filesystem.get_file_info(f"{root}/{MANIFEST}").type == fs.FileType.File)
 

@@ -41,10 +41,14 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, card: str) 
     """
     quieten()
     mlflow.set_tracking_uri(run.uri)
-    with tempfile.TemporaryDirectory() as name, mlflow.start_run(run_id=run.run_id):
+    with tempfile.TemporaryDirectory() as name:
         folder = model.save(Path(name, "model"))
         (folder / CARD).write_text(card)
-        info = LoggedModel.log(artifact_path=None, name="model", flavor=_PhotosAndProgram, model=model, folder=folder)
+        # Not in `start_run`, which would set a finished run RUNNING again.
+        mlflow.set_experiment(experiment_id=run.client.get_run(run.run_id).info.experiment_id)
+        info = LoggedModel.log(
+            artifact_path=None, name="model", run_id=run.run_id, flavor=_PhotosAndProgram, model=model, folder=folder
+        )
     if not settings.tracking.register_model:
         return str(info.model_uri)
     name, client = settings.tracking.model_name, run.client

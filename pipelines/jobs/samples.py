@@ -54,6 +54,17 @@ class QuickstartData:
     pairs_high: Path
 
 
+def quickstart_folders(folder: Path) -> dict[str, Path]:
+    """Where `write_quickstart_data` puts what, by the settings' names."""
+    pairs = folder / "pairs"
+    return {
+        "dark": folder / "dark",
+        "well_lit": folder / "well_lit",
+        "pairs_low": pairs / "low",
+        "pairs_high": pairs / "high",
+    }
+
+
 def write_quickstart_data(
     folder: Path, seed: int = 0, well_lit: int = 48, dark: int = 48, pairs: int = 8
 ) -> QuickstartData:
@@ -77,7 +88,7 @@ def write_quickstart_data(
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     photos = sample_photos()
-    data = QuickstartData(folder / "dark", folder / "well_lit", folder / "pairs" / "low", folder / "pairs" / "high")
+    data = QuickstartData(**quickstart_folders(folder))
     for part in (data.dark, data.well_lit, data.pairs_low, data.pairs_high):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

@@ -30,6 +30,7 @@ from lle.config import SKIPPABLE_PHASES, IdleWeights, TrainSettings, idle_weight
 from pipelines.jobs.settings_text import (
     DEFAULTS,
     GROUPS,
+    OF_ONE_RUN,
     SETTINGS,
     accepts,
     as_table,
@@ -41,6 +42,7 @@ from pipelines.jobs.settings_text import (
 )
 
 PRESETS = Path(__file__).parent.parent / "presets"
+YES = ("true", "1", "yes", "on", "t", "y")
 PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 
 SHORT = {"profile": "loop.profile"}  # options that need no path
@@ -77,6 +79,8 @@ class Loaded:
 def load_settings(argv: Sequence[str] | None = None, default_preset: str = "quickstart") -> Loaded:
     """Settings of a training from the command line, or the end of the program.
 
+    With `--resume`, those that the run began with; what is given besides may say where it goes on, not what it is.
+
     Args:
         argv: arguments without the program's name; None: those of this process.
         default_preset: preset used when `--preset` is not given.
@@ -94,7 +98,11 @@ def load_settings(argv: Sequence[str] | None = None, default_preset: str = "quic
         if options.pop("help", False):
             _parser(_merge(layers)[0]).print_help()
             raise SystemExit(0)
-        loaded = _check(*_merge(layers), layers[1].source.removeprefix("preset "))
+        preset = layers[1].source.removeprefix("preset ")
+        if options.get("resume", "").lower() in YES and _merge(layers)[0]["name"]:
+            loaded = _resumed(layers, preset, chosen=layers[1:] if "preset" in options else layers[2:])
+        else:
+            loaded = _check(*_merge(layers), preset)
     except SettingsError as mistake:
         print(mistake, file=sys.stderr)
         raise SystemExit(2) from None
@@ -115,8 +123,13 @@ def with_run_name(loaded: Loaded) -> TrainSettings:
 
 
 def to_yaml(settings: TrainSettings) -> str:
-    """Every setting as YAML; `--config` reads the same settings back from it."""
-    return as_yaml(settings)
+    """Every setting but `resume` as YAML; `--config` reads the same settings back from it."""
+    return as_yaml(settings, without=("resume",))
+
+
+def of_a_run(settings: TrainSettings) -> str:
+    """What a run keeps of its settings: with `--config` they repeat it under another name, from the beginning."""
+    return as_yaml(settings, without=OF_ONE_RUN)
 
 
 def laid_over(loaded: Loaded, values: Mapping[str, Any], source: str) -> Loaded:
@@ -150,14 +163,61 @@ class _Layer:
 def _layers(options: dict[str, Any], default_preset: str) -> list[_Layer]:
     """Defaults, preset, file and command line, the later over the earlier."""
     preset_file = _find_preset(options.get("preset", default_preset))
-    layers = [_Layer("default", DEFAULTS), _Layer(f"preset {preset_file.stem}", _read(preset_file))]
+    preset = _without_resume(_read(preset_file), str(preset_file))
+    layers = [_Layer("default", DEFAULTS), _Layer(f"preset {preset_file.stem}", preset)]
     if config := options.get("config"):
-        layers.append(_Layer(f"file {config}", _read(Path(config))))
+        layers.append(_Layer(f"file {config}", _without_resume(_read(Path(config)), config)))
     given = {path: value for path, value in options.items() if path in SETTINGS}
     if "prior" in options:
         layers.append(_Layer("--prior bundled", BUNDLED_PRIOR))
     layers.append(_Layer("command line", given))
     return layers
+
+
+def _without_resume(values: dict[str, Any], file: str) -> dict[str, Any]:
+    """The settings of a file without those of one run: what a run wrote down may hold them, and would reopen it."""
+    if "resume" not in values:
+        return values
+    kept = {path: value for path, value in values.items() if path not in OF_ONE_RUN}
+    if values.get("name") or values["resume"].lower() in YES:
+        print(
+            f"warning: {file}: its name and resume are those of the run that wrote it, and left out; "
+            "give --name NAME, and --resume to continue that run",
+            file=sys.stderr,
+        )
+    return kept
+
+
+def _resumed(layers: Sequence[_Layer], preset: str, chosen: Sequence[_Layer]) -> Loaded:
+    """The settings that a run began with, and of those chosen now what may differ.
+
+    Raises:
+        SettingsError: others differ too, or what the run wrote down cannot be read.
+    """
+    from pipelines.jobs.resuming import refuse_changes, remembered
+
+    given, sources = _merge(chosen)
+    merged, _ = _merge(layers)
+    known = remembered(*(merged[path] for path in ("name", "runs", "checkpoints")))
+    if known is None:  # the job will say so
+        return _check(*_merge(layers), preset)
+    file, values = known
+    of_this_time = {"name": merged["name"], "resume": "true"}
+    base = {**DEFAULTS, **values, **of_this_time}
+    origin = dict.fromkeys(base, f"file {file}")
+    began = _check(base, origin, preset)
+    loaded = _check({**base, **given, **of_this_time}, origin | sources, preset)
+    refuse_changes(flat(began.settings.model_dump()), flat(loaded.settings.model_dump()), sources, merged["name"])
+    return loaded
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Settings of a YAML file by dotted path, their values still text.
+
+    Raises:
+        SettingsError: it is missing, cannot be read, or holds something else.
+    """
+    return _read(file)
 
 
 def _find_preset(name: str) -> Path:
@@ -421,7 +481,9 @@ def _without_effect(settings: TrainSettings, sources: Mapping[str, str]) -> Iter
     """A sentence for each setting that somebody chose and that the other settings make useless."""
     values = flat(settings.model_dump())
     for phase in SKIPPABLE_PHASES:
-        lengths = [path for path in SETTINGS if path.startswith(f"schedule.{phase}.") and values[path] != DEFAULTS[path]]
+        lengths = [
+            path for path in SETTINGS if path.startswith(f"schedule.{phase}.") and values[path] != DEFAULTS[path]
+        ]
         why = settings.why_skipped(phase)
         for path in lengths if why and values[f"schedule.{phase}.steps"] else ():
             if sources[path].startswith(BY_USER):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 
@@ -15,12 +15,18 @@ from pydantic.fields import FieldInfo
 
 from lle.config import TrainSettings
 
+OF_ONE_RUN = ("name", "resume")
 
-def as_yaml(settings: TrainSettings, sources: Mapping[str, str] | None = None) -> str:
-    """The tree as YAML, one setting a line, its source beside it as a comment if `sources` (by path) are given."""
+
+def as_yaml(settings: TrainSettings, sources: Mapping[str, str] | None = None, without: Collection[str] = ()) -> str:
+    """The tree as YAML, one setting a line, its source beside it as a comment if `sources` (by path) are given; but for
+    the settings `without`.
+    """
     rows: list[tuple[str, str]] = []
     above: list[str] = []
     for path, value in flat(settings.model_dump()).items():
+        if path in without:
+            continue
         *branches, leaf = path.split(".")
         for depth, branch in enumerate(branches, start=1):
             if branches[:depth] != above[:depth]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a job to end well; only the second one, or too long a wait, ends it at once."""
+"""A signal asks a training to end well; only a second one, or too long a wait, ends it at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import ray
 
 from pipelines.jobs.lines import queue_here
+from pipelines.jobs.signals import heard_by
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 25.0  # clusters wait 30 s before they kill
 POLL_SECONDS = 0.5
 
@@ -74,7 +74,7 @@ def run_until_stopped(
 
     Raises:
         KeyboardInterrupt: after Ctrl-C.
-        SystemExit: after SIGTERM, with 128 + its number.
+        SystemExit: after SIGTERM or SIGHUP, with 128 + its number.
     """
     if threading.current_thread() is not threading.main_thread():
         return job()
@@ -90,24 +90,22 @@ def run_until_stopped(
         finally:
             ended.set()
 
-    def on_signal(number: int, frame: object) -> None:
-        signals.append(number)
-
-    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
-    try:
+    with heard_by(lambda number, frame: signals.append(number)):
         threading.Thread(target=work, daemon=True).start()
         while not ended.wait(POLL_SECONDS) and not signals:
             pass
         if signals and not ended.is_set():
             ask_to_stop()
             deadline = time.monotonic() + grace
-            while not ended.wait(POLL_SECONDS) and len(signals) == 1 and time.monotonic() < deadline:
+            while not ended.wait(POLL_SECONDS) and not hurried(signals) and time.monotonic() < deadline:
                 pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if signals:
         raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
     if "error" in box:
         raise box["error"]
     return box["result"]
+
+
+def hurried(signals: list[int]) -> bool:
+    """Whether somebody did not want to wait after the first signal; terminals and shells send SIGHUP twice."""
+    return any(number != signal.SIGHUP for number in signals[1:])

@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -34,17 +34,20 @@ from lle.config import TrainSettings
 from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
-from pipelines.jobs.checkpoints import Checkpoints
+from pipelines.jobs.checkpoints import Checkpoints, forget, mark_of
+from pipelines.jobs.closing import command, record_of, shown, there
 from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos
 from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
-from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
-from pipelines.jobs.settings_text import as_yaml
-from pipelines.jobs.stopping import SIGNALS, StopRequest
+from pipelines.jobs.settings import Loaded, SettingsError, of_a_run
+from pipelines.jobs.settings_text import OF_ONE_RUN, as_yaml
+from pipelines.jobs.signals import AGAIN, heard_by, raising, run_job
+from pipelines.jobs.stopping import StopRequest
 from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
 from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, tag_run, tracked_run
 from pipelines.jobs.training import (
     SETTINGS,
     TrainingError,
+    begun,
     best_model,
     checkpoints_uri,
     final_picture,
@@ -57,7 +60,7 @@ from pipelines.jobs.training import (
 )
 
 TUNE = "tune"  # the folder of Tune's own notes
-SUMMARY = "summary.json"
+SUMMARY, BEST = "summary.json", "best.yaml"
 VALIDATIONS = "validations.json"
 RUNGS = "asha.pkl"
 ENOUGH = "stop"  # the file that ends a trial
@@ -72,33 +75,47 @@ MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, Tr
 def run(plan: Plan) -> int:
     """`search_settings` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    try:
-        search_settings(plan, console)
-    except MISTAKES as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, SystemExit) as stop:
-        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
-        print(f"stopped; continue with --resume {plan.sweep.name}", file=sys.stderr)
-        return 128 + number
-    return 0
+
+    def job() -> int:
+        try:
+            search_settings(plan, console)
+        except MISTAKES as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    return run_job(job, lambda: how_to_go_on(plan))
+
+
+def how_to_go_on(plan: Plan) -> str:
+    """What to do after a stop."""
+    if not remembered(plan.folder):
+        return f"no trial had begun yet, and nothing is kept: {AGAIN}"
+    resume = command("tune", "--resume", plan.sweep.name, "--runs", shown(plan.folder.parent))
+    return f"continue with --resume {plan.sweep.name}: {resume}"
 
 
 def search_settings(plan: Plan, console: Console) -> list[Tried]:
     """Run the trials that are left, and leave `runs/NAME/` with the best settings and the plots behind.
+
+    A sweep that is finished stays as it is.
 
     Args:
         plan: a checked sweep.
         console: where progress and results go.
 
     Returns:
-        All trials, the best first.
+        All trials, the best first; none where it was finished.
 
     Raises:
         DataError, ClusterError, StorageError, TrackingError, TrainingError: one sentence each.
         KeyboardInterrupt, SystemExit: it was stopped by a signal, and can be resumed.
     """
     refuse_throwaway(written_places(plan.training.settings))
+    if plan.resume and (plan.folder / BEST).exists():
+        console.print(f"{plan.sweep.name} is finished, and stays as it is; for another search choose another --name")
+        console.print(closing_lines(plan))
+        return []
     checkpoints = plan.training.settings.checkpoints
     with sweep_folder(plan) as folder, held(str(folder), f"{checkpoints or folder.parent}/{folder.name}"):
         settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
@@ -107,15 +124,15 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         tell_photos(photos, console)
         measure = measure_of(settings, photos)
         console.print("starting Ray and MLflow ...")
-        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
+        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources, raising():
             scaling = scaling_config(settings, resources)
             refuse_too_large(scaling, nodes())
             refuse_unshared("runs", settings.runs)  # trials write there, wherever they run
             at_once = concurrent_trials(plan, scaling, resources)
             named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
-            with tracked_run(named, photos, folder) as parent:
+            with tracked_run(named, photos, folder, tell=console.print) as parent:
                 if not plan.resume:
-                    remember(plan, to_yaml(settings))
+                    remember(plan, of_a_run(settings))
                 shared = replace(plan.training, settings=settings)
                 console.print(f"{plan.sweep.trials} trials, {at_once} at once; the measure is {measure}")
                 tried = run_trials(plan, shared, photos, parent, scaling, at_once, console)
@@ -130,15 +147,27 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
     Raises:
         TrainingError: it exists.
     """
-    folder = plan.folder
-    if folder.exists() and not plan.resume:
-        raise TrainingError(f"name: {folder} exists; choose another --name, or continue it with --resume {folder.name}")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, elsewhere = plan.folder, plan.training.settings.checkpoints
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=plan.resume)
+    except FileExistsError:
+        remedy = f", or continue it with --resume {folder.name}" if remembered(folder) else ""
+        raise TrainingError(f"name: {folder} exists; choose another --name{remedy}") from None
+    except OSError as error:
+        raise TrainingError(f"runs: {folder} cannot be made ({error.strerror}); choose another folder") from error
+    marked = ""
+    try:
+        if elsewhere and not plan.resume:  # or trials would go on from those of an older sweep
+            begun(f"{elsewhere.rstrip('/')}/{folder.name}", folder.name)
+            marked = f"{elsewhere.rstrip('/')}/{folder.name}"
         yield folder
     except BaseException:
-        if not remembered(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        if not plan.resume and not remembered(folder):
+            with suppress(StorageError):
+                if marked:
+                    forget(marked)
+                shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
@@ -253,13 +282,12 @@ def fitted(tuner: tune.Tuner) -> tuple[tune.ResultGrid, int]:
         signal.raise_signal(signal.SIGUSR1)
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
     unheard = signal.signal(signal.SIGUSR1, lambda number, frame: None)
     try:
-        return tuner.fit(), signals[0] if signals else 0
+        with heard_by(on_signal):
+            return tuner.fit(), signals[0] if signals else 0
     finally:
-        for number, handler in (before | {signal.SIGUSR1: unheard}).items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGUSR1, unheard)
 
 
 def best_first(tried: Sequence[Tried], measure: str) -> list[Tried]:
@@ -339,13 +367,19 @@ def run_trial(
     loaded = trial_settings(drawn, training, parent.run_id)
     shared = loaded.settings
     folder = Path(shared.runs).expanduser().absolute() / parent_name(name) / name
-    runs, checkpoints = str(folder.parent), shared.checkpoints and f"{shared.checkpoints}/{parent_name(name)}"
+    runs, checkpoints = (
+        str(folder.parent),
+        shared.checkpoints and f"{shared.checkpoints.rstrip('/')}/{parent_name(name)}",
+    )
     settings = shared.model_copy(update={"name": name, "runs": runs, "checkpoints": checkpoints})
     folder.mkdir(parents=True, exist_ok=True)
-    begun = bool(Checkpoints(checkpoints_uri(settings)).found())
+    uri = checkpoints_uri(settings)
+    goes_on = (folder / SETTINGS).exists() or mark_of(uri) is not None or bool(Checkpoints(uri).found())
+    if not goes_on:
+        begun(uri, name)
     settings = settings.model_copy(
         update={
-            "resume": begun or (folder / SETTINGS).exists(),
+            "resume": goes_on,
             "tracking": settings.tracking.model_copy(update={"uri": parent.uri}),
         }
     )
@@ -372,12 +406,16 @@ def train_trial(
         (folder / "log.txt").open("a", buffering=1) as log,
         tracked_run(settings, photos, folder, parent.run_id) as run,
     ):
-        (folder / SETTINGS).write_text(to_yaml(settings))
+        if not (folder / SETTINGS).exists():
+            (folder / SETTINGS).write_text(of_a_run(settings))
         reports = TrialReports(measure, run.run_id, folder / VALIDATIONS)
         console = Console(file=log, width=200, markup=False)
-        with stopped_by(folder / ENOUGH) as stop:
-            ended = train(settings, photos, run, scaling, folder, console, [reports], stop)
-        model = best_model(settings)
+        try:
+            with stopped_by(folder / ENOUGH) as stop:
+                ended = train(settings, photos, run, scaling, folder, console, [reports], stop)
+        finally:
+            Checkpoints.of_run(checkpoints_uri(settings)).clear()
+        model = best_model(settings, ended["last_step"])
         model.save(folder / "model")
         (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, model)))
         outcome = "finished" if ended["finished"] else "stopped early"
@@ -488,15 +526,31 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, c
     if tried[0].value is None:
         raise TrainingError(f"no trial came as far as a validation; the first failed with: {tried[0].reason}")
     best = trial_settings(tried[0].drawn, plan.training, plan.sweep.name)
-    file = plan.folder / "best.yaml"
-    plain = best.settings.model_copy(update={"name": "", "resume": False})
-    file.write_text(f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n" + as_yaml(plain, best.sources))
     write_plots(plan, tried, parent, measure)
+    best_yaml = as_yaml(best.settings, best.sources, without=OF_ONE_RUN)
+    (plan.folder / BEST).write_text(
+        f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n" + best_yaml
+    )  # the sweep's end
     log_files(parent, plan.folder)
     tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})
-    shown = Path(os.path.relpath(plan.folder)) if plan.folder.is_relative_to(Path.cwd()) else plan.folder
-    console.print(f"settings    {shown / 'best.yaml'}")
-    console.print(f"again       python pipelines/train.py --preset {shown / 'best.yaml'}")
+    console.print(f"MLflow      {record_of(parent)}")
+    console.print(closing_lines(plan))
+
+
+def closing_lines(plan: Plan) -> str:
+    """Where the best settings of a finished sweep lie, and what to do with them and with the model they gave."""
+    file = plan.folder / BEST
+    name = file.read_text().partition("\n")[0].lstrip("# ").partition(":")[0]
+    data = plan.training.settings.data
+    photos = data.dark or str(plan.folder / "photos" / "dark")
+    enhance = ["--model", shown(plan.folder / name / "model"), "--input", there(photos)]
+    return "\n".join(
+        [
+            f"settings    {shown(file)}",
+            f"again       {command('train', '--preset', shown(file))}",
+            f"its model   {command('enhance', *enhance, '--output', shown(plan.folder / 'enhanced'))}",
+        ]
+    )
 
 
 def _reason(trial: Trial) -> str:

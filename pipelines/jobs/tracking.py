@@ -16,14 +16,15 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mlflow.entities import Experiment, Metric, Param, RunStatus
+from mlflow.entities import Experiment, LifecycleStage, Metric, Param, Run, RunInfo, RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
@@ -41,6 +42,8 @@ NUMBERS_AT_ONCE = 1000  # MLflow's limit
 LONGEST_PAUSE = 30.0  # s, between two attempts at a server that is gone
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED")
 
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such run; an id that is none
+
 
 class TrackingError(RuntimeError):
     """The tracking server does not answer; the message names the setting."""
@@ -52,6 +55,7 @@ class TrackedRun:
 
     uri: str
     run_id: str
+    experiment_id: str = ""
 
     @property
     def client(self) -> MlflowClient:
@@ -66,15 +70,22 @@ def tracking_uri(given: str, runs: str) -> str:
 
 @contextmanager
 def tracked_run(
-    settings: TrainSettings, photos: TrainingPhotos, folder: Path, parent: str = ""
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    folder: Path,
+    parent: str = "",
+    tell: Callable[[str], None] = LOGGER.warning,
 ) -> Iterator[TrackedRun]:
     """A run for the length of a block: FINISHED at its end, KILLED when interrupted, FAILED on any error.
+
+    One that is resumed goes on in the run it had. If that is FINISHED it stays so; if it is gone, a new one takes over.
 
     Args:
         settings: the training's.
         photos: what it trains on, described in the run.
         folder: the run's folder, which remembers the run for a resumption.
         parent: id of the run that this one is a part of.
+        tell: told if the run of a resumed training is gone.
 
     Raises:
         TrackingError: the server does not answer at the start.
@@ -84,9 +95,15 @@ def tracked_run(
     try:
         with one_after_another(uri):
             client = MlflowClient(uri)
-            run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri, parent))
+            opened = _open_run(client, settings, photos, folder / RUN_ID, uri, parent, tell)
+        run = TrackedRun(uri, opened.run_id, opened.experiment_id)
+    except TrackingError:
+        raise
     except Exception as error:
         raise TrackingError(f"tracking.uri: MLflow does not answer at {redacted(uri)} ({first_line(error)})") from error
+    if opened.status == RunStatus.to_string(RunStatus.FINISHED):
+        yield run
+        return
     status = RunStatus.FINISHED
     try:
         yield run
@@ -109,6 +126,15 @@ def one_after_another(uri: str) -> Iterator[None]:
     with Path(f"{uri.removeprefix('sqlite:///')}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
         yield
+
+
+def recorded_run(uri: str, run_id: str) -> TrackedRun:
+    """A run that ended, by its id; its experiment, which only a server's pages need, is empty where nobody answers."""
+    quieten()
+    found: list[str] = []
+    if uri.startswith("http"):
+        _quietly(lambda: found.append(MlflowClient(uri).get_run(run_id).info.experiment_id), f"a look at {run_id}")
+    return TrackedRun(uri, run_id, *found)
 
 
 class Recorder:
@@ -294,32 +320,53 @@ def quieten() -> None:
 
 
 def _open_run(
-    client: MlflowClient, settings: TrainSettings, photos: TrainingPhotos, id_file: Path, uri: str, parent: str
-) -> str:
-    """The run to write to: a new one, or the one a resumed training began with."""
-    experiment = client.get_experiment_by_name(settings.tracking.experiment)
-    if settings.resume and (run_id := _run_before(client, experiment, settings.name, id_file)):
-        client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-        return run_id
-    experiment_id = (
-        experiment.experiment_id if experiment else _create_experiment(client, settings.tracking.experiment, uri)
-    )
+    client: MlflowClient,
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    id_file: Path,
+    uri: str,
+    parent: str,
+    tell: Callable[[str], None],
+) -> RunInfo:
+    """The run to write to: a new one, or the one a resumed training began with, RUNNING unless it was FINISHED."""
+    name = settings.tracking.experiment
+    experiment = client.get_experiment_by_name(name)
+    if settings.resume and (before := _run_before(client, experiment, settings.name, id_file)):
+        if before.info.status != RunStatus.to_string(RunStatus.FINISHED):
+            client.update_run(before.info.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+        return before.info
+    if experiment and experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise TrackingError(
+            f"tracking.experiment: {name} was deleted from MLflow; restore it, or name another with "
+            "--tracking.experiment"
+        )
+    if settings.resume:
+        tell(f"MLflow at {redacted(uri)} has no run of {settings.name} to go on in; going on in a new one")
+    experiment_id = experiment.experiment_id if experiment else _create_experiment(client, name, uri)
     tags = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
-    run_id = str(client.create_run(experiment_id, run_name=settings.name, tags=tags).info.run_id)
-    _describe(client, run_id, settings, photos)
-    id_file.write_text(run_id + "\n")
-    return run_id
+    info: RunInfo = client.create_run(experiment_id, run_name=settings.name, tags=tags).info
+    _describe(client, info.run_id, settings, photos)
+    id_file.write_text(info.run_id + "\n")
+    return info
 
 
-def _run_before(client: MlflowClient, experiment: Experiment | None, name: str, id_file: Path) -> str:
-    """The run that a training had before; by its name where the training's folder is on another machine."""
+def _run_before(client: MlflowClient, experiment: Experiment | None, name: str, id_file: Path) -> Run | None:
+    """The run that a training had before, unless it is gone; by its name where the training's folder is on another
+    machine.
+    """
     if id_file.exists():
-        return id_file.read_text().strip()
+        try:
+            found: Run = client.get_run(id_file.read_text().strip())
+        except MlflowException as error:
+            if error.error_code not in GONE:
+                raise
+            return None
+        return found if found.info.lifecycle_stage == LifecycleStage.ACTIVE else None
     if experiment is None:
-        return ""
-    wanted = f"attributes.run_name = '{name}'"
-    found = client.search_runs([experiment.experiment_id], wanted, max_results=1, order_by=["start_time DESC"])
-    return str(found[0].info.run_id) if found else ""
+        return None
+    wanted = f"attributes.run_name = '{name}' and attributes.status != 'FINISHED'"
+    runs = client.search_runs([experiment.experiment_id], wanted, max_results=1, order_by=["start_time DESC"])
+    return runs[0] if runs else None
 
 
 def _create_experiment(client: MlflowClient, experiment: str, uri: str) -> str:

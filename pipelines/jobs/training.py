@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, UserCallback
@@ -28,10 +27,11 @@ from cluster.waiting import amount, fits, told_while_waiting
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import ImageError, encode, to_tensor
-from lle.model import Model
+from lle.model import Model, load
 from lle.training.state import StateError
 from pipelines.jobs.card import model_card
-from pipelines.jobs.checkpoints import Checkpoints
+from pipelines.jobs.checkpoints import Checkpoints, Mark, TakenError, begin, forget, mark_of
+from pipelines.jobs.closing import closing_lines, resume_command
 from pipelines.jobs.history import HISTORY, read_history
 from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
 from pipelines.jobs.lines import printed, queue_here
@@ -42,8 +42,10 @@ from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.quality import Quality, compare, mean_brightness
 from pipelines.jobs.registry import register
 from pipelines.jobs.report import before_after, print_quality
-from pipelines.jobs.samples import write_quickstart_data
-from pipelines.jobs.settings import to_yaml
+from pipelines.jobs.resuming import RUN_SETTINGS
+from pipelines.jobs.samples import quickstart_folders, write_quickstart_data
+from pipelines.jobs.settings import of_a_run
+from pipelines.jobs.signals import AGAIN, name_of, raising, run_job
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
 from pipelines.jobs.tracking import (
     TrackedRun,
@@ -51,12 +53,13 @@ from pipelines.jobs.tracking import (
     first_line,
     log_file,
     log_files,
+    recorded_run,
     tracked_run,
     tracking_uri,
 )
 from pipelines.jobs.worker import GONE_SECONDS, run_worker, validation_set
 
-SETTINGS = "settings.yaml"
+SETTINGS, SUMMARY = RUN_SETTINGS, "summary.json"
 FREE_BYTES = 500 * 2**20
 RAYS_LIMIT = 600.0  # s without an answer, after which Ray Train replaces a worker
 
@@ -68,20 +71,29 @@ class TrainingError(RuntimeError):
 def run(settings: TrainSettings) -> int:
     """`fit` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    try:
-        fit(settings, console)
-    except (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, SystemExit) as stop:
-        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
-        print(f"stopped; continue with --resume --name {settings.name}", file=sys.stderr)
-        return 128 + number  # Ray gives the exception another code on its way through
-    return 0
+
+    def job() -> int:
+        try:
+            fit(settings, console)
+        except (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    return run_job(job, lambda: how_to_go_on(settings))
+
+
+def how_to_go_on(settings: TrainSettings) -> str:
+    """What to do after a stop."""
+    if (Path(settings.runs).expanduser().absolute() / settings.name).exists():
+        return f"continue with --resume --name {settings.name}: {resume_command(settings)}"
+    return f"there was no checkpoint yet, and nothing is kept: {AGAIN}"
 
 
 def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
     """Train, compare with the controls, register the model, and leave `runs/NAME/` behind.
+
+    A run that is finished stays as it is; if MLflow did not take its model, that is all that is done.
 
     Args:
         settings: valid settings with a name.
@@ -96,50 +108,139 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
     """
     started = time.perf_counter()
     refuse_throwaway(written_places(settings))
+    if settings.resume and (summary := summary_of(settings)):
+        return finished_before(settings, summary, console)
     with run_folder(settings) as folder, held(str(folder), checkpoints_uri(settings)):
-        settings = with_sample_photos(settings, folder, console)
-        photos = photos_of_run(settings, checkpoints_uri(settings))
+        chosen = with_sample_photos(settings, folder, console)
+        photos = photos_of_run(chosen, checkpoints_uri(chosen))
         tell_photos(photos, console)
         console.print("starting Ray and MLflow ...")
-        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2):
-            signal.signal(signal.SIGTERM, _exit)  # over the handler that Ray has just installed
+        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2), raising():  # over Ray's own handler
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes, console.print))
             refuse_too_large(scaling, nodes())
             refuse_unshared("checkpoints" if settings.checkpoints else "runs", checkpoints_uri(settings))
-            with tracked_run(settings, photos, folder) as run:
-                (folder / SETTINGS).write_text(to_yaml(settings))
-                with report_if_cut_off(settings, run, folder):
-                    ended = train(settings, photos, run, scaling, folder, console)
-                return conclude(settings, photos, run, ended, folder, console, started)
+            with tracked_run(chosen, photos, folder, tell=console.print) as run:
+                if not (folder / SETTINGS).exists():
+                    (folder / SETTINGS).write_text(of_a_run(settings))
+                with report_if_cut_off(chosen, run, folder):
+                    ended = train(chosen, photos, run, scaling, folder, console)
+                return conclude(chosen, photos, run, ended, folder, console, started)
 
 
 @contextmanager
 def run_folder(settings: TrainSettings) -> Iterator[Path]:
-    """`runs/NAME`, new or, to resume, the one that is there; removed again when nothing was trained in it.
+    """`runs/NAME`, new or, to resume, the one that is there; what is new is removed again when nothing came of it.
 
     Raises:
         TrainingError: it exists, does not exist, or there is no room for it.
     """
-    folder = Path(settings.runs).expanduser().absolute() / settings.name
-    if settings.resume and not Checkpoints(uri := checkpoints_uri(settings)).found():
+    folder, uri = Path(settings.runs).expanduser().absolute() / settings.name, checkpoints_uri(settings)
+    if settings.resume and not is_begun(folder, uri):
         raise TrainingError(f"resume: {uri} holds no checkpoint; check name, runs and checkpoints")
-    if folder.exists() and not settings.resume:
-        raise TrainingError(f"name: {folder} exists; choose another --name, or continue it with --resume")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"runs: {folder} cannot be made ({error.strerror}); choose another folder") from error
+    made = new_folder(folder, uri, may_exist=settings.resume)
+    mark: Mark | None = None
     try:
         if (free := shutil.disk_usage(folder).free) < FREE_BYTES:
             raise TrainingError(
                 f"runs: {folder.parent} has {free // 2**20} MiB free, too few for checkpoints "
                 f"({FREE_BYTES // 2**20} MiB); make room, or choose another folder with --runs"
             )
+        if not settings.resume:
+            mark = begun(uri, settings.name)
         yield folder
-    except BaseException:
-        if not (folder / SETTINGS).exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as error:
+        is_refused = not settings.resume and mark is None  # what lies at the URI is another's
+        if made and (is_refused or not came_to_something(folder, uri, error)):
+            with suppress(StorageError):
+                if mark:
+                    forget(uri)
+                shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        if mark:
+            Checkpoints(uri, run=mark.id).clear()
+
+
+def is_begun(folder: Path, uri: str) -> bool:
+    """Whether a run can be continued there: from a checkpoint or, had it none yet, from the beginning."""
+    if (folder / SETTINGS).exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return True
+    return mark_of(uri) is not None or bool(Checkpoints.of_run(uri).found())
+
+
+def new_folder(folder: Path, uri: str, may_exist: bool) -> bool:
+    """Make a run's folder; whether it was made. `uri` is the place of the run's checkpoints.
+
+    Raises:
+        TrainingError: it exists and should not, or cannot be made.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if may_exist and folder.is_dir():
+                return False
+            remedy = f"choose another --name{', or continue it with --resume' if is_begun(folder, uri) else ''}"
+            raise TrainingError(f"name: {folder} exists; {remedy}") from None
+    except StorageError:
+        raise
+    except OSError as error:
+        raise TrainingError(f"runs: {folder} cannot be made ({error.strerror}); choose another folder") from error
+    return True
+
+
+def begun(uri: str, name: str) -> Mark:
+    """`begin`, its refusal as one of the training's.
+
+    Raises:
+        TrainingError: another run's checkpoints lie there.
+    """
+    try:
+        return begin(uri, name)
+    except TakenError as error:
+        raise TrainingError(f"name: {error}") from error
+
+
+def came_to_something(folder: Path, uri: str, end: BaseException) -> bool:
+    """Whether a run that was cut off has left something to go on from or, where it failed, to look at."""
+    try:
+        if Checkpoints.of_run(uri).found():
+            return True
+    except StorageError:  # who knows
+        return True
+    return (folder / SETTINGS).exists() and not isinstance(end, (KeyboardInterrupt, SystemExit))
+
+
+def summary_of(settings: TrainSettings) -> dict[str, Any] | None:
+    """What summary.json of the run holds; None before there is a whole one."""
+    try:
+        summary: dict[str, Any] = json.loads((Path(settings.runs).expanduser() / settings.name / SUMMARY).read_text())
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) and {"model", "mlflow_run_id"} <= summary.keys() else None
+
+
+def finished_before(settings: TrainSettings, summary: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Leave a run as it is that was finished, but for a model that MLflow did not take: register that."""
+    folder = Path(settings.runs).expanduser().absolute() / settings.name
+    settings = with_sample_photos(settings, folder, console)
+    if summary["model"]:
+        console.print(f"{settings.name} is finished, and stays as it is; for another training choose another --name")
+        run = recorded_run(tracking_uri(settings.tracking.uri, settings.runs), summary["mlflow_run_id"])
+        console.print(closing_lines(settings, run, folder, summary))
+        return summary
+    console.print(f"{settings.name} is trained; MLflow did not take its model then")
+    photos = photos_of_run(settings, checkpoints_uri(settings))
+    try:
+        model = load(folder / "model")
+    except ValueError as error:
+        raise TrainingError(f"resume: {error}; train anew under another name") from error
+    with (
+        held(str(folder), checkpoints_uri(settings)),
+        tracked_run(settings, photos, folder, tell=console.print) as run,
+    ):
+        return publish(settings, photos, run, model, summary, folder, console)
 
 
 def written_places(settings: TrainSettings) -> dict[str, str]:
@@ -159,10 +260,13 @@ def with_sample_photos(settings: TrainSettings, folder: Path, console: Console) 
     """The settings with their folders: sample photos are written into the run's folder where none are named."""
     if settings.data.dark:
         return settings
-    console.print("writing sample photos from installed packages ...")
-    written = write_quickstart_data(folder / "photos", settings.seed)
-    names = ("dark", "well_lit", "pairs_low", "pairs_high")
-    chosen = settings.data.model_copy(update={name: str(getattr(written, name)) for name in names})
+    photos = folder / "photos"
+    if not photos.exists():  # those of a run that goes on are there
+        console.print("writing sample photos from installed packages ...")
+        unfinished = folder / ".photos.unfinished"
+        write_quickstart_data(unfinished, settings.seed)
+        unfinished.rename(photos)
+    chosen = settings.data.model_copy(update={name: str(place) for name, place in quickstart_folders(photos).items()})
     return settings.model_copy(update={"data": chosen})
 
 
@@ -312,8 +416,7 @@ def report_if_cut_off(settings: TrainSettings, run: TrackedRun, folder: Path) ->
     except (TrainingError, KeyboardInterrupt, SystemExit) as end:
         with suppress(OSError):  # such as a full disk: the first reason is the one to tell
             if history := read_history(folder / HISTORY):
-                by = "Ctrl-C" if isinstance(end, KeyboardInterrupt) else "SIGTERM"
-                reason = str(end) if isinstance(end, TrainingError) else f"stopped by {by}"
+                reason = str(end) if isinstance(end, TrainingError) else f"stopped by {name_of(end)}"
                 (folder / REPORT).write_bytes(render(unfinished_page(settings, history, reason)))
                 log_file(run, folder / REPORT)
         raise
@@ -328,25 +431,42 @@ def conclude(
     console: Console,
     started: float,
 ) -> dict[str, Any]:
-    """Save, compare, register and tell what was trained."""
-    model = best_model(settings)
+    """Save, compare, register and tell what was trained.
+
+    Raises:
+        TrainingError: the last checkpoint, and so what was trained, could not be stored.
+    """
+    model = best_model(settings, ended["last_step"])
     model.save(folder / "model")
-    quality = paired_quality(settings, photos, model)
     picture = folder / "before_after.png"
     picture.write_bytes(encode(final_picture(settings, photos, model)))
+    told = {"seconds": time.perf_counter() - started, **ended}
+    return publish(settings, photos, run, model, told, folder, console)
+
+
+def publish(
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    run: TrackedRun,
+    model: Model,
+    told: dict[str, Any],
+    folder: Path,
+    console: Console,
+) -> dict[str, Any]:
+    """Compare, register and tell of a saved model; `told` is what is known of how it was trained."""
+    quality = paired_quality(settings, photos, model)
     console.print("registering the model ...")
     uri = registered(settings, photos, run, model, quality, console)
     summary: dict[str, Any] = {
         **{f"psnr_{each.name.replace('-', '_')}": each.psnr() for each in quality},
         **{f"ssim_{each.name.replace('-', '_')}": each.ssim() for each in quality},
         "groups": {each.name: {group: each.psnr(group) for group in each.groups} for each in quality},
-        "seconds": time.perf_counter() - started,
-        **ended,
+        **told,
         "validation_hash": photos.validation_hash,
         "model": uri,
         "mlflow_run_id": run.run_id,
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
     history = read_history(folder / HISTORY)
     page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
     (folder / REPORT).write_bytes(render(page))
@@ -371,15 +491,26 @@ def registered(
     except Exception as error:
         console.print(
             f"MLflow did not take the model ({first_line(error)}); it is saved. Once {redacted(run.uri)} answers, "
-            f"the same command with --resume --name {settings.name} registers it without training again"
+            f"the same command with --resume --name {settings.name} registers it without training again: "
+            f"{resume_command(settings)}"
         )
         return ""
 
 
-def best_model(settings: TrainSettings) -> Model:
-    """The best enhancer of the last checkpoint, as a model that says where it comes from."""
-    snapshot = Checkpoints(checkpoints_uri(settings)).newest()
-    assert snapshot is not None
+def best_model(settings: TrainSettings, last_step: int) -> Model:
+    """The best enhancer of the last checkpoint, as a model that says where it comes from.
+
+    Raises:
+        TrainingError: that checkpoint, of the training's last step, is not there.
+    """
+    uri = checkpoints_uri(settings)
+    snapshot = Checkpoints.of_run(uri).newest()
+    step = snapshot.progress.schedule.step if snapshot else 0
+    if snapshot is None or step < last_step:
+        raise TrainingError(
+            f"the checkpoint of the last step, {last_step}, did not reach {uri}, and the model is lost with it; "
+            f"make room there, then do the steps from {step} on again with {resume_command(settings)}"
+        )
     enhancer = build_enhancer(settings.enhancer)
     enhancer.load_state_dict(snapshot.part("best") or snapshot.part("enhancer"))
     enhancer.requires_grad_(False)
@@ -427,26 +558,3 @@ def first_reason(error: TrainingFailedError) -> str:
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         return lines[-1] if lines else type(cause).__name__
     return str(error).strip().splitlines()[-1]
-
-
-def closing_lines(settings: TrainSettings, run: TrackedRun, folder: Path, summary: dict[str, Any]) -> str:
-    """Where everything lies, and what to do next."""
-    here = Path(os.path.relpath(folder))
-    return "\n".join(
-        [
-            f"model       {summary['model']}  (alias {settings.tracking.alias}), saved in {here / 'model'}",
-            f"report      {here / REPORT}",
-            f"summary     {here / 'summary.json'}",
-            f"time        {summary['seconds']:.0f} s, {summary['images_per_second']:.0f} pictures/s, "
-            f"{100 * summary['data_wait_share']:.1f} % of it waiting for data",
-            "",
-            f"MLflow      {'mlflow ui --backend-store-uri ' if '://' in run.uri else ''}{redacted(run.uri)}",
-            "next        python pipelines/train.py --data.dark DIR --data.well_lit DIR      your own photos",
-            "            python pipelines/train.py --preset clip_lit --dry-run              the paper's settings",
-        ]
-    )
-
-
-def _exit(number: int, frame: object) -> NoReturn:
-    """SIGTERM ends the program like Ctrl-C does: through its `finally` clauses."""
-    raise SystemExit(128 + number)

@@ -102,7 +102,9 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         if recorder:
             recorder.metrics(step.step, step.metrics)
 
-    checkpoints = Checkpoints(config["checkpoints"], settings.loop.keep_checkpoints, tell)
+    checkpoints = Checkpoints.of_run(config["checkpoints"], settings.loop.keep_checkpoints, tell)
+    if speaks:
+        checkpoints.clear()
 
     def report(report: Report) -> None:
         meters.memory(device)
@@ -144,6 +146,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "finished": outcome.finished,
         "steps": outcome.progress.phase_steps,
+        "last_step": outcome.progress.schedule.step,
         "best_step": outcome.best[1],
         "best_value": outcome.best[0],
         "measure": validator.chosen,

@@ -149,14 +149,29 @@ def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(train
     assert sum(resumed.summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
 
 
-def test_a_tracking_server_that_goes_away_does_not_stop_training(trainings: Trainings):
-    with mlflow_server(trainings.runs, free_port()) as address:
+def test_a_tracking_server_that_goes_away_does_not_stop_training_and_gets_the_model_when_it_is_back(
+    trainings: Trainings,
+):
+    port = free_port()
+    with mlflow_server(trainings.runs, port) as address:
         training = trainings.start("untracked", "--tracking.uri", address)
         training.wait_until("prompt_init  step 8")
     assert training.wait() == 0, training.output[-4000:]
     assert "MLflow did not take the model" in training.output
-    assert training.summary["model"] == "" and training.summary["steps"]["enhancement"] == 20
+    before = training.summary
+    assert before["model"] == "" and before["steps"]["enhancement"] == 20
     assert (training.folder / "model" / "model.safetensors").exists()
+
+    with mlflow_server(trainings.runs, port) as address:
+        resumed = trainings.start("untracked", "--resume", "--tracking.uri", address)
+        assert resumed.wait() == 0, resumed.output[-4000:]
+        client = MlflowClient(address)
+        record = client.get_run(before["mlflow_run_id"]).info
+        assert record.status == "FINISHED"
+        assert f"{address}/#/experiments/{record.experiment_id}/runs/{record.run_id}" in resumed.output
+        assert client.get_model_version_by_alias("lle-enhancer", "challenger").run_id == record.run_id
+    assert "starting Ray" not in resumed.output
+    assert resumed.summary == before | {"model": "models:/lle-enhancer/1"}
 
 
 def test_a_dry_run_starts_nothing_and_without_the_token_nobody_gets_in(

@@ -121,3 +121,11 @@ def test_workers_ask_ray_at_the_same_steps_whoever_hears_of_a_stop_first(monkeyp
 def test_a_worker_that_hangs_says_where_and_ends():
     hung = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=120, check=False)
     assert hung.returncode == 1 and "Timeout (0:00:01)!" in hung.stderr and "in stuck" in hung.stderr
+
+
+def test_a_hangup_that_comes_twice_does_not_hurry():
+    process = started("asked.wait(); import time; time.sleep(2); print('saved', flush=True)")
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout and process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout.read() == "saved\n" and process.wait(60) == 128 + signal.SIGHUP

@@ -18,6 +18,7 @@ from typing import Any, cast
 import optuna
 from ray import tune
 from ray.train import ScalingConfig
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
@@ -32,13 +33,14 @@ from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints
-from pipelines.jobs.ingest import STREAM_CPUS, DataError, TrainingPhotos, find_photos
+from pipelines.jobs.ingest import STREAM_CPUS, DataError, TrainingPhotos
+from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
 from pipelines.jobs.settings_text import as_yaml
 from pipelines.jobs.stopping import SIGNALS, StopRequest
 from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
-from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, tag_run, tracked_run
+from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, log_metrics, tag_run, tracked_run
 from pipelines.jobs.training import (
     SETTINGS,
     TrainingError,
@@ -61,6 +63,7 @@ POLL_SECONDS = 0.2
 OWN_CPU = 0.01  # of a trial's own process, which only waits; with 0 Tune refuses, with 1 small machines lock up
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError, SettingsError)
 
 
@@ -96,7 +99,9 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
     with sweep_folder(plan) as folder:
         settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
         settings = with_sample_photos(settings, folder, console)
-        photos = find_photos(settings)
+        photos = photos_of_run(
+            settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume}), str(folder)
+        )
         tell_photos(photos, console)
         measure = measure_of(settings, photos)
         console.print("starting Ray and MLflow ...")
@@ -181,6 +186,9 @@ def run_trials(
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVE_SECONDS)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
+    # Tune would copy them into each trial's runtime environment, which Ray writes into a log that all may read. Trials
+    # find keys as every worker does, in the environment or the role of their machine (docs/security.md).
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainable: Any = tune.with_resources(
         tune.with_parameters(
@@ -223,6 +231,7 @@ def run_trials(
         warnings.filterwarnings("ignore", module="optuna")  # a resumed trial counts its reports anew
         results, stopped_by = fitted(tuner)
     trials: list[Trial] = results._experiment_analysis.trials
+    note_best(parent, [tried_of(trial, measure) for trial in trials], measure)
     if stopped_by:
         for trial in trials:
             tried = tried_of(trial, measure)
@@ -251,6 +260,13 @@ def fitted(tuner: tune.Tuner) -> tuple[tune.ResultGrid, int]:
     finally:
         for number, handler in (before | {signal.SIGUSR1: unheard}).items():
             signal.signal(number, handler)
+
+
+def note_best(parent: TrackedRun, tried: Sequence[Tried], measure: str) -> None:
+    """The best trial's value as a number of the sweep's own run, by which sweeps are sorted."""
+    done = best_first([each for each in tried if each.value is not None], measure)
+    if done and done[0].value is not None:
+        log_metrics(parent, {f"best/{measure}": done[0].value, "trials": len(done)})
 
 
 def best_first(tried: Sequence[Tried], measure: str) -> list[Tried]:
@@ -375,6 +391,7 @@ def train_trial(
         summary = {**ended, measure: ended["best_value"], "outcome": outcome, "mlflow_run_id": run.run_id}
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         log_files(run, folder)
+        log_metrics(run, {f"best/{measure}": ended["best_value"]}, ended["best_step"])
 
 
 @contextmanager

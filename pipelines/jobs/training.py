@@ -31,7 +31,7 @@ from pipelines.jobs.card import model_card
 from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.history import HISTORY, read_history
 from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
-from pipelines.jobs.lines import printed, queue_here
+from pipelines.jobs.lines import Failures, printed, queue_here
 from pipelines.jobs.measures import load_measures
 from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.pages import enhanced_case, training_page, unfinished_page
@@ -42,7 +42,16 @@ from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.samples import write_quickstart_data
 from pipelines.jobs.settings import to_yaml
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
-from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, log_file, log_files, tracked_run
+from pipelines.jobs.tracking import (
+    Recorder,
+    TrackedRun,
+    TrackingError,
+    first_line,
+    log_file,
+    log_files,
+    log_metrics,
+    tracked_run,
+)
 from pipelines.jobs.worker import GONE_SECONDS, run_worker, validation_set
 
 SETTINGS = "settings.yaml"
@@ -228,7 +237,7 @@ def train(
         train_loop_config={
             "settings": settings.model_dump(),
             "photos": photos,
-            "tracking": run,
+            "run_id": run.run_id,
             "checkpoints": uri,
             "lines": lines,
             "stop": stop,
@@ -242,21 +251,23 @@ def train(
                 max_failures=settings.scaling.max_failures,
                 preemption_grace_s=GONE_SECONDS,  # type: ignore[call-arg]  # or it counts on the workers that just go
             ),
-            callbacks=list(callbacks),  # type: ignore[arg-type]  # of Train V2
+            callbacks=[Failures(lines), *callbacks],  # type: ignore[list-item]  # of Train V2
             worker_runtime_env={"env_vars": ALLOCATOR | QUIET},
         ),
     )
     # A worker watches itself (worker.py) unless its whole process stands still; then Ray must.
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(min(settings.scaling.hang_limit, RAYS_LIMIT)))
     console.print(f"starting {settings.scaling.workers} workers ...")
+    recorder = Recorder(run, folder / HISTORY, console.print)
     try:
-        with printed(lines, console, folder / HISTORY) as heard:
+        with printed(lines, console, folder / HISTORY, recorder) as heard:
             result: Result = run_until_stopped(trainer.fit, stop.make)
     except TrainingFailedError as error:
         raise TrainingError(f"training failed: {first_reason(error)}") from error
     finally:
         stop.close()
         lines.shutdown(force=True)
+        recorder.close()
     ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]  # of Train V2
     return {**ended, "worker_restarts": heard.restarts, "steps_lost": heard.steps_lost}
 
@@ -308,6 +319,7 @@ def conclude(
     page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
     (folder / REPORT).write_bytes(render(page))
     log_files(run, folder)
+    log_metrics(run, {f"best/{summary['measure']}": summary["best_value"]}, summary["best_step"])
     if quality:
         print_quality(console, quality, "enhanced")
     console.print(closing_lines(settings, run, folder, summary))

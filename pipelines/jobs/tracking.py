@@ -204,7 +204,8 @@ class Recorder:
             if error.error_code not in OF_ONE_VALUE or len(new) == 1:
                 raise
             for half in (new[: len(new) // 2], new[len(new) // 2 :]):
-                self._numbers.deliver(half)
+                if not self._numbers.deliver(half):
+                    raise
         self._note(new)
 
     def _has(self, metric: Metric) -> bool:
@@ -293,8 +294,9 @@ class Delivery:
             self._in_hand = len(jobs)
             if self.deliver(jobs):
                 self._in_hand = 0
-            if self._begin and self._dropped and self._queue.empty() and self._until_taken(self._begin, 0):
-                self._dropped = 0
+            dropped = self._dropped
+            if self._begin and dropped and self._queue.empty() and self._until_taken(self._begin, 0):
+                self._dropped -= dropped
 
     def _next(self) -> list[Any]:
         """What waits, so much as may go at once; empty at the end."""

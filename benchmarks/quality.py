@@ -92,7 +92,8 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     from pipelines.jobs.measures import load_measures
     from pipelines.jobs.measuring import measure_photo
     from pipelines.jobs.models import find_model
-    from pipelines.jobs.tracking import git_revision, tracking_uri
+    from pipelines.jobs.source import git_revision
+    from pipelines.jobs.tracking import tracking_uri
 
     weights = arguments.data / "weights" / "perceptual"
     measures = load_measures(str(weights) if weights.is_dir() else "")

@@ -11,7 +11,8 @@ from lle.model import Model
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
 from pipelines.jobs.quality import Quality
 from pipelines.jobs.settings import to_yaml
-from pipelines.jobs.tracking import git_revision, names_hash
+from pipelines.jobs.source import git_revision
+from pipelines.jobs.tracking import names_hash
 
 UNSTATED_TERMS = (
     "Not stated (`tracking.terms`). The source is under Apache-2.0; whoever passes the weights on needs the right to "

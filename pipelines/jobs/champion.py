@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from cluster.redaction import redacted
-from pipelines.jobs.tracking import TrackingError, first_line, quieten
+from pipelines.jobs.tracking import TrackingError, client_of, first_line, quieten
 
 REPLACED = "lle.replaced_champion"
 """Tag of a version: the champion before it, empty for the first."""
@@ -116,7 +116,7 @@ class Registry:
 
     @property
     def _client(self) -> MlflowClient:
-        return MlflowClient(self.uri)
+        return client_of(self.uri)
 
     def _read(self) -> RegisteredModel:
         with self._answering():

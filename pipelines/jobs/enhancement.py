@@ -20,7 +20,6 @@ from pipelines.jobs.done import REPORT, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.models import ModelError, NamedModel, find_model
-from pipelines.jobs.stopping import stopped
 from pipelines.jobs.tracking import TrackingError, tracking_uri
 
 RUNS = "runs"
@@ -84,8 +83,6 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
     except (ClusterError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, SystemExit) as stop:
-        return stopped(stop, "the same command goes on where it stopped")
     console.print(
         f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")

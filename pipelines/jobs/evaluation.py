@@ -8,10 +8,12 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from mlflow.entities import DatasetInput
 from pyarrow import fs
 from rich.console import Console
 from rich.table import Table
@@ -21,18 +23,19 @@ from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.redaction import redacted
 from cluster.storage import StorageError, failing_as, inside, open_uri
-from lle.config import EvaluationSettings
+from lle.config import EvaluationSettings, PromotionSettings
 from lle.metrics import METRICS
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measures import load_measures
-from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos, measure_photos
+from pipelines.jobs.measuring import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_photos
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import evaluation_page, keep_worst_views
-from pipelines.jobs.stopping import stopped
-from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
+from pipelines.jobs.source import git_revision, source_hash
+from pipelines.jobs.tracking import TrackingError, dataset, record_evaluation, tracking_uri
 
 RUNS = "runs"
+PROGRAM = "pipelines/evaluate.py"
 NUMBERS, OTHERS = "metrics.json", (REPORT, "metrics.csv", "pictures")
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
 
@@ -46,8 +49,6 @@ def run(settings: EvaluationSettings) -> int:
     except (DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, SystemExit) as stop:
-        return stopped(stop, "the same command begins anew")
     return 0
 
 
@@ -82,12 +83,14 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     measured.sort(key=lambda each: (each.group, each.name))
     about = {
         "model": settings.model,
+        **model.record,
         "parameters": model.parameters,
         "low": settings.low,
         "high": settings.high,
         "good": settings.good,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": git_revision(),
+        "source_hash": source_hash(),
         "skipped": measures.skipped,
     }
     summary = summarise(measured)
@@ -101,8 +104,10 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     console.print(f"{REPORT}, numbers and pictures in {settings.out}")
     if settings.log:
         means = {f"{group}/{name}": found["mean"] for group, part in summary.items() for name, found in part.items()}
-        parameters = {name: str(value) for name, value in settings.model_dump().items()}
-        run_id = record_evaluation(tracking, settings.experiment, model.name, parameters, means, files)
+        parameters = {name: str(value) for name, value in settings.model_dump().items()} | model.record
+        run_id = record_evaluation(
+            tracking, settings.experiment, model.name, PROGRAM, parameters, means, files, evaluated(settings, photos)
+        )
         console.print(f"recorded as run {run_id} in {redacted(tracking)}")
     return summary
 
@@ -120,6 +125,17 @@ def refuse_foreign_files(out: str) -> None:
     foreign = [name for name in OTHERS if there[name] != fs.FileType.NotFound]
     if foreign and there[NUMBERS] == fs.FileType.NotFound:
         raise DataError(f"out: {out} holds a {foreign[0]} that no evaluation has written; choose another folder")
+
+
+def evaluated(settings: EvaluationSettings | PromotionSettings, photos: Sequence[Photo]) -> list[DatasetInput]:
+    """The sets of an evaluation as MLflow shows them; their digest tells which photos, not what is in them."""
+    found = []
+    for name, group, uri in (("low", LOW, settings.low), ("high", LOW, settings.high), ("good", GOOD, settings.good)):
+        names = sorted(photo.name for photo in photos if photo.group == group)
+        if uri and names:
+            digest = sha256(json.dumps(names).encode()).hexdigest()
+            found.append(dataset(name, "evaluation", uri, digest, len(names)))
+    return found
 
 
 def print_summary(console: Console, name: str, summary: dict[str, dict[str, dict[str, Any]]]) -> None:

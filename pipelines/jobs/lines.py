@@ -1,4 +1,7 @@
-"""What the workers say to whoever watches the driver, and what that tells of losses on the way."""
+"""What the workers say to whoever watches the driver: sentences, numbers, pictures, files, and why one ended.
+
+The driver prints and records all of it, so that what waits for a server is not lost with a worker.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import ray
+from ray.exceptions import RayActorError
+from ray.train import UserCallback
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
+from cluster.redaction import redacted
 from pipelines.jobs.history import Row, note
+from pipelines.jobs.tracking import Recorder, numbers_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,23 @@ class Line:
     step: int | None = None
     begins: bool = False
     numbers: Row = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture for the run's time slider, uint8 (H, W, 3)."""
+
+    step: int
+    key: str
+    picture: np.ndarray
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A small file for the run."""
+
+    name: str
+    content: bytes
 
 
 @dataclass
@@ -66,28 +92,43 @@ def queue_here() -> Queue:
 
 
 @contextmanager
-def printed(lines: Queue, console: Console, history: Path) -> Iterator[Heard]:
+def printed(lines: Queue, console: Console, history: Path, recorder: Recorder) -> Iterator[Heard]:
     """Print what the workers say and keep its numbers, from a thread, for the length of a block.
 
     Args:
         lines: of the workers.
         console: where the sentences go.
         history: file that the numbers are added to.
+        recorder: takes numbers, pictures and files.
     """
-    ended = threading.Event()
-    heard = Heard()
+    ended, heard, kept = threading.Event(), Heard(), True
+
+    def keep(numbers: Row) -> None:
+        nonlocal kept
+        try:
+            note(history, numbers)
+        except OSError as error:
+            if kept:
+                console.print(f"{history} cannot be written ({error.strerror}); the training goes on")
+            kept = False
+        recorder.metrics(numbers["step"], numbers_of(numbers))
 
     def follow() -> None:
         while not (ended.is_set() and lines.empty()):
             try:
-                line: Line = lines.get(timeout=0.5)
-                console.print(heard.hear(line))
-                if line.numbers:
-                    note(history, line.numbers)
+                said: Line | Shown | Attached = lines.get(timeout=0.5)
             except Empty:
                 continue
             except ray.exceptions.RayError:
                 return
+            if isinstance(said, Shown):
+                recorder.picture(said.step, said.key, said.picture)
+            elif isinstance(said, Attached):
+                recorder.file(said.name, said.content)
+            else:
+                console.print(heard.hear(said))
+                if said.numbers:
+                    keep(said.numbers)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -96,3 +137,28 @@ def printed(lines: Queue, console: Console, history: Path) -> Iterator[Heard]:
     finally:
         ended.set()
         thread.join(10)
+
+
+class Failures(UserCallback):
+    """Tells at once why workers failed, before others take their place; Ray Train calls it in its controller.
+
+    Args:
+        lines: to the driver.
+    """
+
+    def __init__(self, lines: Queue) -> None:
+        self.lines = lines
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        worker, error = min(worker_exceptions.items(), key=lambda each: each[0])
+        others = f" (and {len(worker_exceptions) - 1} more)" if len(worker_exceptions) > 1 else ""
+        self.lines.put(Line(f"worker {worker} failed{others}: {reason_of(error)}"))
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a worker failed, in its own words if it had any, in a line."""
+    cause = getattr(error, "cause", None) or error.__cause__ or error
+    if isinstance(cause, RayActorError) or isinstance(error, RayActorError):
+        return "its process ended without a word; it was killed, ran out of memory, or its machine is gone"
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return redacted(lines[-1])[:300] if lines else type(cause).__name__

@@ -55,11 +55,18 @@ class NamedModel:
         uri: where it came from.
         name: short, for tables.
         network: pictures in, pictures out: RGB in [0, 1], (B, 3, H, W).
+        found_at: what the URI named when it was loaded: `models:/NAME/3` for an alias that moves; empty: the URI.
     """
 
     uri: str
     name: str
     network: nn.Module
+    found_at: str = ""
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What identifies it in a record, whatever becomes of its alias: where it was found, and its version."""
+        return {"model_found_at": self.found_at or self.uri, "weights_hash": self.version}
 
     @property
     def parameters(self) -> int:
@@ -90,11 +97,12 @@ def find_model(uri: str, tracking: str) -> NamedModel:
     """
     kind, colon, rest = uri.partition(":")
     if kind in ("models", "runs") and rest.startswith("/"):
-        from pipelines.jobs.registry import fetch_model
+        from pipelines.jobs.registry import fetch_model, resolve_model
 
         logged = f"{uri}/model" if kind == "runs" and "/" not in rest.removeprefix("/") else uri
+        found_at = resolve_model(logged, tracking)
         with TemporaryDirectory() as folder:
-            return NamedModel(uri, uri, load(fetch_model(logged, tracking, folder)))
+            return NamedModel(uri, uri, load(fetch_model(found_at, tracking, folder)), found_at)
     if kind == "published":
         return _published(uri, rest)
     if kind == "control":

@@ -22,7 +22,6 @@ from lle.config import PrepareSettings
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.jobs.preparing import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
-from pipelines.jobs.stopping import stopped
 
 LEAST_SLOTS = 2
 TELL_SECONDS = 5.0
@@ -37,8 +36,6 @@ def run(settings: PrepareSettings) -> int:
     except (DataError, ManifestError, StorageError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, SystemExit) as stop:
-        return stopped(stop, "the same command goes on where it stopped")
     return 0
 
 

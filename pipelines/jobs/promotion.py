@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
+from mlflow.entities import DatasetInput
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
@@ -20,7 +21,7 @@ from lle.images import decode, encode, resize, to_tensor
 from lle.model import enhance
 from pipelines.jobs.champion import PromotionError, Registry
 from pipelines.jobs.decision import CHAMPION, INPUT, Check, Comparison, check_gain, check_guards, gains, refuse_too_few
-from pipelines.jobs.evaluation import LEAST_SLOTS, RUNS, print_summary, result_files, summarise
+from pipelines.jobs.evaluation import LEAST_SLOTS, RUNS, evaluated, print_summary, result_files, summarise
 from pipelines.jobs.evaluation_set import check_unchanged, contents_hash, read_contents, write_manifest
 from pipelines.jobs.ingest import DataError, read_photo
 from pipelines.jobs.measures import Measures, load_measures
@@ -29,9 +30,10 @@ from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, promotion_page, worst_cases
 from pipelines.jobs.report import side_by_side
-from pipelines.jobs.stopping import stopped
-from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
+from pipelines.jobs.source import git_revision, source_hash
+from pipelines.jobs.tracking import TrackingError, record_evaluation, tracking_uri
 
+PROGRAM = "pipelines/promote.py"
 NO_CHAMPION = "control:input"
 TIMED_PHOTOS, TIMED_ROUNDS, TIMED_SIDE = 3, 5, 1024
 
@@ -55,8 +57,6 @@ def run(settings: PromotionSettings) -> int:
     except (PromotionError, DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, SystemExit) as stop:
-        return stopped(stop, "the same command begins anew")
 
 
 def promote(settings: PromotionSettings, registry: Registry, console: Console) -> bool:
@@ -104,7 +104,13 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         console.print(f"{'passed' if check.passed else 'FAILED'}  {check.finding}")
 
     compared = Comparison(settings.model, version, champion, theirs, ours, gained, checks)
-    about = {"evaluation_set": contents_hash(contents), "revision": git_revision()}
+    about = {
+        "evaluation_set": contents_hash(contents),
+        "candidate_weights": candidate.version,
+        **({"champion_weights": rival.version} if champion else {}),
+        "revision": git_revision(),
+        "source_hash": source_hash(),
+    }
     decision = {
         "model": settings.model,
         "candidate": version,
@@ -118,11 +124,12 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         REPORT: render(promotion_page(settings, compared, cases, about)),
         "decision.json": (json.dumps(decision, indent=2) + "\n").encode(),
         "manifest.json": (json.dumps(contents, indent=2) + "\n").encode(),
-        **_below(CANDIDATE, result_files(ours, {"model": candidate.uri})),
-        **_below(compared.rival, result_files(theirs, {"model": rival.uri})),
+        **_below(CANDIDATE, result_files(ours, {"model": candidate.uri, **candidate.record})),
+        **_below(compared.rival, result_files(theirs, {"model": rival.uri, **rival.record})),
         **worst_pictures(cases),
     }
-    run_id = record(settings, registry.uri, version, checks, gained, files)
+    described = about | {"candidate_version": version, "champion_version": champion}
+    run_id = record(settings, registry.uri, described, checks, gained, files, evaluated(settings, photos))
     console.print(f"{REPORT}, decision, tables and worst pictures in run {run_id} of {redacted(registry.uri)}")
     if not compared.earned:
         console.print(f"not promoted: {', '.join(check.name for check in checks if not check.passed)}")
@@ -196,20 +203,22 @@ def worst_pictures(cases: Sequence[Case]) -> dict[str, bytes]:
 def record(
     settings: PromotionSettings,
     uri: str,
-    version: str,
+    described: dict[str, str],
     checks: Sequence[Check],
     gained: dict[str, float],
     files: dict[str, bytes],
+    datasets: Sequence[DatasetInput],
 ) -> str:
-    """The decision as a run of MLflow; its id.
+    """The decision as a run of MLflow, described by the settings and what they named; its id.
 
     Raises:
         TrackingError: the server does not take it.
     """
     numbers = {f"passed/{check.name}": float(check.passed) for check in checks}
     numbers[f"gain/{settings.measure}"] = float(np.mean(list(gained.values())))
-    parameters = {name: str(value) for name, value in settings.model_dump().items()}
-    return record_evaluation(uri, settings.experiment, f"{settings.model} {version}", parameters, numbers, files)
+    parameters = {name: str(value) for name, value in settings.model_dump().items()} | described
+    name = f"{settings.model} {described['candidate_version']}"
+    return record_evaluation(uri, settings.experiment, name, PROGRAM, parameters, numbers, files, datasets)
 
 
 def _below(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:

@@ -10,13 +10,14 @@ from pathlib import Path
 import mlflow
 import torch
 from mlflow.models import Model as LoggedModel
+from mlflow.store.artifact.utils.models import get_model_name_and_version
 
 import lle
 from cluster.redaction import redacted
 from lle.config import TrainSettings
 from lle.exporting import ExportError, save_pt2
 from lle.model import Model
-from pipelines.jobs.tracking import TrackedRun, TrackingError, first_line, quieten
+from pipelines.jobs.tracking import TrackedRun, TrackingError, client_of, first_line, quieten, reachable
 
 CARD = "MODEL_CARD.md"
 SAVED = "artifacts/model"
@@ -40,7 +41,7 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, card: str) 
         `models:/NAME/VERSION`, or the URI of the logged model where `tracking.register_model` is off.
     """
     quieten()
-    mlflow.set_tracking_uri(run.uri)
+    mlflow.set_tracking_uri(reachable(run.uri))
     with tempfile.TemporaryDirectory() as name:
         folder = model.save(Path(name, "model"))
         (folder / CARD).write_text(card)
@@ -58,6 +59,26 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, card: str) 
     return f"models:/{name}/{version}"
 
 
+def resolve_model(uri: str, tracking: str) -> str:
+    """What a name that moves names now, `models:/NAME/VERSION` for an alias or `latest`; any other URI as it is.
+
+    Args:
+        uri: as for `fetch_model`.
+        tracking: the tracking server or database.
+
+    Raises:
+        TrackingError: nobody answers, or there is no such model.
+    """
+    if not uri.startswith("models:/"):
+        return uri
+    quieten()
+    try:
+        found = get_model_name_and_version(client_of(tracking), uri)
+    except Exception as error:
+        raise TrackingError(f"model: {uri} cannot be loaded from {redacted(tracking)} ({first_line(error)})") from error
+    return f"models:/{'/'.join(str(each) for each in found)}"
+
+
 def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
     """A registered or logged model as a folder for `lle.load`, its card included.
 
@@ -70,12 +91,13 @@ def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
         TrackingError: it is not there, nobody answers, or it was logged by others.
     """
     quieten()
-    mlflow.set_tracking_uri(tracking)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as name:
-            found = mlflow.artifacts.download_artifacts(f"{uri}/{SAVED}", dst_path=name)
+            found = mlflow.artifacts.download_artifacts(
+                f"{uri}/{SAVED}", dst_path=name, tracking_uri=reachable(tracking)
+            )
             shutil.copytree(found, folder, dirs_exist_ok=True)
     except Exception as error:
         raise TrackingError(f"model: {uri} cannot be loaded from {redacted(tracking)} ({first_line(error)})") from error

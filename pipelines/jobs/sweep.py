@@ -18,6 +18,7 @@ from typing import Any, cast
 import optuna
 from ray import tune
 from ray.train import ScalingConfig
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
@@ -36,14 +37,15 @@ from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints, forget, mark_of
 from pipelines.jobs.closing import command, record_of, shown, there
-from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos
+from pipelines.jobs.ingest import DataError, TrainingPhotos
+from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, of_a_run
 from pipelines.jobs.settings_text import OF_ONE_RUN, as_yaml
 from pipelines.jobs.signals import AGAIN, heard_by, raising, run_job
 from pipelines.jobs.stopping import StopRequest
 from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
-from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, tag_run, tracked_run
+from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, log_metrics, tag_run, tracked_run
 from pipelines.jobs.training import (
     SETTINGS,
     TrainingError,
@@ -69,6 +71,7 @@ POLL_SECONDS = 0.2
 OWN = {"CPU": 0, "memory": 500_000_000}
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError, SettingsError)
 
 
@@ -120,7 +123,9 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
     with sweep_folder(plan) as folder, held(str(folder), f"{checkpoints or folder.parent}/{folder.name}"):
         settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
         settings = with_sample_photos(settings, folder, console)
-        photos = find_photos(settings)
+        photos = photos_of_run(
+            settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume}), str(folder)
+        )
         tell_photos(photos, console)
         measure = measure_of(settings, photos)
         console.print("starting Ray and MLflow ...")
@@ -219,6 +224,9 @@ def run_trials(
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVE_SECONDS)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
+    # Tune would copy them into each trial's runtime environment, which Ray writes into a log that all may read. Trials
+    # find keys as every worker does, in the environment or the role of their machine (docs/security.md).
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainable: Any = tune.with_resources(
         tune.with_parameters(
@@ -261,6 +269,7 @@ def run_trials(
         warnings.filterwarnings("ignore", module="optuna")  # a resumed trial counts its reports anew
         results, stopped_by = fitted(tuner)
     trials: list[Trial] = results._experiment_analysis.trials
+    note_best(parent, [tried_of(trial, measure) for trial in trials], measure)
     if stopped_by:
         for trial in trials:
             tried = tried_of(trial, measure)
@@ -288,6 +297,13 @@ def fitted(tuner: tune.Tuner) -> tuple[tune.ResultGrid, int]:
             return tuner.fit(), signals[0] if signals else 0
     finally:
         signal.signal(signal.SIGUSR1, unheard)
+
+
+def note_best(parent: TrackedRun, tried: Sequence[Tried], measure: str) -> None:
+    """The best trial's value as a number of the sweep's own run, by which sweeps are sorted."""
+    done = best_first([each for each in tried if each.value is not None], measure)
+    if done and done[0].value is not None:
+        log_metrics(parent, {f"best/{measure}": done[0].value, "trials": len(done)})
 
 
 def best_first(tried: Sequence[Tried], measure: str) -> list[Tried]:
@@ -422,6 +438,7 @@ def train_trial(
         summary = {**ended, measure: ended["best_value"], "outcome": outcome, "mlflow_run_id": run.run_id}
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         log_files(run, folder)
+        log_metrics(run, {f"best/{measure}": ended["best_value"]}, ended["best_step"])
 
 
 @contextmanager

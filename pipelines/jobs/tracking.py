@@ -1,7 +1,7 @@
-"""The record in MLflow: the driver opens and closes a run, rank 0 writes to it.
+"""The record in MLflow: the driver opens a run, writes to it what rank 0 tells, and closes it.
 
-A tracking server that goes away never stops a training: what rank 0 writes waits in a queue until a thread of its own
-has delivered it.
+A tracking server that goes away never stops a training: numbers, and pictures and files, wait in a queue each until a
+thread has delivered them. They wait on the driver, which outlives the workers, and which alone needs the server's keys.
 """
 
 from __future__ import annotations
@@ -12,35 +12,50 @@ import json
 import logging
 import os
 import queue
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mlflow.entities import Experiment, LifecycleStage, Metric, Param, Run, RunInfo, RunStatus
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunInfo,
+    RunStatus,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
-from cluster.redaction import redacted
+from cluster.redaction import redacted, without_password
 from lle.config import TrainSettings
+from pipelines.jobs.history import VALIDATION, Row, read_history
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
+from pipelines.jobs.source import program, source_tags
 
 LOGGER = logging.getLogger(__name__)
 RUN_ID = "mlflow_run_id"
 PARAMETER_LENGTH = 6_000
-QUEUE_LENGTH = 10_000
-NOTHING = object()
-PICTURES_WAITING = 32
+NUMBERS_WAITING = 200_000
+FILES_WAITING = 32
 NUMBERS_AT_ONCE = 1000  # MLflow's limit
 LONGEST_PAUSE = 30.0  # s, between two attempts at a server that is gone
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED")
+POLL_SECONDS = 0.2
+OF_ONE_VALUE = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+REFUSALS = (*OF_ONE_VALUE, "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED")
+DIGEST_LENGTH = 32  # MLflow takes 36
 
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such run; an id that is none
 
@@ -51,7 +66,7 @@ class TrackingError(RuntimeError):
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run of MLflow, by values that can be sent to a worker."""
+    """A run of MLflow, by values that may be written down: the address has no password in it."""
 
     uri: str
     run_id: str
@@ -60,12 +75,27 @@ class TrackedRun:
     @property
     def client(self) -> MlflowClient:
         """A client of the run's server."""
-        return MlflowClient(self.uri)
+        return client_of(self.uri)
 
 
 def tracking_uri(given: str, runs: str) -> str:
-    """The URI that was given, else MLFLOW_TRACKING_URI, else SQLite in the folder of the runs."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI", "") or f"sqlite:///{Path(runs).absolute() / 'mlflow.db'}"
+    """The URI that was given, else MLFLOW_TRACKING_URI, else SQLite in the folder of the runs; never with a password.
+
+    Settings, records and notes of Tune repeat it; `reachable` adds the password again.
+    """
+    told = without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return given or told or f"sqlite:///{Path(runs).absolute() / 'mlflow.db'}"
+
+
+def reachable(uri: str) -> str:
+    """An address of `tracking_uri` with the password that this process's MLFLOW_TRACKING_URI has for it."""
+    told = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return told if told and without_password(told) == uri else uri
+
+
+def client_of(uri: str) -> MlflowClient:
+    """A client of the server or data base at an address of `tracking_uri`."""
+    return MlflowClient(reachable(uri))
 
 
 @contextmanager
@@ -94,7 +124,7 @@ def tracked_run(
     uri = tracking_uri(settings.tracking.uri, settings.runs)
     try:
         with one_after_another(uri):
-            client = MlflowClient(uri)
+            client = client_of(uri)
             opened = _open_run(client, settings, photos, folder / RUN_ID, uri, parent, tell)
         run = TrackedRun(uri, opened.run_id, opened.experiment_id)
     except TrackingError:
@@ -133,121 +163,258 @@ def recorded_run(uri: str, run_id: str) -> TrackedRun:
     quieten()
     found: list[str] = []
     if uri.startswith("http"):
-        _quietly(lambda: found.append(MlflowClient(uri).get_run(run_id).info.experiment_id), f"a look at {run_id}")
+        _quietly(lambda: found.append(client_of(uri).get_run(run_id).info.experiment_id), f"a look at {run_id}")
     return TrackedRun(uri, run_id, *found)
 
 
 class Recorder:
-    """Rank 0's pen: numbers and pictures into a run, from a thread, without ever raising or blocking.
+    """The driver's pen: numbers, and pictures and files, into a run from a thread each, without ever raising or
+    blocking.
 
-    While the server is gone they wait: at most QUEUE_LENGTH sets of numbers (10 MB) and PICTURES_WAITING pictures, the
-    largest a few MB each; what comes on top of that is dropped, and said.
+    While the server or its store of files is gone they wait: at most NUMBERS_WAITING numbers (some 100 MB) and
+    FILES_WAITING pictures and files, the largest a few MB each. What comes on top of that is dropped, and said; dropped
+    numbers are taken from the history later.
+
+    Args:
+        run: what to write to.
+        history: the training's `history.jsonl`. Numbers in it that the run lacks are sent first: those of a training
+            that is resumed and whose driver or server went away before.
+        tell: takes a sentence about what MLflow does not take.
     """
 
-    def __init__(self, run: TrackedRun) -> None:
+    def __init__(
+        self, run: TrackedRun, history: Path | None = None, tell: Callable[[str], None] = LOGGER.warning
+    ) -> None:
         quieten()
-        self._run, self._client = run, run.client
-        self._queue: queue.Queue[Any] = queue.Queue(QUEUE_LENGTH)
-        self._pictures = threading.Semaphore(PICTURES_WAITING)
-        self._closing = threading.Event()
-        self._dropped = 0
-        self._thread = threading.Thread(target=self._deliver, daemon=True)
-        self._thread.start()
+        self._run, self._history, self._tell = run, history, tell
+        self._client = run.client
+        self._last: dict[str, int] = {}  # step of each number that the run has
+        self._validations: dict[tuple[str, int], float] = {}
+        complete = self._complete if history else None
+        self._numbers = Delivery(self._send, NUMBERS_WAITING, NUMBERS_AT_ONCE, self._say("numbers"), complete)
+        self._files = Delivery(lambda jobs: jobs[0](), FILES_WAITING, 1, self._say("pictures and files"))
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Numbers by name at a step."""
         now = int(time.time() * 1000)
-        self._put([Metric(name, value, now, step) for name, value in values.items()])
+        for name, value in values.items():
+            self._numbers.put(Metric(name, value, now, step))
 
     def picture(self, step: int, key: str, picture: np.ndarray) -> None:
         """A picture, uint8 (H, W, 3), in the run's time slider."""
-        if not self._pictures.acquire(blocking=False):
-            self._dropped += 1
-            return
-
-        def send() -> None:
-            self._client.log_image(self._run.run_id, picture, key=key, step=step)
-            self._pictures.release()
-
-        self._put(send)
+        client = self._client
+        self._files.put(lambda: client.log_image(self._run.run_id, picture, key=key, step=step))
 
     def table(self, name: str, values: dict[str, Any]) -> None:
         """Plain values as a JSON file of the run."""
-        self._put(lambda: self._client.log_dict(self._run.run_id, values, name))
+        self.file(name, (json.dumps(values, indent=2) + "\n").encode())
 
-    def file(self, path: Path) -> None:
-        """A small file, read now."""
-        content, name = path.read_bytes(), path.name
+    def file(self, name: str, content: bytes) -> None:
+        """A small file."""
 
         def send() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 Path(folder, name).write_bytes(content)
                 self._client.log_artifact(self._run.run_id, str(Path(folder, name)))
 
-        self._put(send)
+        self._files.put(send)
 
     def close(self, seconds: float = 30.0) -> None:
-        """Deliver what waits, for so long at most."""
-        self._put(None)
-        self._thread.join(seconds)
-        self._closing.set()
-        if lost := self._dropped + self._queue.qsize():
-            LOGGER.warning("MLflow at %s did not take %d records", redacted(self._run.uri), lost)
+        """Deliver what waits, for so long at most, and say what was not delivered."""
+        deadline = time.monotonic() + seconds
+        for each in (self._numbers, self._files):
+            each.end()
+        numbers, files = (each.left(deadline) for each in (self._numbers, self._files))
+        if numbers or files:
+            lost = [f"{count} {what}" for count, what in ((numbers, "numbers"), (files, "pictures or files")) if count]
+            kept = f"; the numbers are in {self._history}" if numbers and self._history else ""
+            reason = self._numbers.reason if numbers else self._files.reason
+            self._tell(
+                f"MLflow at {redacted(self._run.uri)} did not take {' and '.join(lost)}"
+                f" ({reason or 'too many waited'}){kept}"
+            )
 
-    def _put(self, job: Any) -> None:
+    def _say(self, what: str) -> Callable[[str], None]:
+        return lambda reason: self._tell(
+            f"MLflow at {redacted(self._run.uri)} does not take {what} ({reason}); the job goes on"
+        )
+
+    def _send(self, metrics: list[Metric]) -> None:
+        """Numbers that the run lacks, in one message; in smaller ones where one of them is refused.
+
+        A step that was done again after a restart is sent again where a validation gave another value, for that chooses
+        the model; MLflow would draw every other number twice.
+        """
+        new = [*{(each.key, each.step): each for each in metrics if not self._has(each)}.values()]
+        if not new:
+            return
+        try:
+            self._client.log_batch(self._run.run_id, metrics=new)
+        except MlflowException as error:
+            if error.error_code not in OF_ONE_VALUE or len(new) == 1:
+                raise
+            for half in (new[: len(new) // 2], new[len(new) // 2 :]):
+                if not self._numbers.deliver(half):
+                    raise
+        self._note(new)
+
+    def _has(self, metric: Metric) -> bool:
+        if metric.key.startswith(VALIDATION):
+            return self._validations.get((metric.key, metric.step)) == metric.value
+        return metric.step <= self._last.get(metric.key, -1)
+
+    def _note(self, metrics: Iterable[Metric]) -> None:
+        for each in metrics:
+            self._last[each.key] = max(each.step, self._last.get(each.key, -1))
+            if each.key.startswith(VALIDATION):
+                self._validations[each.key, each.step] = each.value
+
+    def _complete(self) -> None:
+        """Ask the run what it has, and send it what the history has beyond that."""
+        if self._history is None or not self._history.exists():
+            return
+        names = self._client.get_run(self._run.run_id).data.metrics
+        there = [each for name in names for each in self._client.get_metric_history(self._run.run_id, name)]
+        known, now = {(each.key, each.step) for each in there}, int(time.time() * 1000)
+        missing = [
+            Metric(name, value, now, row["step"])
+            for row in read_history(self._history)
+            for name, value in numbers_of(row).items()
+            if (name, row["step"]) not in known
+        ]
+        for start in range(0, len(missing), NUMBERS_AT_ONCE):
+            self._client.log_batch(self._run.run_id, metrics=missing[start : start + NUMBERS_AT_ONCE])
+        self._note(there)
+        self._note(missing)
+
+
+class Delivery:
+    """Jobs that a thread delivers one after the other, each until it is taken or refused for what it holds.
+
+    Args:
+        send: delivers some jobs.
+        waiting: jobs that may wait; more are dropped.
+        at_once: jobs for one `send`.
+        say: takes the reason why something is not delivered, once.
+        begin: comes before the first job, and makes up for jobs that were dropped.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[list[Any]], None],
+        waiting: int,
+        at_once: int,
+        say: Callable[[str], None],
+        begin: Callable[[], None] | None = None,
+    ) -> None:
+        self.reason = ""
+        self._send, self._at_once, self._say, self._begin = send, at_once, say, begin
+        self._queue: queue.Queue[Any] = queue.Queue(waiting)
+        self._in_hand = self._dropped = self._refused = 0
+        self._said = False
+        self._ended, self._given_up = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def put(self, job: Any) -> None:
+        """One more job."""
         try:
             self._queue.put_nowait(job)
         except queue.Full:
             self._dropped += 1
 
-    def _deliver(self) -> None:
-        job = self._queue.get()
-        while job is not None:
-            following = NOTHING
-            if isinstance(job, list):
-                job, following = self._joined(job)
-            pause = 1.0
-            while not self._delivered(job) and not self._closing.wait(pause):
-                pause = min(2 * pause, LONGEST_PAUSE)
-            job = self._queue.get() if following is NOTHING else following
+    def end(self) -> None:
+        """No more jobs come."""
+        self._ended.set()
 
-    def _joined(self, numbers: list[Metric]) -> tuple[list[Metric], Any]:
-        """Numbers with those that wait behind them, for one message; and the job that ends them, or NOTHING."""
-        while len(numbers) < NUMBERS_AT_ONCE:
+    def left(self, deadline: float) -> int:
+        """Jobs that were not taken by a time of `time.monotonic`."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._given_up.set()
+        return self._in_hand + self._queue.qsize() + self._dropped + self._refused
+
+    def deliver(self, jobs: list[Any]) -> bool:
+        """Whether jobs were taken or refused; False where they were given up."""
+        return self._until_taken(lambda: self._send(jobs), len(jobs))
+
+    def _run(self) -> None:
+        if self._begin:
+            self._until_taken(self._begin, 0)
+        while not self._given_up.is_set() and (jobs := self._next()):
+            self._in_hand = len(jobs)
+            if self.deliver(jobs):
+                self._in_hand = 0
+            dropped = self._dropped
+            if self._begin and dropped and self._queue.empty() and self._until_taken(self._begin, 0):
+                self._dropped -= dropped
+
+    def _next(self) -> list[Any]:
+        """What waits, so much as may go at once; empty at the end."""
+        while not (self._ended.is_set() and self._queue.empty()):
+            with suppress(queue.Empty):
+                jobs = [self._queue.get(timeout=POLL_SECONDS)]
+                with suppress(queue.Empty):
+                    while len(jobs) < self._at_once:
+                        jobs.append(self._queue.get_nowait())
+                return jobs
+        return []
+
+    def _until_taken(self, job: Callable[[], None], size: int) -> bool:
+        pause = 1.0
+        while not self._given_up.is_set():
             try:
-                job = self._queue.get_nowait()
-            except queue.Empty:
-                return numbers, NOTHING
-            if not isinstance(job, list) or len(numbers) + len(job) > NUMBERS_AT_ONCE:
-                return numbers, job
-            numbers = numbers + job
-        return numbers, NOTHING
-
-    def _delivered(self, job: Any) -> bool:
-        """Whether a job is done with: taken, or refused for what it holds."""
-        try:
-            if isinstance(job, list):
-                self._client.log_batch(self._run.run_id, metrics=job)
-            else:
                 job()
-        except Exception as error:
-            if getattr(error, "error_code", "") not in REFUSALS:
-                return False
-            LOGGER.warning("MLflow did not take a record (%s)", first_line(error))
-        return True
+                return True
+            except Exception as error:
+                self.reason = first_line(error)
+                refused = getattr(error, "error_code", "") in REFUSALS
+                if (refused or pause > 1) and not self._said:
+                    self._said = True
+                    self._say(self.reason)
+                if refused:
+                    self._refused += size
+                    return True
+            if not self._ended.is_set():
+                self._ended.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self._given_up.wait(1.0)  # at the end there is no time for long pauses
+        return False
+
+
+def numbers_of(row: Row) -> dict[str, float]:
+    """The numbers of a row of the history by MLflow's names; `step` and the time are no numbers of the training."""
+    return {
+        name: value for name, value in row.items() if name not in ("step", "time") and isinstance(value, int | float)
+    }
 
 
 def record_evaluation(
-    uri: str, experiment: str, name: str, parameters: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]
+    uri: str,
+    experiment: str,
+    name: str,
+    program: str,
+    parameters: dict[str, str],
+    metrics: dict[str, float],
+    files: dict[str, bytes],
+    datasets: Sequence[DatasetInput] = (),
 ) -> str:
-    """A finished run with the numbers and files of an evaluation; its id.
+    """A finished run with the numbers, files and data of an evaluation; its id.
+
+    Args:
+        uri: of the tracking server or data base.
+        experiment, name: of the run.
+        program: the entry point, such as pipelines/evaluate.py.
+        parameters, metrics: by name.
+        files: by path.
+        datasets: of `dataset`.
 
     Raises:
         TrackingError: the server does not take it.
     """
     quieten()
     try:
-        client = MlflowClient(uri)
+        client = client_of(uri)
         found = client.get_experiment_by_name(experiment)
         experiment_id = found.experiment_id if found else _create_experiment(client, experiment, uri)
         run_id = str(client.create_run(experiment_id, run_name=name).info.run_id)
@@ -255,7 +422,10 @@ def record_evaluation(
             run_id,
             metrics=[Metric(key, value, int(time.time() * 1000), 0) for key, value in metrics.items()],
             params=[Param(key, value[:PARAMETER_LENGTH]) for key, value in parameters.items()],
+            tags=[RunTag(key, value) for key, value in source_tags(program).items()],
         )
+        if datasets:
+            client.log_inputs(run_id, datasets)
         with tempfile.TemporaryDirectory() as folder:
             for path, content in files.items():
                 file = Path(folder, path)
@@ -285,6 +455,13 @@ def log_file(run: TrackedRun, path: Path) -> None:
 def end_run(run: TrackedRun, status: str) -> None:
     """Give a run a status of MLflow, such as KILLED, from outside."""
     _quietly(lambda: run.client.update_run(run.run_id, status=status), f"the end of run {run.run_id}")
+
+
+def log_metrics(run: TrackedRun, values: dict[str, float], step: int = 0) -> None:
+    """Add numbers to a run that no training writes to."""
+    now = int(time.time() * 1000)
+    numbers = [Metric(name, value, now, step) for name, value in values.items()]
+    _quietly(lambda: run.client.log_batch(run.run_id, metrics=numbers), ", ".join(values))
 
 
 def tag_run(run: TrackedRun, tags: dict[str, str]) -> None:
@@ -388,8 +565,53 @@ def _describe(client: MlflowClient, run_id: str, settings: TrainSettings, photos
         client.set_tag(run_id, f"data.{name}.hash", names_hash(photo_set))
     client.set_tag(run_id, "data.validation.hash", photos.validation_hash)
     client.set_tag(run_id, "data.refused", len(photos.refused))
-    client.set_tag(run_id, "git.revision", git_revision())
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in source_tags(program()).items()])
+    client.log_inputs(run_id, datasets(photos))
     client.log_dict(run_id, {"refused": photos.refused}, "refused.json")
+
+
+def datasets(photos: TrainingPhotos) -> list[DatasetInput]:
+    """The photos of a training as MLflow shows them, each set with what it is for.
+
+    The digest of those to train on tells which photos they are (`names_hash`), that of those to validate on also what
+    is in them.
+    """
+    training = {"dark": photos.dark, "well_lit": photos.well_lit}
+    validation = {
+        "held_out_dark": photos.held_out_dark,
+        "held_out_well_lit": photos.held_out_well_lit,
+        "pairs_low": photos.pairs_low,
+        "pairs_high": photos.pairs_high,
+    }
+    return [
+        *(dataset(name, "training", each.uri, names_hash(each), len(each.paths)) for name, each in training.items()),
+        *(
+            dataset(name, "validation", each.uri, photos.validation_hash or names_hash(each), len(each.paths))
+            for name, each in validation.items()
+            if each
+        ),
+    ]
+
+
+def dataset(name: str, context: str, uri: str, digest: str, count: int) -> DatasetInput:
+    """A set of photos as MLflow shows it.
+
+    Args:
+        name: what it is called.
+        context: training, validation or evaluation.
+        uri: where it lies.
+        digest: SHA-256 of what identifies it.
+        count: photos in it.
+    """
+    kind = uri.partition("://")[0] if "://" in uri else "local"
+    entity = Dataset(
+        name,
+        digest[:DIGEST_LENGTH],
+        kind,
+        json.dumps({"uri": redacted(uri)}),
+        profile=json.dumps({"photos": count, "sha256": digest}),
+    )
+    return DatasetInput(entity, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
 
 
 def names_hash(photos: PhotoSet) -> str:
@@ -406,13 +628,6 @@ def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         path = f"{prefix}{name}"
         leaves |= flattened(value, path + ".") if isinstance(value, dict) else {path: value}
     return leaves
-
-
-def git_revision() -> str:
-    """Commit of the source, with `-dirty` where it was changed; `unknown` outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 def _quietly(job: Any, what: str) -> None:

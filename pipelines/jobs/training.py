@@ -34,7 +34,7 @@ from pipelines.jobs.checkpoints import Checkpoints, Mark, TakenError, begin, for
 from pipelines.jobs.closing import closing_lines, resume_command
 from pipelines.jobs.history import HISTORY, read_history
 from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
-from pipelines.jobs.lines import printed, queue_here
+from pipelines.jobs.lines import Failures, printed, queue_here
 from pipelines.jobs.measures import load_measures
 from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.pages import enhanced_case, training_page, unfinished_page
@@ -48,11 +48,13 @@ from pipelines.jobs.settings import of_a_run
 from pipelines.jobs.signals import AGAIN, name_of, raising, run_job
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
 from pipelines.jobs.tracking import (
+    Recorder,
     TrackedRun,
     TrackingError,
     first_line,
     log_file,
     log_files,
+    log_metrics,
     recorded_run,
     tracked_run,
     tracking_uri,
@@ -372,7 +374,7 @@ def train(
         train_loop_config={
             "settings": settings.model_dump(),
             "photos": photos,
-            "tracking": run,
+            "run_id": run.run_id,
             "checkpoints": uri,
             "lines": lines,
             "stop": stop,
@@ -386,16 +388,17 @@ def train(
                 max_failures=settings.scaling.max_failures,
                 preemption_grace_s=GONE_SECONDS,  # type: ignore[call-arg]  # or it counts on the workers that just go
             ),
-            callbacks=list(callbacks),  # type: ignore[arg-type]  # of Train V2
+            callbacks=[Failures(lines), *callbacks],  # type: ignore[list-item]  # of Train V2
             worker_runtime_env={"env_vars": ALLOCATOR | QUIET},
         ),
     )
     # A worker watches itself (worker.py) unless its whole process stands still; then Ray must.
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(min(settings.scaling.hang_limit, RAYS_LIMIT)))
     console.print(f"starting {settings.scaling.workers} workers ...")
+    recorder = Recorder(run, folder / HISTORY, console.print)
     try:
         with (
-            printed(lines, console, folder / HISTORY) as heard,
+            printed(lines, console, folder / HISTORY, recorder) as heard,
             told_while_waiting(console.print, lambda: heard.last_step is not None, worker_resources(scaling)),
         ):
             result: Result = run_until_stopped(trainer.fit, stop.make)
@@ -404,6 +407,7 @@ def train(
     finally:
         stop.close()
         lines.shutdown(force=True)
+        recorder.close()
     ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]  # of Train V2
     return {**ended, "worker_restarts": heard.restarts, "steps_lost": heard.steps_lost}
 
@@ -471,6 +475,7 @@ def publish(
     page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
     (folder / REPORT).write_bytes(render(page))
     log_files(run, folder)
+    log_metrics(run, {f"best/{summary['measure']}": summary["best_value"]}, summary["best_step"])
     if quality:
         print_quality(console, quality, "enhanced")
     console.print(closing_lines(settings, run, folder, summary))

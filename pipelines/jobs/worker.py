@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
+import json
 import os
 import time
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -27,13 +29,12 @@ from lle.training.validation import ValidationSet, Validator
 from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.history import VALIDATION
 from pipelines.jobs.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
-from pipelines.jobs.lines import Line
+from pipelines.jobs.lines import Attached, Line, Shown
 from pipelines.jobs.logs import structured
 from pipelines.jobs.metrics import Meters
 from pipelines.jobs.profiling import Trace
 from pipelines.jobs.report import before_after
 from pipelines.jobs.stopping import StopRequest
-from pipelines.jobs.tracking import Recorder
 
 STREAM_SEEDS = {"dark": 1, "well_lit": 2}
 STDERR = 2
@@ -45,7 +46,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     """Train on this worker; the function Ray Train calls on each.
 
     Args:
-        config: `settings` (plain values), `photos` (TrainingPhotos), `tracking` (TrackedRun), `checkpoints` (a URI),
+        config: `settings` (plain values), `photos` (TrainingPhotos), `run_id` (of MLflow), `checkpoints` (a URI),
             `lines` (a Queue to the driver) and `stop` (a StopRequest).
 
     Returns:
@@ -61,9 +62,8 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(settings.scaling.threads_per_worker or max(1, (os.cpu_count() or 1) // workers))
     device = ray.train.torch.get_device()
     prior = load_prior(settings.prior).to(device)
-    recorder = Recorder(config["tracking"]) if speaks else None
     meters = Meters(settings.name, worker)
-    logger = structured(config["tracking"].run_id, worker)
+    logger = structured(config["run_id"], worker)
     told: set[str] = set()
 
     def tell(text: str) -> None:
@@ -99,8 +99,6 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         logger.info("step", extra={"values": numbers})
         lines.put(Line(step.line, step.step, numbers=numbers))
         meters.step(step)
-        if recorder:
-            recorder.metrics(step.step, step.metrics)
 
     checkpoints = Checkpoints.of_run(config["checkpoints"], settings.loop.keep_checkpoints, tell)
     if speaks:
@@ -111,14 +109,13 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         if speaks and report.write:
             checkpoints.save(report)
         ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.measures})
-        if recorder and report.measures:
+        if speaks and report.measures:
             measures = {f"{VALIDATION}{name}": value for name, value in report.measures.items()}
-            recorder.metrics(report.step, measures)
             picture = before_after(report.enhancer, validation, settings.tracking.pictures, device)
-            recorder.picture(report.step, "before_after", picture)
             values_told = "  ".join(f"{name} {value:.3f}" for name, value in report.measures.items())
             numbers = {"step": report.step, **measures}
             lines.put(Line(f"validation at step {report.step}: {values_told}", numbers=numbers))
+            lines.put(Shown(report.step, "before_after", picture))
 
     resume = last_checkpoint(checkpoints)
     if speaks:
@@ -126,14 +123,15 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         verb = "continuing from" if resume else "beginning at"
         lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
     validator = Validator(validation, prior.guidance, device, settings.loop.measure)
-    trace = Trace(recorder.file) if recorder and settings.loop.profile else None
+    trace = Trace(lambda file: attach(lines, file)) if speaks and settings.loop.profile else None
     wishes = Wishes(settings, stop.watch(), trace, tell if speaks else logger.info)
     hooks = Hooks(log, report, wishes)
     try:
         outcome = train(settings, prior, open_stream, validator, hooks, resume)
     except NonFiniteError as error:
-        if recorder:
-            recorder.table("non_finite.json", photos_of(error, settings, photos))
+        if speaks:
+            table = json.dumps(photos_of(error, settings, photos), indent=2) + "\n"
+            lines.put(Attached("non_finite.json", table.encode()))
         raise
     except RuntimeError:  # of the collectives, where another worker is gone
         wait_until_one_is_gone(wishes.machines_that_go)
@@ -141,8 +139,6 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     finally:
         faulthandler.cancel_dump_traceback_later()
         checkpoints.flush()
-    if recorder:
-        recorder.close()
     return {
         "finished": outcome.finished,
         "steps": outcome.progress.phase_steps,
@@ -156,6 +152,11 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         "images_per_second": outcome.images_per_second,
         "data_wait_share": outcome.data_wait_share,
     }
+
+
+def attach(lines: Queue, file: Path) -> None:
+    """Send a file to the run."""
+    lines.put(Attached(file.name, file.read_bytes()))
 
 
 def last_checkpoint(checkpoints: Checkpoints) -> Snapshot | None:

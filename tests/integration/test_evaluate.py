@@ -117,6 +117,11 @@ def test_a_registered_model_measures_like_the_saved_one(
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         found[name] = numbers(tmp_path / name)
+    recorded = client.search_runs([client.get_experiment_by_name("lle-evaluation").experiment_id])
+    params = {each.data.params["model"]: each.data.params for each in recorded}
+    assert params["models:/lle-enhancer@challenger"]["model_found_at"] == "models:/lle-enhancer/1"
+    assert len({each["weights_hash"] for each in params.values()}) == 1  # the same weights, wherever they lie
+    assert {each.dataset.name for each in recorded[0].inputs.dataset_inputs} == {"low", "high"}
     assert len(found["saved"]) == PAIRS
     for name in ("registered", "logged"):
         for photo, values in found["saved"].items():

@@ -19,6 +19,7 @@ import lle
 from lle.images import decode, encode, from_tensor, read, to_tensor
 from pipelines.jobs.checkpoints import Checkpoints
 from pipelines.jobs.history import HISTORY, read_history
+from pipelines.jobs.source import git_revision, source_hash
 from tests.integration.conftest import (
     Cluster,
     Trainings,
@@ -77,6 +78,14 @@ def test_a_submitted_job_trains_records_and_registers(job: Path):
         "data_wait_share",
     } <= record.data.metrics.keys()
     assert record.data.tags["data.dark.count"] == "44" and len(record.data.tags["data.dark.hash"]) == 64
+    tags = record.data.tags
+    assert tags["git.revision"].removesuffix("-dirty") == git_revision().removesuffix("-dirty") != "unknown"
+    assert tags["source.hash"] == source_hash() and tags["mlflow.source.git.commit"] in tags["git.revision"]
+    assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == ("pipelines/train.py", "JOB") and tags["ray.job"]
+    inputs = {each.dataset.name: (each.tags[0].value, each.dataset.digest) for each in record.inputs.dataset_inputs}
+    validated = ("validation", summary["validation_hash"][:32])
+    assert inputs["dark"] == ("training", tags["data.dark.hash"][:32]) and inputs["pairs_low"] == validated
+    assert record.data.metrics[f"best/{summary['measure']}"] == summary["best_value"]
     files = {each.path for each in client.list_artifacts(summary["mlflow_run_id"])}
     assert {"report.html", "history.jsonl", "trace.json.gz"} <= files
     trace = gzip.decompress(Path(client.download_artifacts(summary["mlflow_run_id"], "trace.json.gz")).read_bytes())
@@ -119,6 +128,11 @@ def test_a_worker_whose_process_stands_still_is_replaced(trainings: Trainings):
     summary = training.summary
     assert sum(summary["steps"].values()) == 8 + 6 + 2 * 10 + 6
     assert summary["worker_restarts"] == 1 and summary["steps_lost"] <= 5
+    assert training.output.count("worker 0 failed: ") == 1, training.output[-4000:]
+    history = read_history(training.folder / HISTORY)
+    for name in ("loss", "validation/feature_gap"):
+        points = client_of(trainings.runs).get_metric_history(summary["mlflow_run_id"], name)
+        assert sorted(each.step for each in points) == [row["step"] for row in history if name in row]
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 60, "its end")
 
 

@@ -97,10 +97,13 @@ def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Pa
     experiment = client.get_experiment_by_name("lle")
     parent, *rest = client.search_runs([experiment.experiment_id], "attributes.run_name = 'sweep'")
     assert not rest and parent.info.status == "FINISHED"
+    assert parent.data.tags["mlflow.source.name"] == "pipelines/tune.py"
+    validation = parent.data.tags["data.validation.hash"]
     children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     outcomes = [child.data.tags["sweep.outcome"] for child in children]
     assert len(children) == TRIALS and outcomes.count("stopped early") == stopped
     assert {child.info.status for child in children} == {"FINISHED"}
+    assert len(validation) == 64 and {child.data.tags["data.validation.hash"] for child in children} == {validation}
     assert all("term/guidance" in child.data.metrics for child in children)
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"best.yaml", "parallel_coordinates.png", "importance.png", "terms.png"} <= files
@@ -110,6 +113,7 @@ def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Pa
     assert str(settings.optimiser.enhancer_lr) == best.data.params["optimiser.enhancer_lr"] and settings.name == ""
     values = [json.loads(path.read_text())["psnr"] for path in folder.glob("*/summary.json")]
     assert json.loads((folder / best.info.run_name / "summary.json").read_text())["psnr"] == max(values)
+    assert parent.data.metrics["best/psnr"] == best.data.metrics["best/psnr"] == max(values)
 
 
 def test_a_sweep_that_does_not_fit_says_so(command, tiny: Path, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -161,7 +162,14 @@ def test_a_submitted_job_uploads_the_packages_and_less_than_5_mb(repository: Pat
     with zipfile.ZipFile(package) as uploaded:
         files = {each.filename: each.file_size for each in uploaded.infolist() if not each.is_dir()}
     assert sum(files.values()) < UPLOAD_BYTES
-    assert {name.partition("/")[0] for name in files} == {"lle", "pipelines", "cluster", "pyproject.toml"}
+    of_git = {name for name in files if name.startswith(".revision")}  # none in an archive, a file in a worktree
+    assert {name.partition("/")[0] for name in files.keys() - of_git} == {
+        "lle",
+        "pipelines",
+        "cluster",
+        "pyproject.toml",
+    }
+    assert all(re.fullmatch(r"\.revision(/HEAD|/packed-refs|/refs/heads/.+)?", name) for name in of_git)
     assert {"pipelines/train.py", "lle/config.py", "pipelines/presets/clip_lit.yaml"} <= files.keys()
 
 

@@ -154,6 +154,8 @@ def tell_photos(photos: TrainingPhotos, console: Console) -> None:
         f"{len(photos.dark.paths)} dark and {len(photos.well_lit.paths)} well-lit photos; "
         f"kept out for validation: {kept_out}{pairs} (hash {photos.validation_hash[:16]})"
     )
+    for line in photos.left_out:
+        console.print(line)
     for path, reason in list(photos.refused.items())[:10]:
         console.print(f"set aside: {path}: {reason}")
     if len(photos.refused) > 10:
@@ -370,7 +372,7 @@ def held_out_cases(settings: TrainSettings, photos: TrainingPhotos, model: Model
     for index, path in enumerate(low.paths):
         try:
             truth = load(high, high.paths[index]) if high else None
-            cases.append(enhanced_case(model, measures, Path(path).name, load(low, path), truth))
+            cases.append(enhanced_case(model, measures, low.names[index], load(low, path), truth))
         except ImageError:  # the workers have told of it
             continue
     return cases

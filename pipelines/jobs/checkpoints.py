@@ -6,6 +6,7 @@ the newest ones and the last of each round; each holds the best enhancer so far.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from cluster.storage import StorageError, explain, open_uri, write_atomically
+from cluster.storage import StorageError, explain, fitting, open_uri, write_atomically
 from lle.training import state as states
 from lle.training.loop import Report
 from lle.training.state import STATE, TENSORS, Snapshot, StateError
@@ -51,7 +52,7 @@ class Checkpoints:
     ) -> None:
         self.uri, self.keep, self._tell = uri, keep, tell
         self._filesystem, self._root = open_uri(uri)
-        self._aside = aside or Path.home() / ".cache" / "lle" / "checkpoints" / self._root.replace("/", "_")
+        self._aside = aside or _cache() / "lle" / "checkpoints" / fitting(self._root.replace("/", "_"))
         self._thread = ThreadPoolExecutor(1)
 
     def save(self, report: Report) -> None:
@@ -161,6 +162,12 @@ class Checkpoints:
                 self._filesystem.delete_dir(each.path)
         for old in self._kept_aside():
             shutil.rmtree(old.path, ignore_errors=True)  # a newer one has arrived
+
+
+def _cache() -> Path:
+    """The user's folder for such; where there is no home, one among the temporary files."""
+    home = os.path.expanduser("~")  # noqa: PTH111  # Path.home raises where nobody has one
+    return Path(home) / ".cache" if home.startswith("/") else Path(tempfile.gettempdir()) / f"lle-{os.getuid()}"
 
 
 def _listed(filesystem: fs.FileSystem, root: str, uri: str) -> list[Stored]:

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from cluster.storage import StorageError, local_path
 from lle.config import ExportSettings
 from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
 from lle.model import Model
@@ -52,7 +53,10 @@ def export(settings: ExportSettings) -> tuple[Path, float]:
     found = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
     if not isinstance(found.network, Model):
         raise ExportError(f"model: {settings.model} is not one of ours; give a registered or saved model")
-    file = Path(settings.out) / f"model.{settings.format}"
+    try:
+        file = Path(local_path(settings.out, "out")) / f"model.{settings.format}"
+    except StorageError as error:
+        raise ExportError(str(error)) from error
     save, load = {"onnx": (save_onnx, load_onnx), "pt2": (save_pt2, load_pt2)}[settings.format]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -207,7 +207,9 @@ def refuse_nested(places: Mapping[str, str]) -> None:
             if setting == other or not inner.startswith(outer):
                 continue
             if inner == outer:
-                raise DataError(f"{setting} and {other}: {uri} and {other_uri} are one folder and hold the same files; the two must differ")
+                raise DataError(
+                    f"{setting} and {other}: {uri} and {other_uri} hold the same files: they are one folder; name two"
+                )
             raise DataError(f"{setting} and {other}: {uri} lies in {other_uri}; name two folders beside each other")
 
 

@@ -41,8 +41,8 @@ def run(settings: PromotionSettings) -> int:
         0: there is a new champion; 1: all is as it was.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    registry = Registry(tracking_uri(settings.tracking, RUNS), settings.model, settings.champion)
     try:
+        registry = Registry(tracking_uri(settings.tracking, RUNS), settings.model, settings.champion)
         if settings.rollback:
             before, now = registry.roll_back()
             console.print(f"version {now} of {settings.model} is {settings.champion} again, in place of {before}")

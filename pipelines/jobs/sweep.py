@@ -26,7 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
-from cluster.storage import StorageError
+from cluster.storage import StorageError, local_path
 from lle.config import TrainSettings
 from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
@@ -329,7 +329,7 @@ def run_trial(
     name = str(tune.get_context().get_trial_name())
     loaded = trial_settings(drawn, training, parent.run_id)
     shared = loaded.settings
-    folder = Path(shared.runs).expanduser().absolute() / parent_name(name) / name
+    folder = Path(local_path(shared.runs, "runs")) / parent_name(name) / name
     runs, checkpoints = str(folder.parent), shared.checkpoints and f"{shared.checkpoints}/{parent_name(name)}"
     settings = shared.model_copy(update={"name": name, "runs": runs, "checkpoints": checkpoints})
     folder.mkdir(parents=True, exist_ok=True)

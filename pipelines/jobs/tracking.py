@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import queue
+import re
 import subprocess
 import tempfile
 import threading
@@ -27,6 +28,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from cluster.redaction import redacted
+from cluster.storage import SQLITE, StorageError, local_path, sqlite_path, sqlite_uri
 from lle.config import TrainSettings
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
 
@@ -59,8 +61,25 @@ class TrackedRun:
 
 
 def tracking_uri(given: str, runs: str) -> str:
-    """The URI that was given, else MLFLOW_TRACKING_URI, else SQLite in the folder of the runs."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI", "") or f"sqlite:///{Path(runs).absolute() / 'mlflow.db'}"
+    """The URI that was given, else MLFLOW_TRACKING_URI, else SQLite in the folder of the runs.
+
+    Paths become absolute, for workers have other working directories; a file is one of SQLite, a folder MLflow's own.
+
+    Raises:
+        TrackingError: a path that none can be.
+    """
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI", "")
+    try:
+        if not uri:
+            return sqlite_uri(f"{local_path(runs, 'runs')}/mlflow.db")
+        if uri.startswith(SQLITE):
+            return uri if "?" in uri or ":memory:" in uri else sqlite_uri(sqlite_path(uri))
+        if uri.startswith("databricks") or ("://" in uri and not uri.startswith("file:")):
+            return uri
+        path = Path(local_path(uri))
+    except StorageError as error:
+        raise TrackingError(f"tracking: {error}") from error
+    return sqlite_uri(str(path)) if path.suffix in (".db", ".sqlite") else path.as_uri()
 
 
 @contextmanager
@@ -219,7 +238,7 @@ def record_evaluation(
         )
         with tempfile.TemporaryDirectory() as folder:
             for path, content in files.items():
-                file = Path(folder, path)
+                file = Path(folder, _artifact_name(path))
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
             client.log_artifacts(run_id, folder)
@@ -229,6 +248,11 @@ def record_evaluation(
             f"tracking: MLflow at {redacted(uri)} does not take the numbers ({first_line(error)})"
         ) from error
     return run_id
+
+
+def _artifact_name(path: str) -> str:
+    """A path whose characters mean nothing in the URLs that MLflow makes of it; two never become one."""
+    return re.sub(r"[%#?~\\\x00-\x1f]", lambda found: f"~{ord(found[0]):02x}", path)
 
 
 def log_files(run: TrackedRun, folder: Path) -> None:
@@ -291,7 +315,7 @@ def _open_run(
     tags = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
     run_id = str(client.create_run(experiment_id, run_name=settings.name, tags=tags).info.run_id)
     _describe(client, run_id, settings, photos)
-    id_file.write_text(run_id + "\n")
+    id_file.write_text(run_id + "\n", encoding="utf-8")
     return run_id
 
 
@@ -308,9 +332,9 @@ def _run_before(client: MlflowClient, experiment: Experiment | None, name: str, 
 
 def _create_experiment(client: MlflowClient, experiment: str, uri: str) -> str:
     """With SQLite, the pictures and models lie in a folder beside the data base."""
-    if not uri.startswith("sqlite:///"):
+    if not (database := sqlite_path(uri)):
         return client.create_experiment(experiment)
-    artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
+    artifacts = Path(database).parent / "mlartifacts"
     return client.create_experiment(experiment, artifact_location=artifacts.as_uri())
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown
 from cluster.redaction import redacted
-from cluster.storage import StorageError, open_uri
+from cluster.storage import StorageError, local_path, open_uri
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import ImageError, encode, to_tensor
@@ -93,7 +93,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             signal.signal(signal.SIGTERM, _exit)  # over the handler that Ray has just installed
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes))
             with tracked_run(settings, photos, folder) as run:
-                (folder / SETTINGS).write_text(to_yaml(settings))
+                (folder / SETTINGS).write_text(to_yaml(settings), encoding="utf-8")
                 with report_if_cut_off(settings, run, folder):
                     ended = train(settings, photos, run, scaling, folder, console)
                 return conclude(settings, photos, run, ended, folder, console, started)
@@ -106,7 +106,7 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
     Raises:
         TrainingError: it exists, does not exist, or there is no room for it.
     """
-    folder = Path(settings.runs).expanduser().absolute() / settings.name
+    folder = Path(local_path(settings.runs, "runs")) / settings.name
     if settings.resume and not Checkpoints(uri := checkpoints_uri(settings)).found():
         raise TrainingError(f"resume: {uri} holds no checkpoint; check name, runs and checkpoints")
     if folder.exists() and not settings.resume:
@@ -132,7 +132,7 @@ def checkpoints_uri(settings: TrainSettings) -> str:
     """Where the checkpoints of a run lie."""
     if settings.checkpoints:
         return f"{settings.checkpoints.rstrip('/')}/{settings.name}"
-    return str(Path(settings.runs).expanduser().absolute() / settings.name / "checkpoints")
+    return str(Path(local_path(settings.runs, "runs")) / settings.name / "checkpoints")
 
 
 def with_sample_photos(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
@@ -305,7 +305,7 @@ def conclude(
         "model": uri,
         "mlflow_run_id": run.run_id,
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     history = read_history(folder / HISTORY)
     page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
     (folder / REPORT).write_bytes(render(page))

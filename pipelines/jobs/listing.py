@@ -57,7 +57,8 @@ class LeftOut:
         """`left out: 12 .dng (raw: ...), 3 without suffix, 40 in @eaDir`; empty where nothing was."""
         if not self.kinds:
             return ""
-        most = self.kinds.most_common()
+        # What could be made photos comes first.
+        most = sorted(self.kinds.most_common(), key=lambda each: not self._hint(each[0]))
         parts = [f"{count:,} {kind}{f' ({hint})' if (hint := self._hint(kind)) else ''}" for kind, count in most]
         more = f", and {sum(count for _, count in most[KINDS_SHOWN:]):,} of other kinds" if most[KINDS_SHOWN:] else ""
         return f"left out: {', '.join(parts[:KINDS_SHOWN])}{more}"
@@ -74,7 +75,7 @@ class LeftOut:
         for reason, names in self.names.items():
             if kind.endswith(reason):
                 more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-                return f"rename or mend: {', '.join(names[:NAMES_SHOWN])}{more}"
+                return f"rename or mend: {', '.join(sorted(names)[:NAMES_SHOWN])}{more}"
         return ""
 
 

@@ -114,7 +114,7 @@ def local_path(uri: str, setting: str = "") -> str:
     else:
         path = os.path.expanduser(uri)  # noqa: PTH111  # as Path.expanduser, without an error where nobody has a home
     try:
-        return str(Path(path).absolute())
+        return re.sub("^//+", "/", str(Path(path).absolute()))  # POSIX leaves open what two slashes mean
     except FileNotFoundError as error:
         raise StorageError(f"{said}: the working directory is gone; change to another, or give a whole path") from error
 

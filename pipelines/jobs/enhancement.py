@@ -133,6 +133,8 @@ def find_work(
             skipped += 1
         else:
             photos.append(Photo(path, entry))
+    if not photo_of and not left_out:
+        raise DataError(f"input: {settings.input} does not exist or holds no file; check the path")
     if not photo_of:
         raise DataError(f"{no_picture('input', settings.input, left_out)}; check the path")
     if left_out:

@@ -43,7 +43,7 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, card: str) 
     mlflow.set_tracking_uri(run.uri)
     with tempfile.TemporaryDirectory() as name, mlflow.start_run(run_id=run.run_id):
         folder = model.save(Path(name, "model"))
-        (folder / CARD).write_text(card)
+        (folder / CARD).write_text(card, encoding="utf-8")
         info = LoggedModel.log(artifact_path=None, name="model", flavor=_PhotosAndProgram, model=model, folder=folder)
     if not settings.tracking.register_model:
         return str(info.model_uri)

@@ -342,7 +342,7 @@ def run_trial(
     )
     if not (folder / SUMMARY).exists():
         train_trial(settings, photos, parent, scaling, measure, folder)
-    tune.report(json.loads((folder / SUMMARY).read_text()))
+    tune.report(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
 
 
 def parent_name(trial: str) -> str:
@@ -360,10 +360,10 @@ def train_trial(
 ) -> None:
     """Train, and leave the trial's folder with model, picture and summary behind."""
     with (
-        (folder / "log.txt").open("a", buffering=1) as log,
+        (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log,
         tracked_run(settings, photos, folder, parent.run_id) as run,
     ):
-        (folder / SETTINGS).write_text(to_yaml(settings))
+        (folder / SETTINGS).write_text(to_yaml(settings), encoding="utf-8")
         reports = TrialReports(measure, run.run_id, folder / VALIDATIONS)
         console = Console(file=log, width=200, markup=False)
         with stopped_by(folder / ENOUGH) as stop:
@@ -373,7 +373,7 @@ def train_trial(
         (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, model)))
         outcome = "finished" if ended["finished"] else "stopped early"
         summary = {**ended, measure: ended["best_value"], "outcome": outcome, "mlflow_run_id": run.run_id}
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         log_files(run, folder)
 
 
@@ -407,14 +407,14 @@ class TrialReports(TuneReportCallback):
     def __init__(self, measure: str, run_id: str, file: Path) -> None:
         super().__init__()
         self.measure, self.run_id, self.file = measure, run_id, file
-        self.values: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        self.values: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         first = metrics[0]
         if self.measure not in first or first["phase"] == "done":
             return
         self.values[str(first["step"])] = first[self.measure]  # a step that is done again counts once
-        self.file.write_text(json.dumps(self.values))
+        self.file.write_text(json.dumps(self.values), encoding="utf-8")
         best = (max if HIGHER_IS_BETTER[self.measure] else min)(self.values.values())
         told = {
             self.measure: best,
@@ -481,7 +481,9 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, c
     best = trial_settings(tried[0].drawn, plan.training, plan.sweep.name)
     file = plan.folder / "best.yaml"
     plain = best.settings.model_copy(update={"name": "", "resume": False})
-    file.write_text(f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n" + as_yaml(plain, best.sources))
+    file.write_text(
+        f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n" + as_yaml(plain, best.sources), encoding="utf-8"
+    )
     write_plots(plan, tried, parent, measure)
     log_files(parent, plan.folder)
     tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})

@@ -322,7 +322,7 @@ def _open_run(
 def _run_before(client: MlflowClient, experiment: Experiment | None, name: str, id_file: Path) -> str:
     """The run that a training had before; by its name where the training's folder is on another machine."""
     if id_file.exists():
-        return id_file.read_text().strip()
+        return id_file.read_text(encoding="utf-8").strip()
     if experiment is None:
         return ""
     wanted = f"attributes.run_name = '{name}'"

@@ -41,14 +41,14 @@ def save(name: str, results: dict[str, Any]) -> Path:
     """Write results, `machine` among them, to results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return path
 
 
 def stored(name: str) -> dict[str, Any]:
     """What `save` has kept under a name; empty without it."""
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def replace_section(page: Path, name: str, text: str) -> None:
@@ -74,7 +74,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) ->
 def peak_memory() -> int | None:
     """Largest memory this process has had on the CPU, MiB; None where the system does not tell (it is not Linux)."""
     try:  # not getrusage: its number goes on from the parent's
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)
@@ -82,7 +82,7 @@ def peak_memory() -> int | None:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()

@@ -421,7 +421,7 @@ def _ending_by_signals() -> Iterator[None]:
 def _machine() -> str:
     """Of this start of this machine, and of the container that numbers its processes; empty where none can be known."""
     with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}"
     return ""
 

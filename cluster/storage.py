@@ -105,17 +105,17 @@ def local_path(uri: str, setting: str = "") -> str:
     _refuse_odd(said, uri)
     scheme, separator, _ = uri.partition("://")
     if uri.startswith("file:"):
-        found = re.match("file:(//(localhost)?)?(/.*)", uri, re.DOTALL)
+        found = re.match("file:(?://(?:localhost)?)?(?=/)(?!//[^/])(.*)", uri, re.DOTALL)
         if not found:
             raise StorageError(f"{said}: write file:/// and the absolute path, with three slashes")
-        path = unquote(found[3], errors="surrogateescape")
+        path = unquote(found[1], errors="surrogateescape")
         _refuse_odd(said, path)
     elif separator and "/" not in scheme:
         raise StorageError(f"{said} lies on no file system of this machine; name a folder or file")
     else:
         path = os.path.expanduser(uri)  # noqa: PTH111  # as Path.expanduser, without an error where nobody has a home
     try:
-        return str(Path(path).absolute())
+        return re.sub("^//+", "/", str(Path(path).absolute()))  # POSIX leaves open what two slashes mean
     except FileNotFoundError as error:
         raise StorageError(f"{said}: the working directory is gone; change to another, or give a whole path") from error
 

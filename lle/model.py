@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class Model(nn.Module):
         weights = {name: weight.detach().cpu().contiguous() for name, weight in self.enhancer.state_dict().items()}
         save_file(weights, folder / WEIGHTS)
         description = {"enhancer": self.settings.model_dump(), "about": self.about}
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         return folder
 
 
@@ -80,18 +81,29 @@ def load(folder: str | Path) -> Model:
     Raises:
         ValueError: the folder holds no such model, or weights that do not fit its description.
     """
-    folder = ASSETS if folder == BUNDLED else Path(folder)
-    for name in (DESCRIPTION, WEIGHTS):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder}: no saved model ({name} is missing)")
+    folder = ASSETS if folder == BUNDLED else Path(_local(os.fspath(folder)))
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
+        for name in (DESCRIPTION, WEIGHTS):
+            if not (folder / name).is_file():
+                raise ValueError(f"{folder}: no saved model ({name} is missing)")
+    except OSError as error:
+        raise ValueError(f"{folder}: no saved model ({error.strerror})") from error
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         settings, about = EnhancerSettings(**description["enhancer"]), description["about"]
         enhancer = build_enhancer(settings)
         enhancer.load_state_dict(load_file(folder / WEIGHTS))
-    except (KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{folder}: not a model saved by this project ({str(error).splitlines()[0]})") from error
+    except (KeyError, TypeError, RuntimeError, ValueError, OSError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{folder}: not a model saved by this project ({reason})") from error
     return Model(enhancer, settings, about)
+
+
+def _local(path: str) -> str:
+    """A path as the jobs take it: with `~`, or as `file:///PATH`."""
+    if path.startswith("file:///"):
+        return unquote(path.removeprefix("file://"))
+    return os.path.expanduser(path)  # noqa: PTH111  # Path's raises where nobody has a home
 
 
 @torch.inference_mode()

@@ -77,7 +77,7 @@ def _living(pid: int) -> list[str] | None:
     """What /proc says of a process, from its state on; None: there is none, or it has ended."""
     try:
         # The name in parentheses before the state may hold anything, parentheses too.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields

@@ -207,7 +207,7 @@ def _answers(url: str) -> bool:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in log.read_text(errors="replace", encoding="utf-8").splitlines() if line.strip()]
     last = lines[-1] if lines else "it said nothing"
     password = urlsplit(os.environ.get(DATABASE, "")).password
     return last.replace(password, "...") if password else last
@@ -252,7 +252,7 @@ def _load(folder: Path) -> State:
     file = folder / "stack.json"
     if not file.exists():
         return State()
-    stored: dict[str, Any] = json.loads(file.read_text())
+    stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return State(**stored | {"processes": [Process(**each) for each in stored["processes"]]})
 
 
@@ -263,7 +263,7 @@ def _save(folder: Path, state: State) -> None:
 def _write_private(file: Path, text: str) -> None:
     unfinished = file.with_name(f"{file.name}.new")
     unfinished.touch(mode=0o600)
-    unfinished.write_text(text)
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(file)
 
 
@@ -271,7 +271,7 @@ def _write_private(file: Path, text: str) -> None:
 def _only_one(folder: Path) -> Iterator[None]:
     """The folder, made if need be, for one start or stop at a time."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:  # a process started below does not inherit it
+    with (folder / "lock").open("w", encoding="utf-8") as lock:  # a process started below does not inherit it
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

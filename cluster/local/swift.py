@@ -115,7 +115,7 @@ def _write(file: Path, sections: Mapping[str, Mapping[str, object]]) -> None:
     for section, values in sections.items():
         lines += [f"[{section}]", *(f"{name} = {value}" for name, value in values.items()), ""]
     file.touch(mode=0o600)
-    file.write_text("\n".join(lines))
+    file.write_text("\n".join(lines), encoding="utf-8")
 
 
 def _write_ring(folder: Path, kind: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -37,7 +38,7 @@ def find_vgg16(weights: str) -> Path:
     Raises:
         PriorError: none named, or not there.
     """
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))  # noqa: PTH111  # Path's raises where nobody has a home
     if weights and path.is_file():
         return path
     what = f"{weights} is no file" if weights else "say where torchvision's VGG16 weights are"
@@ -65,7 +66,7 @@ def find_weights(model: str, pretrained: str) -> str | None:
         return None
     if not pretrained:
         raise PriorError(f"prior.pretrained: say which weights {model} should have (a file, a folder, or e.g. openai)")
-    path = Path(pretrained).expanduser()
+    path = Path(os.path.expanduser(pretrained))  # noqa: PTH111
     if path.is_file():
         return str(path)
     if path.is_dir():
@@ -107,7 +108,7 @@ def _named_weights(model: str, name: str) -> str:
         address = constants.ENDPOINT
     else:
         address = config["url"]
-        if (Path.home() / ".cache" / "clip" / address.rsplit("/", 1)[-1]).is_file():
+        if Path(os.path.expanduser(f"~/.cache/clip/{address.rsplit('/', 1)[-1]}")).is_file():  # noqa: PTH111
             return name
     if not _answers(address):
         raise PriorError(

@@ -88,7 +88,7 @@ def write(snapshot: Snapshot, folder: Path) -> None:
         "tensors_sha256": _hash(aside / TENSORS),
     }
     description["sha256"] = _description_hash(description)
-    (aside / STATE).write_text(json.dumps(description, indent=2) + "\n")
+    (aside / STATE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     aside.replace(folder)
 
 
@@ -99,7 +99,7 @@ def read(folder: Path) -> Snapshot:
         StateError: incomplete, damaged, or of another format.
     """
     try:
-        description = json.loads((folder / STATE).read_text())
+        description = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
             raise StateError(f"{folder}: checkpoint format {description['format']}, this version reads {FORMAT}")
         if _description_hash(description) != description["sha256"]:

@@ -11,6 +11,7 @@ A checkpoint that lies elsewhere, in the user's cache, is one of this run only i
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -324,10 +325,10 @@ class Checkpoints:
 
 
 def _cache() -> Path:
-    try:
-        return Path.home() / ".cache" / "lle" / "checkpoints"
-    except RuntimeError:  # no HOME, and a user whom the machine does not know
-        return Path(tempfile.gettempdir()) / "lle" / "checkpoints"
+    """The user's folder for such; where there is no home, one among the temporary files."""
+    home = os.path.expanduser("~")  # noqa: PTH111  # Path.home raises where nobody has one
+    cache = Path(home) / ".cache" / "lle" if home.startswith("/") else Path(tempfile.gettempdir(), f"lle-{os.getuid()}")
+    return cache / "checkpoints"
 
 
 def _remove(folder: Path | None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.redaction import redacted
+from cluster.storage import local_path
 from lle.config import DataSettings, TrainSettings
 from pipelines.jobs.manifest import is_prepared
 from pipelines.jobs.page import REPORT
@@ -48,7 +49,7 @@ def closing_lines(settings: TrainSettings, run: TrackedRun, folder: Path, summar
 def resume_command(settings: TrainSettings) -> str:
     """The command that continues a training."""
     place = ("--checkpoints", settings.checkpoints) if settings.checkpoints else ()
-    runs = str(Path(settings.runs).expanduser().absolute())
+    runs = local_path(settings.runs, "runs")
     return command("train", "--resume", "--name", settings.name, "--runs", shown(Path(runs)), *place)
 
 
@@ -89,7 +90,7 @@ def record_of(run: TrackedRun) -> str:
 
 def there(photos: str) -> str:
     """Photos of the settings as a reader can find them."""
-    return photos if "://" in photos else shown(Path(photos).expanduser().absolute())
+    return photos if "://" in photos else shown(Path(local_path(photos)))
 
 
 def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list[str]:

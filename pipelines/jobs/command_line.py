@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipelines.jobs.settings_text import accepts, shown
+from pipelines.jobs.terminal import print_every_name
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -47,6 +48,7 @@ def parse_known_settings(
     Raises:
         SystemExit: 0 after --help; 2 and one sentence on stderr after a mistake.
     """
+    print_every_name()
     parser = _Parser(
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -27,6 +27,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cluster.redaction import redacted
+from cluster.storage import sqlite_path
 from lle.config import DemoSettings, TrackingSettings
 from lle.images import ImageError, decode_picture, encode, read_header
 from lle.model import BUNDLED, enhance_pixels
@@ -94,8 +95,8 @@ def chosen_model(settings: DemoSettings) -> NamedModel:
     tracking = tracking_uri(settings.tracking, RUNS)
     if settings.model:
         return find_model(settings.model, tracking)
-    database = tracking.removeprefix("sqlite:///")
-    if database == tracking or Path(database).exists():  # MLflow would make an empty one
+    database = sqlite_path(tracking)
+    if not database or Path(database).exists():  # MLflow would make an empty one
         try:
             return find_model(CHAMPION, tracking)
         except TrackingError:

@@ -114,7 +114,7 @@ class Done:
     def _read(self, path: str) -> Iterable[Entry]:
         with failing_as(f"{path} cannot be read"), self._filesystem.open_input_stream(path) as stream:
             text = bytes(stream.read()).decode()
-        for row in csv.DictReader(io.StringIO(text)):
+        for row in csv.DictReader(io.StringIO(text, newline="")):
             if row.keys() == {field.name for field in fields(Entry)}:
                 width, height = int(row.pop("width")), int(row.pop("height"))
                 yield Entry(**row, width=width, height=height)
@@ -122,7 +122,7 @@ class Done:
 
 def _table(entries: Iterable[Entry]) -> bytes:
     table = io.StringIO()
-    writer = csv.DictWriter(table, [field.name for field in fields(Entry)], lineterminator="\n")
+    writer = csv.DictWriter(table, [field.name for field in fields(Entry)], lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writeheader()
     writer.writerows(asdict(entry) for entry in entries)
     return table.getvalue().encode()

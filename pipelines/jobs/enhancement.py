@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from rich.console import Console
@@ -13,12 +13,12 @@ from rich.console import Console
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import LeaseError, held
-from cluster.storage import StorageError, list_files, open_uri
+from cluster.storage import StorageError, fitting, leads_out, name_below, open_uri, place
 from lle.config import EnhanceSettings
-from lle.images import SUFFIXES, is_image_name
 from pipelines.jobs.done import REPORT, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
-from pipelines.jobs.ingest import DataError
+from pipelines.jobs.ingest import DataError, no_picture
+from pipelines.jobs.listing import LeftOut, photos_in
 from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.tracking import TrackingError, tracking_uri
 
@@ -72,7 +72,7 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
     try:
         model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
         done = Done(settings.output)
-        photos, skipped = find_work(settings, model.version, done)
+        photos, skipped = find_work(settings, model.version, done, console.print)
         if photos:
             done.write_report()  # or who may not write there would learn it from every single photo
     except (DataError, ModelError, StorageError, TrackingError) as error:
@@ -118,13 +118,16 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
     return tally
 
 
-def find_work(settings: EnhanceSettings, model_version: str, done: Done) -> tuple[list[Photo], int]:
+def find_work(
+    settings: EnhanceSettings, model_version: str, done: Done, tell: Callable[[str], None] = lambda line: None
+) -> tuple[list[Photo], int]:
     """The photos of the input that are to be enhanced, and how many are done already.
 
     Args:
         settings: input, output, kind of file.
         model_version: of what will enhance them.
         done: the notes of the output.
+        tell: told what is left out of the input.
 
     Raises:
         DataError: no photo there, or results would be written over photos.
@@ -134,8 +137,8 @@ def find_work(settings: EnhanceSettings, model_version: str, done: Done) -> tupl
     recipe = f"{model_version} {settings.format} {settings.quality}" + (
         " side-by-side" if settings.side_by_side else ""
     )
-    photos, skipped, photo_of = list[Photo](), 0, dict[str, str]()
-    for path, entry in _entries(settings):
+    photos, skipped, photo_of, left_out = list[Photo](), 0, dict[str, str](), LeftOut()
+    for path, entry in _entries(settings, left_out):
         entry = replace(entry, recipe=recipe)
         other = photo_of.setdefault(entry.result, entry.photo)
         if other != entry.photo:
@@ -148,43 +151,41 @@ def find_work(settings: EnhanceSettings, model_version: str, done: Done) -> tupl
             skipped += 1
         else:
             photos.append(Photo(path, entry))
+    if not photo_of and not left_out:
+        raise DataError(f"input: {settings.input} does not exist or holds no file; check the path")
     if not photo_of:
-        raise DataError(
-            f"input: {settings.input} holds no picture (no file named {', '.join(SUFFIXES[:4])} ...); check the path"
-        )
+        raise DataError(f"{no_picture('input', settings.input, left_out)}; check the path")
+    if left_out:
+        tell(str(left_out))
     return photos, skipped
 
 
 def result_name(photo: str, format: str) -> str:
     """The name of a result: the photo's own where it fits the format, else the format's suffix is added.
 
-    Adding, not replacing: `a.jpg` and `a.png` must not become one file.
+    Adding, not replacing: `a.jpg` and `a.png` must not become one file. A name that grows too long for a file system
+    is shortened, and keys such as `a//b.jpg` are written with one slash.
     """
     own = written_as(photo)
     if format == "same":
         format = "png" if own == "gif" else own  # what gif holds, png holds as well
-    return photo if format == own else photo + SUFFIX_OF[format]
+    name = photo if leads_out(photo.lstrip("/")) else posixpath.normpath(photo.lstrip("/"))
+    return fitting(name, "" if format == own else SUFFIX_OF[format])
 
 
-def _entries(settings: EnhanceSettings) -> Iterator[tuple[str, Entry]]:
+def _entries(settings: EnhanceSettings, left_out: LeftOut) -> Iterator[tuple[str, Entry]]:
     """Path and first notes of each photo of the input; the output is left out where it lies inside."""
     _, root = open_uri(settings.input)
-    source, target = _place(settings.input), _place(settings.output)
+    source, target = place(settings.input), place(settings.output)
     inside = target[len(source) :] if target.startswith(source) else None
-    for file in list_files(settings.input):
-        name = file.path[len(root) :].lstrip("/") or os.path.basename(root)
-        if is_image_name(name) and not (inside and name.startswith(inside)):
+    for file in photos_in(settings.input, left_out):
+        name = name_below(root, file.path)
+        if not (inside and name.startswith(inside)):
             yield file.path, Entry(name, file.version, "", result_name(name, settings.format))
 
 
 def _refuse_overwriting(settings: EnhanceSettings) -> None:
-    if _place(settings.input).startswith(_place(settings.output)):
+    if place(settings.input).startswith(place(settings.output)):
         raise DataError(
             f"output: {settings.output} holds the input, whose photos would be written over; choose another folder"
         )
-
-
-def _place(uri: str) -> str:
-    """A folder or prefix as one text with a slash at its end, the same however it was written."""
-    filesystem, path = open_uri(uri)
-    return f"{filesystem.type_name}:{os.path.realpath(path) if filesystem.type_name == 'local' else path}/"

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from cluster.connect import ALLOCATOR, nodes
-from cluster.storage import explain, inside, open_uri, write_atomically
+from cluster.storage import explain, inside, open_file, open_uri, write_atomically
 from cluster.waiting import told_while_waiting
 from lle.config import EnhanceSettings
 from lle.images import ImageError, Picture, decode_picture, encode, most_bytes, read_bounded, read_header
@@ -141,7 +141,7 @@ class Worker:
 
     def _read(self, photo: Photo) -> File | Entry:
         try:
-            with self._source.open_input_stream(photo.path) as stream:
+            with open_file(self._source, photo.path) as stream:
                 data = read_bounded(stream, most_bytes(self._settings.max_pixels), photo.path)
             header = read_header(data, photo.path, self._settings.max_pixels)
         except Exception as error:

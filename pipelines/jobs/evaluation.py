@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import posixpath
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -22,7 +22,7 @@ from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.redaction import redacted
-from cluster.storage import StorageError, failing_as, inside, open_uri
+from cluster.storage import StorageError, explain, failing_as, fitting, inside, open_uri
 from lle.config import EvaluationSettings, PromotionSettings
 from lle.metrics import METRICS
 from pipelines.jobs.ingest import DataError
@@ -71,7 +71,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(str(error)) from error
     photos, refused = find_evaluated_photos(
-        settings.low, settings.high, settings.good, settings.pictures, settings.max_pixels
+        settings.low, settings.high, settings.good, settings.pictures, settings.max_pixels, console.print
     )
     for name, reason in measures.skipped.items():
         console.print(f"{name} is left out: {reason}")
@@ -190,14 +190,17 @@ def result_files(measured: Sequence[Measured], about: dict[str, Any]) -> dict[st
     writer = csv.DictWriter(table, ["set", "name", *names], lineterminator="\n")
     writer.writeheader()
     writer.writerows(content["photos"])
-    pictures = {
-        f"pictures/{each.group}/{Path(each.name).with_suffix('.jpg')}": each.picture for each in good if each.picture
-    }
+    pictures = {f"pictures/{each.group}/{picture_name(each.name)}": each.picture for each in good if each.picture}
     return {
         "metrics.json": (json.dumps(content, indent=2) + "\n").encode(),
         "metrics.csv": table.getvalue().encode(),
         **pictures,
     }
+
+
+def picture_name(photo: str) -> str:
+    """The path of a photo's before/after picture, a JPEG: its own with one suffix more, so that no two are the same."""
+    return fitting(posixpath.normpath(photo.lstrip("/")), "" if photo.endswith(".jpg") else ".jpg")
 
 
 def write_files(out: str, files: dict[str, bytes]) -> None:
@@ -214,4 +217,4 @@ def write_files(out: str, files: dict[str, bytes]) -> None:
             with filesystem.open_output_stream(path) as stream:
                 stream.write(content)
     except OSError as error:
-        raise DataError(f"out: {out} cannot be written ({str(error).splitlines()[0]}); choose another") from error
+        raise DataError(f"out: {out} cannot be written ({explain(error)}); choose another") from error

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from cluster.lease import held
-from cluster.storage import StorageError
+from cluster.storage import StorageError, local_path
 from lle.config import ExportSettings
 from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
 from lle.model import Model
@@ -57,7 +57,10 @@ def export(settings: ExportSettings) -> tuple[Path, float]:
     found = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
     if not isinstance(found.network, Model):
         raise ExportError(f"model: {settings.model} is not one of ours; give a registered or saved model")
-    file = Path(settings.out) / f"model.{settings.format}"
+    try:
+        file = Path(local_path(settings.out, "out")) / f"model.{settings.format}"
+    except StorageError as error:
+        raise ExportError(str(error)) from error
     if file.exists():
         raise ExportError(f"out: {file} exists; choose another folder, or remove it")
     save, load = {"onnx": (save_onnx, load_onnx), "pt2": (save_pt2, load_pt2)}[settings.format]

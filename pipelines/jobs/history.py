@@ -59,7 +59,7 @@ class Curve:
 
 def note(file: Path, numbers: Row) -> None:
     """Add a step's numbers, among them `step`, to a history."""
-    with file.open("a") as lines:
+    with file.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(numbers) + "\n")
 
 
@@ -69,7 +69,7 @@ def read_history(file: Path) -> list[Row]:
     Steps that were done again after a restart count as they were done last; half a line at the end is left out.
     """
     by_step: dict[int, Row] = {}
-    for line in file.read_text().splitlines() if file.exists() else []:
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

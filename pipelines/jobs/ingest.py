@@ -14,26 +14,27 @@ no epoch has a start-up pause, for there is only one start.
 from __future__ import annotations
 
 import json
-import os
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 from pyarrow import fs
 
-from cluster.storage import StorageError, explain, list_files, open_uri
+from cluster.storage import StorageError, explain, name_below, open_file, open_uri, place, told
 from lle import images
 from lle.config import DataSettings, RegionSettings, TrainSettings
 from lle.regions import find_regions
 from lle.training.order import photo_at
 from pipelines.jobs import shards
+from pipelines.jobs.listing import LeftOut, not_a_photo, photos_in
 from pipelines.jobs.manifest import ManifestError, read_places
+from pipelines.jobs.pairing import PairingError, paired, stem
 
 ROWS_PER_BLOCK = 16
 BLOCKS_AHEAD = 8
@@ -44,6 +45,7 @@ MOST_KNOWN_REGIONS = 200_000_000
 CHECKED_HEADERS = 2_000
 HEADER_BYTES = 65_536
 COMPARED_FILES = 8
+PAIRS = "data.pairs_low and data.pairs_high"
 
 
 FindRegions = Callable[[str, np.ndarray], np.ndarray]
@@ -61,16 +63,23 @@ class PhotoSet:
         uri: what was listed.
         paths: for `shards.read`: the photos that were found good, or not looked at (beyond the first 2,000).
         refused: what was set aside, with its reason.
+        left_out: what was listed beside them and is no photo, in a line.
     """
 
     uri: str
     paths: tuple[str, ...]
     refused: dict[str, str] = field(default_factory=dict)
+    left_out: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """Of each path, the photo's below the root: no two are the same."""
+        return photo_names(self.uri, self.paths)
 
     def without(self, held_out: PhotoSet) -> PhotoSet:
         """The rest of the set."""
         out = set(held_out.paths)
-        return PhotoSet(self.uri, tuple(path for path in self.paths if path not in out), self.refused)
+        return replace(self, paths=tuple(path for path in self.paths if path not in out))
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,17 @@ class TrainingPhotos:
         sets = (self.dark, self.well_lit, self.pairs_low, self.pairs_high)
         return {path: reason for each in sets if each for path, reason in each.refused.items()}
 
+    @property
+    def left_out(self) -> list[str]:
+        """What is no photo in the folders, a line for each."""
+        named = {
+            "dark": self.dark,
+            "well_lit": self.well_lit,
+            "pairs_low": self.pairs_low,
+            "pairs_high": self.pairs_high,
+        }
+        return [f"data.{name}: {each.left_out}" for name, each in named.items() if each and each.left_out]
+
 
 def find_photos(settings: TrainSettings) -> TrainingPhotos:
     """List and check the photos of a training, before anything expensive starts.
@@ -101,15 +121,17 @@ def find_photos(settings: TrainSettings) -> TrainingPhotos:
         DataError: missing, empty, unreadable or equal sets, or pairs that do not match.
     """
     data = settings.data
+    refuse_nested({"data.dark": data.dark, "data.well_lit": data.well_lit})
     dark, well_lit = list_photos(data.dark, "data.dark", data), list_photos(data.well_lit, "data.well_lit", data)
     _refuse_equal(dark, well_lit)
     held_out_dark = held_out(dark, "data.dark", data, settings.seed)
     held_out_well_lit = held_out(well_lit, "data.well_lit", data, settings.seed)
     low = high = None
     if data.pairs_low:
+        refuse_nested({"data.pairs_low": data.pairs_low, "data.pairs_high": data.pairs_high})
         low = list_photos(data.pairs_low, "data.pairs_low", data)
         high = list_photos(data.pairs_high, "data.pairs_high", data)
-        _refuse_unmatched(low, high, data)
+        low, high = _matched(*aligned(low, high, PAIRS), data)
     return TrainingPhotos(
         dark.without(held_out_dark), well_lit.without(held_out_well_lit), held_out_dark, held_out_well_lit, low, high
     )
@@ -129,19 +151,18 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
     try:
         if prepared := read_places(uri):
             return _prepared_set(uri, setting, *prepared)
-        files, sizes = _listed(uri)
+        left_out = LeftOut()
+        sizes = dict(sorted((file.path, file.size) for file in photos_in(uri, left_out)))
         filesystem, root = open_uri(uri)
-        exists = files or filesystem.get_file_info(root).type != fs.FileType.NotFound
+        exists = sizes or left_out or filesystem.get_file_info(root).type != fs.FileType.NotFound
     except (ManifestError, StorageError) as error:
         raise DataError(f"{setting}: {error}") from None
     except OSError as error:
-        raise DataError(f"{setting}: {uri} cannot be listed ({explain(error)})") from error
+        raise DataError(f"{setting}: {told(uri)} cannot be listed ({explain(error)})") from error
     if not exists:
         raise DataError(f"{setting}: {uri} does not exist; check the path")
     if not sizes:
-        raise DataError(
-            f"{setting}: {uri} holds no picture ({files} files, none named {', '.join(images.SUFFIXES[:4])} ...)"
-        )
+        raise DataError(no_picture(setting, uri, left_out))
     limit = images.most_bytes(data.max_pixels)
     refused = {path: f"is over the limit of {limit / 1e6:.0f} MB" for path, size in sizes.items() if size > limit}
     looked_at = [path for path in sizes if path not in refused][:CHECKED_HEADERS]
@@ -152,7 +173,77 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
     if not good:
         path, reason = next(iter(refused.items()))
         raise DataError(f"{setting}: none of the {len(sizes)} pictures in {uri} is readable; {path}: {reason}")
-    return PhotoSet(uri, good, refused)
+    return PhotoSet(uri, good, refused, str(left_out))
+
+
+def no_picture(setting: str, uri: str, left_out: LeftOut) -> str:
+    """The sentence for a place without pictures."""
+    suffixes = ", ".join(images.SUFFIXES[:4])
+    return f"{setting}: {uri} holds no picture ({left_out.count} files, none named {suffixes} ...)" + (
+        f"; {left_out}" if left_out else ""
+    )
+
+
+def photo_names(uri: str, paths: Iterable[str]) -> list[str]:
+    """The names of photos of a set, below its root or, of a prepared set, below what was prepared."""
+    _, root = open_uri(uri)
+    return [shards.name_at(path) or name_below(root, path) for path in paths]
+
+
+def refuse_nested(places: Mapping[str, str]) -> None:
+    """See that of some folders, by setting, none is or holds another, wherever links lead.
+
+    Raises:
+        DataError: one does.
+    """
+    try:
+        found = [(setting, uri, place(uri)) for setting, uri in places.items() if uri]
+    except StorageError as error:
+        raise DataError(f"{' and '.join(places)}: {error}") from None
+    for setting, uri, inner in found:
+        for other, other_uri, outer in found:
+            if setting == other or not inner.startswith(outer):
+                continue
+            if inner == outer:
+                raise DataError(
+                    f"{setting} and {other}: {uri} and {other_uri} hold the same files: they are one folder; name two"
+                )
+            raise DataError(f"{setting} and {other}: {uri} lies in {other_uri}; name two folders beside each other")
+
+
+def aligned(low: PhotoSet, high: PhotoSet, settings: str) -> tuple[PhotoSet, PhotoSet]:
+    """Two sets as pairs: what stands at the same place of both belongs together (`pairing.paired`).
+
+    With a photo that was refused, its partner goes too.
+
+    Raises:
+        DataError: missing or ambiguous partners, in the name of the two `settings`.
+    """
+    sides = [dict(zip(each.names, each.paths, strict=True)) for each in (low, high)]
+    bad = [_refused_names(each) for each in (low, high)]
+    stems = [{stem(name) for name in (*side, *names)} for side, names in zip(sides, bad, strict=True)]
+    listed = [
+        [*side, *(name for name in names if stem(name) in others and name not in side)]
+        for side, names, others in zip(sides, bad, reversed(stems), strict=True)
+    ]
+    try:
+        partners = paired(*listed)
+    except PairingError as error:
+        raise DataError(f"{settings}: {error}") from None
+    good = [(name, other) for name, other in partners.items() if name in sides[0] and other in sides[1]]
+    if not good:
+        raise DataError(f"{settings}: no pair is left whose two photos are readable; check the folders")
+    return (
+        replace(low, paths=tuple(sides[0][name] for name, _ in good)),
+        replace(high, paths=tuple(sides[1][other] for _, other in good)),
+    )
+
+
+def _refused_names(photos: PhotoSet) -> list[str]:
+    """Of what was set aside, the photos' names; a prepared set tells names, another paths."""
+    _, root = open_uri(photos.uri)
+    names = [name_below(root, path) if path.startswith(root) else path for path in photos.refused]
+    return [name for name in names if not not_a_photo(name)]
 
 
 def held_out(photos: PhotoSet, setting: str, data: DataSettings, seed: int) -> PhotoSet:
@@ -449,16 +540,6 @@ class KnownRegions:
         return regions
 
 
-def _listed(uri: str) -> tuple[int, dict[str, int]]:
-    """Number of files; and those that are named as pictures, sorted, with their bytes."""
-    files, sizes = 0, dict[str, int]()
-    for file in list_files(uri):
-        files += 1
-        if images.is_image_name(file.path):
-            sizes[file.path] = file.size
-    return files, dict(sorted(sizes.items()))
-
-
 def _prepared_set(uri: str, setting: str, places: tuple[str, ...], refused: dict[str, str]) -> PhotoSet:
     if not places:
         raise DataError(f"{setting}: {uri} was prepared, but holds no picture; choose another set")
@@ -468,7 +549,7 @@ def _prepared_set(uri: str, setting: str, places: tuple[str, ...], refused: dict
 def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:
     """Why a file cannot be a photo, from its first bytes; empty where nothing speaks against it."""
     try:
-        with filesystem.open_input_stream(path) as file:
+        with open_file(filesystem, path) as file:
             head = file.read(HEADER_BYTES)
             try:
                 images.read_header(head, path, max_pixels)
@@ -484,34 +565,45 @@ def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:
 
 def _refuse_equal(dark: PhotoSet, well_lit: PhotoSet) -> None:
     """Names tell most sets apart; where they are the same, as in paired sets, the bytes of a few files decide."""
-    sides = [(open_uri(photos.uri), photos.paths) for photos in (dark, well_lit)]
-    names = [[os.path.relpath(path, root) for path in paths] for (_, root), paths in sides]
-    if names[0] != names[1]:
+    if dark.names != well_lit.names:
         return
-    samples = [[shards.read(filesystem, path) for path in paths[:COMPARED_FILES]] for (filesystem, _), paths in sides]
+    try:
+        samples = [
+            [shards.read(open_uri(photos.uri)[0], path) for path in photos.paths[:COMPARED_FILES]]
+            for photos in (dark, well_lit)
+        ]
+    except (OSError, images.ImageError) as error:
+        raise DataError(f"data.dark and data.well_lit: cannot be compared ({explain(error)})") from error
     if samples[0] == samples[1]:
         raise DataError(
             f"data.dark and data.well_lit: {dark.uri} and {well_lit.uri} hold the same files; the two sets must differ"
         )
 
 
-def refuse_unpaired(low: PhotoSet, high: PhotoSet, settings: str) -> None:
-    """Every photo of a set must have a partner of the same name in the other.
-
-    Raises:
-        DataError: in the name of the two `settings`.
-    """
-    names = [{os.path.basename(path) for path in photos.paths} for photos in (low, high)]
-    if alone := sorted(names[0] ^ names[1]):
-        raise DataError(f"{settings}: {alone[0]} has no partner of the same name; {len(alone)} such files")
-
-
-def _refuse_unmatched(low: PhotoSet, high: PhotoSet, data: DataSettings) -> None:
-    refuse_unpaired(low, high, "data.pairs_low and data.pairs_high")
-    for low_path, high_path in zip(low.paths, high.paths, strict=True):
-        sizes = [load_photo(*each, data.max_pixels).shape for each in ((low, low_path), (high, high_path))]
+def _matched(low: PhotoSet, high: PhotoSet, data: DataSettings) -> tuple[PhotoSet, PhotoSet]:
+    """The pairs of which both photos can be decoded; the others are refused. They must be of one size."""
+    refused = (dict(low.refused), dict(high.refused))
+    good = list[tuple[str, str]]()
+    for paths in zip(low.paths, high.paths, strict=True):
+        sizes = list[tuple[int, ...]]()
+        for photos, path, reasons in zip((low, high), paths, refused, strict=True):
+            try:
+                sizes.append(load_photo(photos, path, data.max_pixels).shape)
+            except images.ImageError as error:
+                reasons[path] = error.reason
+            except OSError as error:
+                reasons[path] = explain(error)
+        if len(sizes) < 2:
+            continue
         if sizes[0] != sizes[1]:
             raise DataError(
-                f"data.pairs_low and data.pairs_high: {os.path.basename(low_path)} differs in size, "
+                f"{PAIRS}: {photo_names(low.uri, paths[:1])[0]} differs in size, "
                 f"{sizes[0][1]}x{sizes[0][0]} and {sizes[1][1]}x{sizes[1][0]}; pairs must be aligned"
             )
+        good.append(paths)
+    if not good:
+        raise DataError(f"{PAIRS}: no pair is left whose two photos are readable; check the folders")
+    return (
+        replace(low, paths=tuple(path for path, _ in good), refused=refused[0]),
+        replace(high, paths=tuple(path for _, path in good), refused=refused[1]),
+    )

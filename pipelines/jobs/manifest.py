@@ -26,12 +26,13 @@ from cluster.storage import StorageError, inside, leads_out, open_uri, write_ato
 from lle.config import PrepareSettings
 from pipelines.jobs import shards
 from pipelines.jobs.duplicates import first_equal, first_similar
+from pipelines.jobs.listing import LeftOut, not_a_photo
 
 MANIFEST, SETTINGS, PARTS, SHARDS = "manifest.parquet", "prepare.json", "parts", "shards"
 MADE_BY = ("input", "short_side", "format", "quality", "max_pixels", "max_megabytes")
 SHARD_NAME = re.compile(r"(\.\./)?(shards/[0-9a-f]+-[0-9]+\.parquet)")
 DARK, WELL_LIT, NEITHER = "dark", "well_lit", "neither"
-UNREAD = "cannot be read"
+UNREAD, NOT_READABLE = "cannot be read", "is nothing to read"
 READERS = 8
 
 ROWS = pa.schema(
@@ -82,6 +83,7 @@ class Totals:
         unread: of the refused, those that the storage would not give: a run later it may.
         exact, similar: of the kept, copies of another.
         groups: the kept by group, where they were divided.
+        left_out: the refused that are no photos at all, in a line.
     """
 
     kept: int
@@ -90,6 +92,7 @@ class Totals:
     exact: int
     similar: int
     groups: dict[str, int] = field(default_factory=dict)
+    left_out: str = ""
 
 
 def begin(settings: PrepareSettings) -> None:
@@ -172,7 +175,8 @@ def finish(settings: PrepareSettings) -> Totals:
             _write(f"{settings.output.rstrip('/')}/{group}", chosen.set_column(*_shards_above(chosen)))
             counts[group] = chosen.num_rows
         counts[NEITHER] = kept.num_rows - sum(counts.values())
-    return Totals(kept.num_rows, table.num_rows - kept.num_rows, unread, exact, similar, counts)
+    refused = table.num_rows - kept.num_rows
+    return Totals(kept.num_rows, refused, unread, exact, similar, counts, str(_left_out(table)))
 
 
 def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:
@@ -196,7 +200,7 @@ def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:
     shard_paths = {name: _shard_path(filesystem, root, name, uri) for name in pc.unique(good["shard"]).to_pylist()}
     columns = [good[name].to_pylist() for name in ("shard", "offset", "length", "path")]
     for offset, length, name in zip(*columns[1:], strict=True):
-        if offset is None or length is None or min(offset, length) < 0 or not name or leads_out(name):
+        if offset is None or length is None or min(offset, length) < 0 or not name or leads_out(name.lstrip("/")):
             raise ManifestError(f"{uri}: its manifest has no usable place for {str(name)[:200]!r}; prepare it anew")
     places = tuple(shards.place(shard_paths[shard], *where) for shard, *where in zip(*columns, strict=True))
     bad = table.filter(pc.not_equal(table["refused"], ""))
@@ -294,6 +298,18 @@ def _with_duplicates(table: pa.Table, bits: int) -> tuple[pa.Table, int, int]:
     original[kept[first != np.arange(len(kept))]] = kept[first[first != np.arange(len(kept))]]
     paths = table["path"].combine_chunks().take(pa.array(original, mask=original < 0))
     return table.append_column("duplicate_of", paths), exact, similar
+
+
+def _left_out(table: pa.Table) -> LeftOut:
+    """The files that are no photos, by kind."""
+    left_out = LeftOut()
+    refused = table.filter(pc.not_equal(table["refused"], ""))
+    for path, reason in zip(refused["path"].to_pylist(), refused["refused"].to_pylist(), strict=True):
+        if reason.startswith(NOT_READABLE):
+            left_out.unreadable(path, reason[len(NOT_READABLE) + 2 : -1])
+        elif kind := not_a_photo(path):
+            left_out.add(kind)
+    return left_out
 
 
 def _groups(table: pa.Table, settings: PrepareSettings) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from cluster.storage import local_path
 from lle import metrics
 from lle.metrics.lpips import SMALLEST_SIDE, Lpips, load_lpips
 from lle.metrics.niqe import Niqe, load_niqe
@@ -84,7 +86,8 @@ def load_measures(weights: str) -> Measures:
     Raises:
         ValueError: the folder does not exist, or holds files of these names and other contents.
     """
-    if weights and not Path(weights).is_dir():
+    weights = local_path(weights, "weights") if weights else ""
+    if weights and not os.path.isdir(weights):  # noqa: PTH112  # Path.is_dir raises for a name that is too long
         raise ValueError(f"weights: {weights} is no folder; name the one with the weights of LPIPS and NIQE")
     lpips_files = [_first(weights, pattern) for pattern in LPIPS_FILES]
     niqe_file = _first(weights, NIQE_FILE)

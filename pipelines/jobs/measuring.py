@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -17,13 +16,11 @@ import numpy as np
 import torch
 
 from cluster.connect import ALLOCATOR
-from cluster.storage import open_uri
 from cluster.waiting import told_while_waiting
 from lle.config import DataSettings
 from lle.images import ImageError, encode, from_tensor, to_tensor
 from lle.model import enhance
-from pipelines.jobs import shards
-from pipelines.jobs.ingest import DataError, PhotoSet, list_photos, read_photo, refuse_unpaired
+from pipelines.jobs.ingest import DataError, aligned, list_photos, photo_names, read_photo, refuse_nested
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.models import NamedModel
 from pipelines.jobs.page import view
@@ -55,7 +52,7 @@ class Photo:
     @property
     def name(self) -> str:
         """Its path below the folder or prefix; of a prepared set, below what was prepared."""
-        return shards.name_at(self.path) or os.path.relpath(self.path, open_uri(self.uri)[1])
+        return photo_names(self.uri, [self.path])[0]
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Measured:
 
 
 def find_evaluated_photos(
-    low: str, high: str, good: str, pictures: int, max_pixels: int
+    low: str, high: str, good: str, pictures: int, max_pixels: int, tell: Callable[[str], None] = lambda line: None
 ) -> tuple[list[Photo], dict[str, str]]:
     """The photos of an evaluation, and those that were set aside with their reason.
 
@@ -89,19 +86,21 @@ def find_evaluated_photos(
         low, high, good: folders or prefixes; empty where there are none.
         pictures: before/after pictures of each set.
         max_pixels: pixel budget.
+        tell: told what is no photo in each folder.
 
     Raises:
-        DataError: an empty or absent folder, or photos without a partner.
+        DataError: an empty or absent folder, photos without a partner, or one folder inside another.
     """
     data = DataSettings(max_pixels=max_pixels)
+    refuse_nested({"low": low, "high": high})
     sets = {name: list_photos(uri, name, data) for name, uri in (("low", low), ("high", high), ("good", good)) if uri}
+    for name, each in sets.items():
+        if each.left_out:
+            tell(f"{name}: {each.left_out}")
     photos, refused = list[Photo](), {path: why for each in sets.values() for path, why in each.refused.items()}
     if high:
-        bad = {os.path.basename(path) for path in refused}
-        lows, highs = (_without(sets[name], bad) for name in ("low", "high"))
-        refuse_unpaired(lows, highs, "low and high")
-        truths = {os.path.basename(path): path for path in highs.paths}
-        photos += [Photo(LOW, low, path, high, truths[os.path.basename(path)]) for path in lows.paths]
+        lows, highs = aligned(sets["low"], sets["high"], "low and high")
+        photos += [Photo(LOW, low, path, high, truth) for path, truth in zip(lows.paths, highs.paths, strict=True)]
     elif low:
         photos += [Photo(LOW, low, path) for path in sets["low"].paths]
     if good:
@@ -195,7 +194,3 @@ def _with_shown(photos: Sequence[Photo], count: int) -> Iterator[Photo]:
         chosen = set(np.linspace(0, len(members) - 1, min(count, len(members))).round().astype(int).tolist())
         for index, photo in enumerate(members):
             yield replace(photo, shown=index in chosen)
-
-
-def _without(photos: PhotoSet, names: set[str]) -> PhotoSet:
-    return PhotoSet(photos.uri, tuple(path for path in photos.paths if os.path.basename(path) not in names))

@@ -11,27 +11,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
-from lle.controls import (
-    auto_exposure,
-    auto_gain,
-    auto_gamma,
-    denoise,
-    exposure_shoulder,
-    exposure_shoulder_lift,
-)
+from cluster.storage import StorageError, local_path
+from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise, exposure_shoulder, exposure_shoulder_lift
 from lle.enhancers import Enhancer
 from lle.enhancers.published import load_published
-from lle.model import Model, load
+from lle.model import BUNDLED, Model, load
 
 CONTROLS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "auto-gain": auto_gain,
@@ -107,15 +101,26 @@ def find_model(uri: str, tracking: str) -> NamedModel:
         return _published(uri, rest)
     if kind == "control":
         return _control(uri, rest)
-    if colon and not Path(uri).exists() and len(kind) > 1:
+    if colon and "/" not in kind and kind != "file" and len(kind) > 1 and not _exists(uri):
         raise ModelError(
             f"model: {uri} is of no known kind; give models:/NAME@ALIAS, runs:/ID, published:NAME=FILE, control:NAME, "
             "or the folder of a saved model"
         )
     try:
-        return NamedModel(uri, Path(uri).resolve().name, load(uri))
+        if uri == BUNDLED:
+            return NamedModel(uri, uri, load(uri))
+        folder = local_path(uri)
+        return NamedModel(uri, os.path.basename(os.path.realpath(folder)), load(folder))
     except ValueError as error:
         raise ModelError(f"model: {error}") from error
+
+
+def _exists(path: str) -> bool:
+    """Whether a folder is called so, such as `a:b`; a name that none can have names none."""
+    try:
+        return os.path.exists(local_path(path))  # noqa: PTH110  # Path.exists raises for a name that is too long
+    except StorageError:
+        return False
 
 
 class EnhancerPictures(nn.Module):
@@ -156,7 +161,8 @@ def _published(uri: str, rest: str) -> NamedModel:
             f"model: {uri} is not of the form published:NAME=FILE (only zero-dce++ takes a scale, NAME/12)"
         )
     try:
-        return NamedModel(uri, name, EnhancerPictures(load_published(network, path, scale=int(scale or 1))).eval())
+        file = local_path(path)
+        return NamedModel(uri, name, EnhancerPictures(load_published(network, file, scale=int(scale or 1))).eval())
     except ValueError as error:
         raise ModelError(f"model: {error}") from error
 

@@ -146,7 +146,7 @@ def environment() -> Environment:
     """Templates, with everything escaped that is not marked as HTML."""
     made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"pictures": _pictures, "metric": lambda value, name: number(name, value), "plain": plain}
-    made.globals["inline"] = lambda name: Markup((TEMPLATES / name).read_text())
+    made.globals["inline"] = lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))
     return made
 
 

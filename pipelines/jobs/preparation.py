@@ -16,7 +16,7 @@ from rich.console import Console
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.storage import StorageError, failing_as, list_files, open_uri
+from cluster.storage import StorageError, failing_as, list_files, open_uri, place
 from cluster.waiting import told_while_waiting
 from lle.config import PrepareSettings
 from pipelines.jobs.ingest import DataError
@@ -61,6 +61,8 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
         f"{settings.output} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and {totals.similar:,} "
         f"near copies of another; {totals.refused:,} files are refused, with reasons in manifest.parquet"
     )
+    if totals.left_out:
+        console.print(totals.left_out)
     for group, count in totals.groups.items():
         console.print(f"{group}: {count:,}")
     if not totals.kept:
@@ -81,12 +83,14 @@ def check(settings: PrepareSettings) -> None:
     Raises:
         DataError, ManifestError, StorageError: one sentence each.
     """
-    (source, source_root), (target, target_root) = open_uri(settings.input), open_uri(settings.output)
-    nested = f"{target_root}/".startswith(f"{source_root}/") or f"{source_root}/".startswith(f"{target_root}/")
-    if nested and source.type_name == target.type_name:
+    source, target = place(settings.input), place(settings.output)
+    if target.startswith(source) or source.startswith(target):
         raise DataError("input and output: one lies in the other; choose an output beside the input")
-    if next(list_files(settings.input), None) is None:
+    first = next(list_files(settings.input), None)
+    if first is None:
         raise DataError(f"input: {settings.input} does not exist or holds no file; check the path")
+    if first.path == open_uri(settings.input)[1]:
+        raise DataError(f"input: {settings.input} is one file; name the folder that holds it")
     with failing_as(f"output: {settings.output} cannot be read"):
         begin(settings)
 

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from pyarrow import fs
 
-from cluster.storage import explain, list_files, open_uri, write_atomically
+from cluster.storage import explain, list_files, name_below, open_file, open_uri, write_atomically
 from lle import images
 from lle.config import PrepareSettings
 from pipelines.jobs import shards
 from pipelines.jobs.duplicates import perceptual_hash
 from pipelines.jobs.ingest import DataError
-from pipelines.jobs.manifest import MADE_BY, SHARDS, UNREAD, known_files, write_part
+from pipelines.jobs.listing import not_a_photo
+from pipelines.jobs.manifest import MADE_BY, NOT_READABLE, SHARDS, UNREAD, known_files, write_part
 
 MEGABYTE = 1_000_000
 BURNT = 250
@@ -37,12 +38,14 @@ class Source:
         size: in bytes.
         version: from the listing.
         revision: 0 for a file that was never seen.
+        refused: why nobody can read it; empty for what can be tried.
     """
 
     path: str
     size: int
     version: str
     revision: int
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,10 @@ def pending_parts(settings: PrepareSettings, done: list[str]) -> Iterator[list[S
     """
     known = known_files(settings.output, done)
     _, root = open_uri(settings.input)
+    unreadable = dict[str, str]()
     part = list[Source]()
-    for file in list_files(settings.input):
-        name = file.path[len(root) :].lstrip("/")
+    for file in list_files(settings.input, unreadable.__setitem__):
+        name = name_below(root, file.path)
         seen = known.get(name)
         if seen and seen.version == file.version and not seen.again:
             continue
@@ -76,6 +80,7 @@ def pending_parts(settings: PrepareSettings, done: list[str]) -> Iterator[list[S
         if len(part) == settings.part_files:
             yield part
             part = []
+    part += [Source(name, 0, "", 0, reason) for name, reason in unreadable.items() if name not in known]
     if part:
         yield part
 
@@ -113,7 +118,7 @@ def prepare_part(settings: PrepareSettings, part: Iterable[Source], judge: Judge
 def part_key(settings: PrepareSettings, files: list[Source]) -> str:
     """Follows from the files, their versions, and all settings that a picture or a shard follows from."""
     made_by = {name: getattr(settings, name) for name in (*MADE_BY, "shard_megabytes")}
-    content = [made_by, settings.split == "prior", [astuple(file) for file in files]]
+    content = [made_by, settings.split == "prior", [astuple(file)[: 5 if file.refused else 4] for file in files]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]
 
 
@@ -193,12 +198,16 @@ def _prepare(
         "path": file.path, "bytes": file.size, "version": file.version, "revision": file.revision,
         "refused": "", "again": False,
     }  # fmt: skip
-    if not images.is_image_name(file.path):
+    if file.refused:
+        return row | {"refused": f"{NOT_READABLE} ({file.refused})"}, b""
+    if (kind := not_a_photo(file.path)).startswith("in "):
+        return row | {"refused": f"lies {kind}"}, b""
+    if kind:
         return row | {"refused": f"the name does not end as a picture's ({', '.join(images.SUFFIXES[:4])} ...)"}, b""
     if file.size > settings.max_megabytes * MEGABYTE:
         return row | {"refused": f"{file.size / MEGABYTE:.0f} MB are over the limit of {settings.max_megabytes}"}, b""
     try:
-        with filesystem.open_input_stream(f"{root}/{file.path}") as stream:
+        with open_file(filesystem, f"{root}/{file.path}") as stream:
             data = images.read_bounded(stream, settings.max_megabytes * MEGABYTE, file.path)
     except FileNotFoundError:
         return row | {"refused": "gone between listing and reading", "again": True}, b""

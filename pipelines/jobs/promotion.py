@@ -15,7 +15,7 @@ from rich.console import Console
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.redaction import redacted
-from cluster.storage import StorageError
+from cluster.storage import StorageError, fitting
 from lle.config import PromotionSettings
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import enhance
@@ -45,9 +45,9 @@ def run(settings: PromotionSettings) -> int:
         0: there is a new champion; 1: all is as it was.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    tracking = tracking_uri(settings.tracking, RUNS)
-    registry = Registry(tracking, settings.model, settings.champion)
     try:
+        tracking = tracking_uri(settings.tracking, RUNS)
+        registry = Registry(tracking, settings.model, settings.champion)
         refuse_throwaway({"tracking": tracking, "manifest": settings.manifest if settings.repin else ""})
         if settings.rollback:
             before, now = registry.roll_back()
@@ -75,7 +75,9 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     candidate = find_model(f"models:/{settings.model}/{version}", registry.uri)
     rival = find_model(f"models:/{settings.model}/{champion}" if champion else NO_CHAMPION, registry.uri)
     measures = find_measures(settings)
-    photos, refused = find_evaluated_photos(settings.low, settings.high, settings.good, 0, settings.max_pixels)
+    photos, refused = find_evaluated_photos(
+        settings.low, settings.high, settings.good, 0, settings.max_pixels, console.print
+    )
     refuse_too_few(sum(photo.group == LOW for photo in photos), settings.significance)
     contents = read_contents(photos, settings.max_pixels)
     refuse_other_photos(settings, contents, registry.evaluation_set)
@@ -196,7 +198,9 @@ def worst_pictures(cases: Sequence[Case]) -> dict[str, bytes]:
     files = dict[str, bytes]()
     for rank, case in enumerate(cases, start=1):
         row = [decode(case.views[label]) for label in (INPUT, CHAMPION, CANDIDATE, TRUTH) if label in case.views]
-        files[f"worst/{rank}-{case.name.replace('/', '-')}.jpg"] = encode(side_by_side(row, PICTURE_HEIGHT), "jpeg")
+        files[f"worst/{fitting(f'{rank}-{case.name}'.replace('/', '-'), '.jpg')}"] = encode(
+            side_by_side(row, PICTURE_HEIGHT), "jpeg"
+        )
     return files
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
@@ -27,7 +26,7 @@ class Quality:
 
     Attributes:
         name: of the model or control.
-        pictures: file name, psnr, ssim.
+        pictures: name below the root of the pairs, psnr, ssim.
     """
 
     name: str
@@ -52,7 +51,7 @@ def compare(model: Model, low: PhotoSet, high: PhotoSet, target: float, max_pixe
 
     Args:
         model: the trained model.
-        low, high: the pairs, the same file names.
+        low, high: the pairs, in the same order.
         target: mean brightness that auto-exposure aims at, in (0, 1); exposure-shoulder has its own.
         max_pixels: pixel budget of one picture.
 
@@ -66,7 +65,7 @@ def compare(model: Model, low: PhotoSet, high: PhotoSet, target: float, max_pixe
         "enhanced": lambda image: enhance(model, image),
     }
     found: dict[str, list[tuple[str, float, float]]] = {name: [] for name in ways}
-    for low_path, high_path in zip(low.paths, high.paths, strict=True):
+    for picture, low_path, high_path in zip(low.names, low.paths, high.paths, strict=True):
         try:
             image, truth = (
                 to_tensor(load_photo(low, low_path, max_pixels)),
@@ -77,7 +76,7 @@ def compare(model: Model, low: PhotoSet, high: PhotoSet, target: float, max_pixe
         for name, way in ways.items():
             result = way(image)[None]
             values = float(psnr(result, truth[None])), float(ssim(result, truth[None]))
-            found[name].append((os.path.basename(low_path), *values))
+            found[name].append((picture, *values))
     return [Quality(name, tuple(pictures)) for name, pictures in found.items()]
 
 

@@ -30,7 +30,12 @@ def remembered(name: str, runs: str, checkpoints: str) -> tuple[str, dict[str, A
     Raises:
         SettingsError: they are there and cannot be read.
     """
-    folder = Path(runs).expanduser().absolute() / name
+    from cluster.storage import StorageError, local_path  # takes seconds, and few runs need it
+
+    try:
+        folder = Path(local_path(runs, "runs")) / name
+    except StorageError as error:
+        raise SettingsError(str(error)) from error
     file = folder / RUN_SETTINGS
     if file.exists():
         values = _read_whole(file)

@@ -24,6 +24,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from cluster.storage import StorageError, local_path
 from lle.config import TuneSettings
 from pipelines.jobs.settings import Loaded, SettingsError, laid_over, load_settings, read_tree, read_yaml
 from pipelines.jobs.settings_text import SETTINGS, flat, no_such_setting, shown
@@ -84,7 +85,7 @@ class Plan:
     @property
     def folder(self) -> Path:
         """`runs/NAME`."""
-        return Path(self.training.settings.runs).expanduser().absolute() / self.sweep.name
+        return Path(local_path(self.training.settings.runs, "runs")) / self.sweep.name
 
 
 def prepared(given: TuneSettings, arguments: list[str]) -> Plan:
@@ -116,9 +117,9 @@ def remember(plan: Plan, settings_yaml: str) -> None:
         settings_yaml: settings that all trials share, with their photos.
     """
     lines = [f"{path}: {drawn}\n" for path, drawn in plan.search.items()]
-    (plan.folder / "search.yaml").write_text("".join(lines))
-    (plan.folder / "settings.yaml").write_text(settings_yaml)
-    (plan.folder / "sweep.yaml").write_text(yaml.safe_dump(plan.sweep.model_dump(), sort_keys=False))
+    (plan.folder / "search.yaml").write_text("".join(lines), encoding="utf-8")
+    (plan.folder / "settings.yaml").write_text(settings_yaml, encoding="utf-8")
+    (plan.folder / "sweep.yaml").write_text(yaml.safe_dump(plan.sweep.model_dump(), sort_keys=False), encoding="utf-8")
 
 
 def remembered(folder: Path) -> bool:
@@ -221,7 +222,10 @@ def trial_settings(drawn: Mapping[str, Any], training: Loaded, name: str) -> Loa
 
 def _remembered(sweep: TuneSettings, given: Loaded, arguments: list[str]) -> Plan:
     name = sweep.resume
-    folder = Path(given.settings.runs).expanduser().absolute() / name
+    try:
+        folder = Path(local_path(given.settings.runs, "runs")) / name
+    except StorageError as error:
+        raise SettingsError(str(error)) from None
     if not remembered(folder):
         raise SettingsError(f"--resume {name}: {folder} holds no sweep; check the name, and --runs")
     remembers = read_tree(folder / "sweep.yaml")

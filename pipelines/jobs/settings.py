@@ -40,6 +40,7 @@ from pipelines.jobs.settings_text import (
     no_such_setting,
     shown,
 )
+from pipelines.jobs.terminal import print_every_name
 
 PRESETS = Path(__file__).parent.parent / "presets"
 YES = ("true", "1", "yes", "on", "t", "y")
@@ -91,6 +92,7 @@ def load_settings(argv: Sequence[str] | None = None, default_preset: str = "quic
     Raises:
         SystemExit: code 0 after `--help` or `--dry-run`; code 2 after a mistake, with one sentence on stderr.
     """
+    print_every_name()
     argv = sys.argv[1:] if argv is None else argv
     try:
         options = _parse(argv)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pyarrow import fs, parquet
 
+from cluster.storage import open_file
 from lle.images import MAX_PIXELS, ImageError, most_bytes, read_bounded
 
 ROW_GROUP = 64
@@ -71,7 +72,7 @@ def read(filesystem: fs.FileSystem, path: str, max_pixels: int = MAX_PIXELS) -> 
     """
     in_shard, limit = _PLACE.fullmatch(path), most_bytes(max_pixels)
     if not in_shard:
-        with filesystem.open_input_stream(path, compression=None) as file:
+        with open_file(filesystem, path) as file:
             return read_bounded(file, limit, path)
     shard, offset, length = in_shard[1], int(in_shard[2]), int(in_shard[3])
     if length > limit:  # pyarrow makes room for all of it before it looks at the file

@@ -46,7 +46,7 @@ def head(git: Path) -> str:
     """The commit that is checked out, read from git's folder, or from the part of it that was uploaded."""
     try:
         if git.is_file():  # of a worktree, whose folder lies elsewhere
-            git = git.parent / git.read_text().removeprefix("gitdir:").strip()
+            git = git.parent / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
         text = (git / "HEAD").read_text().strip()
         if not text.startswith("ref: "):
             return text if COMMIT.fullmatch(text) else UNKNOWN

@@ -29,7 +29,7 @@ from rich.console import Console
 from cluster.connect import ClusterError, connect, nodes
 from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
-from cluster.storage import StorageError
+from cluster.storage import StorageError, local_path
 from cluster.waiting import told_while_waiting
 from lle.config import TrainSettings
 from lle.images import encode
@@ -382,7 +382,7 @@ def run_trial(
     name = str(tune.get_context().get_trial_name())
     loaded = trial_settings(drawn, training, parent.run_id)
     shared = loaded.settings
-    folder = Path(shared.runs).expanduser().absolute() / parent_name(name) / name
+    folder = Path(local_path(shared.runs, "runs")) / parent_name(name) / name
     runs, checkpoints = (
         str(folder.parent),
         shared.checkpoints and f"{shared.checkpoints.rstrip('/')}/{parent_name(name)}",
@@ -401,7 +401,7 @@ def run_trial(
     )
     if not (folder / SUMMARY).exists():
         train_trial(settings, photos, parent, scaling, measure, folder)
-    tune.report(json.loads((folder / SUMMARY).read_text()))
+    tune.report(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
 
 
 def parent_name(trial: str) -> str:
@@ -419,7 +419,7 @@ def train_trial(
 ) -> None:
     """Train, and leave the trial's folder with model, picture and summary behind."""
     with (
-        (folder / "log.txt").open("a", buffering=1) as log,
+        (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log,
         tracked_run(settings, photos, folder, parent.run_id) as run,
     ):
         if not (folder / SETTINGS).exists():
@@ -436,7 +436,7 @@ def train_trial(
         (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, model)))
         outcome = "finished" if ended["finished"] else "stopped early"
         summary = {**ended, measure: ended["best_value"], "outcome": outcome, "mlflow_run_id": run.run_id}
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         log_files(run, folder)
         log_metrics(run, {f"best/{measure}": ended["best_value"]}, ended["best_step"])
 
@@ -471,14 +471,14 @@ class TrialReports(TuneReportCallback):
     def __init__(self, measure: str, run_id: str, file: Path) -> None:
         super().__init__()
         self.measure, self.run_id, self.file = measure, run_id, file
-        self.values: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        self.values: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         first = metrics[0]
         if self.measure not in first or first["phase"] == "done":
             return
         self.values[str(first["step"])] = first[self.measure]  # a step that is done again counts once
-        self.file.write_text(json.dumps(self.values))
+        self.file.write_text(json.dumps(self.values), encoding="utf-8")
         best = (max if HIGHER_IS_BETTER[self.measure] else min)(self.values.values())
         told = {
             self.measure: best,

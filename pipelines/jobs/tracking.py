@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import queue
+import re
 import tempfile
 import threading
 import time
@@ -40,6 +41,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from cluster.redaction import redacted, without_password
+from cluster.storage import SQLITE, StorageError, local_path, sqlite_path, sqlite_uri
 from lle.config import TrainSettings
 from pipelines.jobs.history import VALIDATION, Row, read_history
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
@@ -81,10 +83,24 @@ class TrackedRun:
 def tracking_uri(given: str, runs: str) -> str:
     """The URI that was given, else MLFLOW_TRACKING_URI, else SQLite in the folder of the runs; never with a password.
 
-    Settings, records and notes of Tune repeat it; `reachable` adds the password again.
+    Settings, records and notes of Tune repeat it; `reachable` adds the password again. Paths become absolute, for
+    workers have other working directories; a file is one of SQLite, a folder MLflow's own.
+
+    Raises:
+        TrackingError: a path that none can be.
     """
-    told = without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    return given or told or f"sqlite:///{Path(runs).absolute() / 'mlflow.db'}"
+    uri = given or without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    try:
+        if not uri:
+            return sqlite_uri(f"{local_path(runs, 'runs')}/mlflow.db")
+        if uri.startswith(SQLITE):
+            return uri if "?" in uri or ":memory:" in uri else sqlite_uri(sqlite_path(uri))
+        if uri.startswith("databricks") or ("://" in uri and not uri.startswith("file:")):
+            return uri
+        path = Path(local_path(uri))
+    except StorageError as error:
+        raise TrackingError(f"tracking: {error}") from error
+    return sqlite_uri(str(path)) if path.suffix in (".db", ".sqlite") else path.as_uri()
 
 
 def reachable(uri: str) -> str:
@@ -150,10 +166,10 @@ def tracked_run(
 @contextmanager
 def one_after_another(uri: str) -> Iterator[None]:
     """For a block that makes the tables of an SQLite file: two processes that make them at once fail."""
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(SQLITE):
         yield
         return
-    with Path(f"{uri.removeprefix('sqlite:///')}.lock").open("w") as lock:
+    with Path(f"{sqlite_path(uri)}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
         yield
 
@@ -428,7 +444,7 @@ def record_evaluation(
             client.log_inputs(run_id, datasets)
         with tempfile.TemporaryDirectory() as folder:
             for path, content in files.items():
-                file = Path(folder, path)
+                file = Path(folder, _artifact_name(path))
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
             client.log_artifacts(run_id, folder)
@@ -438,6 +454,11 @@ def record_evaluation(
             f"tracking: MLflow at {redacted(uri)} does not take the numbers ({first_line(error)})"
         ) from error
     return run_id
+
+
+def _artifact_name(path: str) -> str:
+    """A path whose characters mean nothing in the URLs that MLflow makes of it; two never become one."""
+    return re.sub(r"[%#?~\\\x00-\x1f]", lambda found: f"~{ord(found[0]):02x}", path)
 
 
 def log_files(run: TrackedRun, folder: Path) -> None:
@@ -523,7 +544,7 @@ def _open_run(
     tags = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
     info: RunInfo = client.create_run(experiment_id, run_name=settings.name, tags=tags).info
     _describe(client, info.run_id, settings, photos)
-    id_file.write_text(info.run_id + "\n")
+    id_file.write_text(info.run_id + "\n", encoding="utf-8")
     return info
 
 
@@ -533,7 +554,7 @@ def _run_before(client: MlflowClient, experiment: Experiment | None, name: str, 
     """
     if id_file.exists():
         try:
-            found: Run = client.get_run(id_file.read_text().strip())
+            found: Run = client.get_run(id_file.read_text(encoding="utf-8").strip())
         except MlflowException as error:
             if error.error_code not in GONE:
                 raise
@@ -548,9 +569,9 @@ def _run_before(client: MlflowClient, experiment: Experiment | None, name: str, 
 
 def _create_experiment(client: MlflowClient, experiment: str, uri: str) -> str:
     """With SQLite, the pictures and models lie in a folder beside the data base."""
-    if not uri.startswith("sqlite:///"):
+    if not (database := sqlite_path(uri)):
         return client.create_experiment(experiment)
-    artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
+    artifacts = Path(database).parent / "mlartifacts"
     return client.create_experiment(experiment, artifact_location=artifacts.as_uri())
 
 

@@ -22,7 +22,7 @@ from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown, node
 from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.redaction import redacted
-from cluster.storage import StorageError, open_uri
+from cluster.storage import StorageError, local_path, open_uri
 from cluster.waiting import amount, fits, told_while_waiting
 from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
@@ -87,7 +87,7 @@ def run(settings: TrainSettings) -> int:
 
 def how_to_go_on(settings: TrainSettings) -> str:
     """What to do after a stop."""
-    if (Path(settings.runs).expanduser().absolute() / settings.name).exists():
+    if (Path(local_path(settings.runs, "runs")) / settings.name).exists():
         return f"continue with --resume --name {settings.name}: {resume_command(settings)}"
     return f"there was no checkpoint yet, and nothing is kept: {AGAIN}"
 
@@ -136,7 +136,7 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
     Raises:
         TrainingError: it exists, does not exist, or there is no room for it.
     """
-    folder, uri = Path(settings.runs).expanduser().absolute() / settings.name, checkpoints_uri(settings)
+    folder, uri = Path(local_path(settings.runs, "runs")) / settings.name, checkpoints_uri(settings)
     if settings.resume and not is_begun(folder, uri):
         raise TrainingError(f"resume: {uri} holds no checkpoint; check name, runs and checkpoints")
     made = new_folder(folder, uri, may_exist=settings.resume)
@@ -217,7 +217,9 @@ def came_to_something(folder: Path, uri: str, end: BaseException) -> bool:
 def summary_of(settings: TrainSettings) -> dict[str, Any] | None:
     """What summary.json of the run holds; None before there is a whole one."""
     try:
-        summary: dict[str, Any] = json.loads((Path(settings.runs).expanduser() / settings.name / SUMMARY).read_text())
+        summary: dict[str, Any] = json.loads(
+            (Path(local_path(settings.runs, "runs")) / settings.name / SUMMARY).read_text()
+        )
     except (OSError, ValueError):
         return None
     return summary if isinstance(summary, dict) and {"model", "mlflow_run_id"} <= summary.keys() else None
@@ -225,7 +227,7 @@ def summary_of(settings: TrainSettings) -> dict[str, Any] | None:
 
 def finished_before(settings: TrainSettings, summary: dict[str, Any], console: Console) -> dict[str, Any]:
     """Leave a run as it is that was finished, but for a model that MLflow did not take: register that."""
-    folder = Path(settings.runs).expanduser().absolute() / settings.name
+    folder = Path(local_path(settings.runs, "runs")) / settings.name
     settings = with_sample_photos(settings, folder, console)
     if summary["model"]:
         console.print(f"{settings.name} is finished, and stays as it is; for another training choose another --name")
@@ -255,7 +257,7 @@ def checkpoints_uri(settings: TrainSettings) -> str:
     """Where the checkpoints of a run lie."""
     if settings.checkpoints:
         return f"{settings.checkpoints.rstrip('/')}/{settings.name}"
-    return str(Path(settings.runs).expanduser().absolute() / settings.name / "checkpoints")
+    return str(Path(local_path(settings.runs, "runs")) / settings.name / "checkpoints")
 
 
 def with_sample_photos(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
@@ -280,6 +282,8 @@ def tell_photos(photos: TrainingPhotos, console: Console) -> None:
         f"{len(photos.dark.paths)} dark and {len(photos.well_lit.paths)} well-lit photos; "
         f"kept out for validation: {kept_out}{pairs} (hash {photos.validation_hash[:16]})"
     )
+    for line in photos.left_out:
+        console.print(line)
     for path, reason in list(photos.refused.items())[:10]:
         console.print(f"set aside: {path}: {reason}")
     if len(photos.refused) > 10:
@@ -549,7 +553,7 @@ def held_out_cases(settings: TrainSettings, photos: TrainingPhotos, model: Model
     for index, path in enumerate(low.paths):
         try:
             truth = load(high, high.paths[index]) if high else None
-            cases.append(enhanced_case(model, measures, Path(path).name, load(low, path), truth))
+            cases.append(enhanced_case(model, measures, low.names[index], load(low, path), truth))
         except ImageError:  # the workers have told of it
             continue
     return cases

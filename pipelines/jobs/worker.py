@@ -232,16 +232,20 @@ def validation_set(
     """The photos kept out of training, decoded; the same on every worker, and on the driver."""
     size, budget = settings.data.validation_size, settings.data.max_pixels
 
-    def load(chosen: PhotoSet | None) -> list[torch.Tensor]:
-        if chosen is None:
-            return []
-        pictures = []
-        for path in chosen.paths:
-            try:
-                pictures.append(torch.from_numpy(load_photo(chosen, path, budget, size)).permute(2, 0, 1))
-            except ImageError as error:
-                on_refusal(path, error.reason)
-        return pictures
+    def load(chosen: PhotoSet, path: str) -> torch.Tensor | None:
+        try:
+            return torch.from_numpy(load_photo(chosen, path, budget, size)).permute(2, 0, 1)
+        except ImageError as error:
+            on_refusal(path, error.reason)
+            return None
 
-    pairs = list(zip(load(photos.pairs_low), load(photos.pairs_high), strict=True))
-    return ValidationSet(load(photos.held_out_dark), load(photos.held_out_well_lit), pairs)
+    def load_all(chosen: PhotoSet) -> list[torch.Tensor]:
+        return [picture for path in chosen.paths if (picture := load(chosen, path)) is not None]
+
+    pairs = list[tuple[torch.Tensor, torch.Tensor]]()
+    if photos.pairs_low and photos.pairs_high:
+        for paths in zip(photos.pairs_low.paths, photos.pairs_high.paths, strict=True):
+            low, high = load(photos.pairs_low, paths[0]), load(photos.pairs_high, paths[1])
+            if low is not None and high is not None:  # or all behind it would be compared with a wrong one
+                pairs.append((low, high))
+    return ValidationSet(load_all(photos.held_out_dark), load_all(photos.held_out_well_lit), pairs)

@@ -62,7 +62,7 @@ def good() -> str:
     with tempfile.TemporaryDirectory(dir=folder()) as name:
         snapshot = Snapshot(Progress(ScheduleState(Phase.ENHANCEMENT, step=3)), {"seed": 1}, {}, best=(1.0, 2))
         states.write(snapshot, Path(name, "checkpoint"))
-        return Path(name, "checkpoint", STATE).read_text()
+        return Path(name, "checkpoint", STATE).read_text(encoding="utf-8")
 
 
 def hashed(description: dict, tensors: bytes) -> bytes:

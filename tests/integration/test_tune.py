@@ -56,7 +56,11 @@ def command(cluster: Cluster, tiny: Path, tmp_path: Path, repository: Path):
 
 def told(log: Path, *words: str) -> list[str]:
     """Lines of a log that hold all the words."""
-    return [line for line in log.read_text(errors="replace").splitlines() if all(word in line for word in words)]
+    return [
+        line
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if all(word in line for word in words)
+    ]
 
 
 def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Path, tmp_path: Path):
@@ -66,7 +70,7 @@ def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Pa
     )  # fmt: skip
 
     def began(trial_log: Path) -> int:
-        return trial_log.read_text().count("with 1 workers") if trial_log.exists() else 0
+        return trial_log.read_text(encoding="utf-8").count("with 1 workers") if trial_log.exists() else 0
 
     def ended() -> list[str]:
         return [line for line in told(first, "sweep-") if line.endswith((": finished", ": stopped early"))]

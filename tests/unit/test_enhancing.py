@@ -290,7 +290,7 @@ def test_pixels_are_enhanced_like_pictures():
         (["--model", "control:input", "--input", "x", "--output", "y", "--quality", "0"], "quality: 0 is not allowed"),
         (["--model", "control:input", "--input", "x", "--output", "y", "--format", "heic"], "one of same, jpeg, png"),
         (["--model", "control:magic", "--input", "x", "--output", "y"], "control:magic is no control"),
-        (["--model", "control:input", "--input", "nowhere", "--output", "y"], "input: nowhere holds no picture"),
+        (["--model", "control:input", "--input", "nowhere", "--output", "y"], "input: nowhere does not exist"),
         (["--model", "control:input", "--input", "ftp://x", "--output", "y"], "ftp://: unknown scheme"),
     ],
 )

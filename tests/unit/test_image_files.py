@@ -22,7 +22,11 @@ def dockerfile(repository: Path) -> Path:
 @pytest.fixture(scope="module")
 def stages(dockerfile: Path) -> list[list[Instruction]]:
     """Instructions and their arguments, stage by stage; what precedes the first stage comes first."""
-    lines = [line for line in dockerfile.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        line
+        for line in dockerfile.read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
     instructions = re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines()
     stages: list[list[Instruction]] = [[]]
     for name, _, argument in (each.partition(" ") for each in instructions):

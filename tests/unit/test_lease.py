@@ -140,7 +140,7 @@ def test_of_many_at_once_one_wins_and_of_those_who_take_a_dead_ones_place_too(tm
 def test_a_killed_holder_of_this_machine_locks_nobody_out(tmp_path: Path, start):
     holder = start(tmp_path)
     holder.send_signal(signal.SIGKILL)  # and nobody has asked what became of it: a zombie is dead, too
-    wait_until(lambda: Path(f"/proc/{holder.pid}/stat").read_text().rpartition(") ")[2].startswith("Z"))
+    wait_until(lambda: Path(f"/proc/{holder.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].startswith("Z"))
     with held(str(tmp_path)):
         assert Holder.of((tmp_path / LEASE).read_bytes()).process == os.getpid()
     assert list(tmp_path.iterdir()) == []

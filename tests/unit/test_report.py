@@ -58,7 +58,7 @@ def test_steps_done_again_count_as_they_were_done_last(history: Path):
 
 
 def test_half_a_line_of_a_killed_training_is_left_out(history: Path):
-    with history.open("a") as lines:
+    with history.open("a", encoding="utf-8") as lines:
         lines.write('{"step": 60, "lo')
     assert [row["step"] for row in read_history(history)] == [10, 20, 30, 40, 50]
 

@@ -34,7 +34,7 @@ def write_photos(data: Path, scenes: int = 10) -> Path:
 
 
 def write_csv(file: Path, header: tuple[str, ...], rows) -> None:
-    with file.open("w", newline="") as lines:
+    with file.open("w", encoding="utf-8", newline="") as lines:
         csv.writer(lines).writerows([header, *rows])
 
 

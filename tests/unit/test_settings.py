@@ -64,7 +64,7 @@ def test_clip_lit_is_the_paper() -> None:
 
 
 def test_the_command_line_beats_the_file_beats_the_preset_beats_the_default(config: Path) -> None:
-    config.write_text("data:\n  image_size: 96\n  prompt_size: 96\n")
+    config.write_text("data:\n  image_size: 96\n  prompt_size: 96\n", encoding="utf-8")
     loaded = load_settings(["--config", str(config), "--data.prompt_size", "64"])
     assert loaded.settings.data.max_pixels == DEFAULTS["data.max_pixels"]
     assert loaded.settings.schedule.rounds == 2
@@ -82,14 +82,14 @@ def test_a_value_given_equal_to_the_default_still_names_its_giver() -> None:
 
 
 def test_setting_one_leaf_keeps_its_neighbours_at_the_default_of_their_place(config: Path) -> None:
-    config.write_text("objective.identity.weight: 10\n")
+    config.write_text("objective.identity.weight: 10\n", encoding="utf-8")
     identity = load_settings(["--config", str(config)]).settings.objective.identity
     assert identity.weight == 10
     assert identity.layers == (1.0, 1.0, 1.0, 1.0, 0.5)
 
 
 def test_a_preset_may_be_a_file(config: Path) -> None:
-    config.write_text("data.samples: true\nseed: 7\n")
+    config.write_text("data.samples: true\nseed: 7\n", encoding="utf-8")
     loaded = load_settings(["--preset", str(config)])
     assert (loaded.preset, loaded.settings.seed, loaded.settings.enhancer.kind) == ("mine", 7, "retinex")
 
@@ -138,7 +138,7 @@ def test_command_line_spellings(argv: list[str], path: str, value: object) -> No
     ],
 )
 def test_yaml_spellings(config: Path, text: str, path: str, value: object) -> None:
-    config.write_text(text)
+    config.write_text(text, encoding="utf-8")
     assert flat(load_settings(["--config", str(config)]).settings.model_dump())[path] == value
 
 
@@ -211,7 +211,7 @@ def test_a_mistake_on_the_command_line_is_one_sentence(
 def test_a_mistake_in_a_file_is_one_sentence_with_the_files_name(
     capsys: pytest.CaptureFixture[str], config: Path, text: str, sentence: str
 ) -> None:
-    config.write_text(text)
+    config.write_text(text, encoding="utf-8")
     assert mistake(capsys, "--config", str(config)).startswith(f"{config}: {sentence}")
 
 
@@ -222,7 +222,7 @@ def test_a_file_that_is_no_text_is_one_sentence(capsys: pytest.CaptureFixture[st
 
 def test_yaml_tags_run_nothing(config: Path, tmp_path: Path) -> None:
     made = tmp_path / "made"
-    config.write_text(f"name: !!python/object/apply:os.mkdir [{made}]\n")
+    config.write_text(f"name: !!python/object/apply:os.mkdir [{made}]\n", encoding="utf-8")
     with pytest.raises(SystemExit):
         load_settings(["--config", str(config)])
     assert not made.exists()
@@ -252,7 +252,7 @@ def test_a_negated_need_warns_with_numbers_in_any_spelling() -> None:
 
 
 def test_a_presets_setting_warns_only_after_the_user_made_it_useless(config: Path) -> None:
-    config.write_text("data.samples: true\nenhancer: {kind: compact, width: 16}\n")
+    config.write_text("data.samples: true\nenhancer: {kind: compact, width: 16}\n", encoding="utf-8")
     assert load_settings(["--preset", str(config)]).warnings == []
     (warning,) = load_settings(["--preset", str(config), "--enhancer.kind", "retinex"]).warnings
     assert warning.startswith("enhancer.width (preset mine) has no effect while enhancer.kind is retinex")
@@ -305,7 +305,7 @@ def test_dry_run_shows_every_value_and_where_it_came_from(capsys: pytest.Capture
 
 def test_the_dry_run_can_be_given_back_as_a_file(capsys: pytest.CaptureFixture[str], config: Path) -> None:
     argv = ["--preset", "clip_lit", *FOLDERS, "--augment.zoom_range", "0.8", "1.25"]
-    config.write_text(printed(capsys, *argv, "--dry-run"))
+    config.write_text(printed(capsys, *argv, "--dry-run"), encoding="utf-8")
     assert load_settings(["--config", str(config)]).settings == load_settings(argv).settings
 
 

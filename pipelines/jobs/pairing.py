@@ -1,0 +1,69 @@
+"""Two photos that belong together have the same path below the roots of their sets; their suffixes may differ."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+
+from cluster.storage import told
+
+NAMED = 3
+
+
+class PairingError(ValueError):
+    """Photos without a partner, or with more than one; the message names three of them."""
+
+
+def paired(low: Sequence[str], high: Sequence[str]) -> dict[str, str]:
+    """The partner of each name of `low` among those of `high`, in the order of `low`.
+
+    A partner has the same name; else the same one but for its suffix (`a/1.png` and `a/1.jpg`), where neither side has
+    another such that could be meant.
+
+    Args:
+        low, high: names below the roots of two sets.
+
+    Raises:
+        PairingError: not each name of both has exactly one partner.
+    """
+    same = set(low) & set(high)
+    left, right = ([name for name in names if name not in same] for names in (low, high))
+    by_stem, by_stem_of_low = _bystem(right), _bystem(left)
+    many = [name for name in low if len(by_stem.get(stem(name), ())) > 1 and name not in same]
+    many += [
+        name for names in by_stem_of_low.values() if len(names) > 1 and stem(names[0]) in by_stem for name in names
+    ]
+    many += [name for names in (low, high) for name in _doubles(names)]
+    if many:
+        raise PairingError(_sentence(many, "more than one partner", "keep one of each name"))
+    partners = {name: by_stem[stem(name)][0] for name in left if stem(name) in by_stem}
+    taken = set(partners.values())
+    alone = [name for name in left if name not in partners] + [name for name in right if name not in taken]
+    if alone:
+        where = "below the two folders"
+        raise PairingError(_sentence(alone, "no partner of the same name", f"paths {where} must be the same"))
+    return {name: name if name in same else partners[name] for name in low}
+
+
+def _bystem(names: Sequence[str]) -> Mapping[str, list[str]]:
+    found = dict[str, list[str]]()
+    for name in names:
+        found.setdefault(stem(name), []).append(name)
+    return found
+
+
+def stem(name: str) -> str:
+    """A name without its suffix."""
+    return posixpath.splitext(name)[0]
+
+
+def _doubles(names: Sequence[str]) -> list[str]:
+    seen = set[str]()
+    return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+
+
+def _sentence(names: Sequence[str], what: str, remedy: str) -> str:
+    distinct = [told(name) for name in dict.fromkeys(names)]
+    shown = ", ".join(distinct[:NAMED])
+    more = f" and {len(distinct) - NAMED} more" if len(distinct) > NAMED else ""
+    return f"{shown}{more} {'has' if len(distinct) == 1 else 'have'} {what}; {remedy}"

@@ -7,8 +7,17 @@
 Imports Pillow and numpy only: decode workers start without torch.
 """
 
-from lle.images.decode import ImageHeader, decode, decode_picture, from_pil, picture_of_pil, read, read_header
-from lle.images.encode import encode, encode_picture, losses
+from lle.images.decode import (
+    ImageHeader,
+    decode,
+    decode_picture,
+    from_pil,
+    picture_of_pil,
+    read,
+    read_header,
+    read_picture,
+)
+from lle.images.encode import encode, encode_picture, losses, on_white
 from lle.images.files import MAX_PIXELS, SUFFIXES, ImageError, Readable, is_image_name, most_bytes, read_bounded
 from lle.images.picture import Picture
 from lle.images.pixels import eight_bits, from_tensor, resize, to_tensor
@@ -30,10 +39,12 @@ __all__ = [
     "is_image_name",
     "losses",
     "most_bytes",
+    "on_white",
     "picture_of_pil",
     "read",
     "read_bounded",
     "read_header",
+    "read_picture",
     "resize",
     "to_tensor",
 ]

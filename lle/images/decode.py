@@ -7,62 +7,32 @@ uri and the reason. Width x height is checked in the header, before anything is 
 
 from __future__ import annotations
 
-import io
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import Image
 
-from lle.images import colour, heif, png, tiff
-from lle.images.files import MAX_PIXELS, ImageError, Unsupported, most_bytes, read_bounded
+from lle.images import colour
+from lle.images.carried import dpi_of, exif_of, iptc_of, left_out, xmp_of
+from lle.images.deep import deep_grey, deep_samples
+from lle.images.files import MAX_PIXELS, ImageError, most_bytes, read_bounded
+from lle.images.opening import (
+    MODES,
+    TURNS,
+    File,
+    check_size,
+    format_of,
+    image_errors,
+    open_file,
+    orientation_of,
+    webp_size_and_mode,
+)
 from lle.images.picture import Picture, filled, seen
 from lle.images.pixels import eight_bits
 
-# Named here so that Pillow registers these three without importing its forty other plugins.
-_FORMATS = (
-    *("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format, "BMP", "GIF"),
-    AvifImagePlugin.AvifImageFile.format,
-)
-
-_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I;16L"}
 _GREY_MODES = {"1", "L", "LA"}
-
-_MAGIC = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"RIFF": "WebP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"BM": "BMP",
-    b"GIF8": "GIF",
-}
-_TIFF_BEGINNINGS = tuple(magic for magic, name in _MAGIC.items() if name == "TIFF")
-
-_TURNS = {  # EXIF orientation -> what makes the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _XMP, _IPTC, _EXTRA = 274, 258, 262, 700, 33_723, 338  # TIFF tags
-_DESCRIPTION, _MAKE, _MODEL, _SOFTWARE, _TIME, _ARTIST, _COPYRIGHT = 270, 271, 272, 305, 306, 315, 33_432
-_EXIF_IFD, _GPS_IFD = 34_665, 34_853
-_IPTC_RESOURCE = 0x0404
-
-_JPEG_GAIN_MAPS = (b"http://ns.adobe.com/hdr-gain-map/1.0/", b"aux:hdrgainmap", b"urn:iso:std:iso:ts:21496:-1")
-_GAIN_MAP_LEFT_OUT = "the HDR gain map"
 
 
 @dataclass(frozen=True)
@@ -81,23 +51,6 @@ class ImageHeader:
     mode: str
 
 
-@dataclass(frozen=True)
-class _File:
-    """An opened file.
-
-    Attributes:
-        image: Pillow's, lazy until loaded.
-        data: what Pillow reads: the file, or what was made readable of it.
-        profile: colour space of the stored pixels; None: sRGB.
-        chunks: of a PNG.
-    """
-
-    image: Image.Image
-    data: bytes
-    profile: bytes | None
-    chunks: png.Chunks | None = None
-
-
 def read_header(data: bytes, uri: str = "<bytes>", max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Size and kind of an image, without decoding a pixel.
 
@@ -114,17 +67,18 @@ def read_header(data: bytes, uri: str = "<bytes>", max_pixels: int = MAX_PIXELS)
     Raises:
         ImageError: not an image, an unsupported format or mode, no pixels, or over the pixel budget.
     """
-    with _image_errors(uri, data):
+    with image_errors(uri, data):
         try:
-            file = _open(data, uri, max_pixels)
+            file = open_file(data, uri, max_pixels)
         except OSError:  # Pillow has no way to open the beginning of a WebP
-            header = _webp_header(data)
-            if header is None:
+            told = webp_size_and_mode(data)
+            if told is None:
                 raise
-            return header
+            width, height, mode = told
+            return ImageHeader(width, height, "WEBP", mode)
         image = file.image
-        size = image.size if _orientation(image) < 5 else image.size[::-1]
-        return ImageHeader(*size, format=_format(image), mode=image.mode)
+        size = image.size if orientation_of(image) < 5 else image.size[::-1]
+        return ImageHeader(*size, format=format_of(image), mode=image.mode)
 
 
 def decode(
@@ -157,14 +111,16 @@ def decode(
     """
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side is {short_side}; give at least 1 pixel, or None for the full size")
-    with _image_errors(uri, data):
-        file = _open(data, uri, max_pixels)
+    with image_errors(uri, data):
+        file = open_file(data, uri, max_pixels)
         if short_side is not None:
             file.image.draft(None, (short_side, short_side))
         return eight_bits(_pixels(file, keep_space=False).pixels)
 
 
-def decode_picture(data: bytes, uri: str = "<bytes>", *, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode_picture(
+    data: bytes, uri: str = "<bytes>", *, max_pixels: int = MAX_PIXELS, keep_space: bool = True
+) -> Picture:
     """Decodes a whole image file together with what is to be written again with it.
 
     As `decode`, except that 16-bit samples stay so (PNG and TIFF, grey or RGB), and that RGB pixels stay in a colour
@@ -175,20 +131,22 @@ def decode_picture(data: bytes, uri: str = "<bytes>", *, max_pixels: int = MAX_P
         data: the whole file.
         uri: what to call it in errors.
         max_pixels: largest width x height that is accepted, checked in the header.
+        keep_space: False makes sRGB of every picture.
 
     Raises:
         ImageError: as `decode`.
     """
-    with _image_errors(uri, data):
-        file = _open(data, uri, max_pixels)
-        picture = _pixels(file, keep_space=True)
+    with image_errors(uri, data):
+        file = open_file(data, uri, max_pixels)
+        picture = _pixels(file, keep_space=keep_space)
         return replace(
             picture,
-            exif=_exif(file.image),
-            xmp=_xmp(file.image),
-            iptc=_iptc(file.image),
-            dpi=_dpi(file.image),
-            left_out=_left_out(file, data),
+            grey=picture.grey or _is_grey(picture.pixels),
+            exif=exif_of(file.image),
+            xmp=xmp_of(file.image),
+            iptc=iptc_of(file.image),
+            dpi=dpi_of(file.image),
+            left_out=left_out(file, data),
         )
 
 
@@ -203,13 +161,13 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:
-    """Decodes a file on this machine; see `decode_picture`.
+    """Decodes a file on this machine to sRGB; see `decode_picture`.
 
     Raises:
         ImageError: also where the file is missing, cannot be read, or is over the byte budget.
     """
     uri = os.fspath(path)
-    return decode_picture(_bytes_of(uri), uri)
+    return decode_picture(_bytes_of(uri), uri, keep_space=False)
 
 
 def from_pil(image: Image.Image) -> np.ndarray:
@@ -219,32 +177,23 @@ def from_pil(image: Image.Image) -> np.ndarray:
         ImageError: a kind of pixels that `decode` refuses too, over its pixel budget, or a file that is damaged behind
             its header.
     """
-    return eight_bits(_of_pil(image, keep_space=False).pixels)
+    return picture_of_pil(image).pixels
 
 
 def picture_of_pil(image: Image.Image) -> Picture:
-    """A Pillow image as `decode_picture` makes it of a file, in sRGB and without metadata.
+    """A Pillow image as upright 8-bit sRGB with its alpha, without metadata.
 
     Raises:
         ImageError: as `from_pil`.
     """
-    return _of_pil(image, keep_space=False)
-
-
-def _of_pil(image: Image.Image, *, keep_space: bool) -> Picture:
     uri = str(getattr(image, "filename", "")) or "PIL image"
-    if min(image.size) < 1:
-        raise ImageError(uri, f"has no pixels ({image.size[0]} x {image.size[1]})")
-    _check_size(*image.size, uri, MAX_PIXELS)
-    if image.mode not in _MODES:
+    check_size(*image.size, uri, MAX_PIXELS)
+    if image.mode not in MODES:
         raise ImageError(uri, f"pixels of kind {image.mode!r}; convert it to RGB")
-    try:
+    with image_errors(uri):
         image.load()
-        return _shallow(image, image.info.get("icc_profile"), keep_space=keep_space)
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's plugins raise far more than OSError on damaged files
-        raise ImageError(uri, f"damaged or truncated ({str(error) or type(error).__name__})") from error
+        picture = _shallow(image, image.info.get("icc_profile"), keep_space=False)
+        return replace(picture, grey=picture.grey or _is_grey(picture.pixels))
 
 
 def _bytes_of(path: str) -> bytes:
@@ -255,156 +204,12 @@ def _bytes_of(path: str) -> bytes:
         raise ImageError(path, f"cannot be read ({error.strerror or error})") from error
 
 
-# ---- opening ---------------------------------------------------------------------------------------------------------
-
-
-def _open(data: bytes, uri: str, max_pixels: int) -> _File:
-    """Header only: a lazy Pillow image whose size and mode have been found acceptable."""
-    declared = _declared_size(data[:30])
-    if declared is not None:  # before Pillow sees it: its WebP decoder reserves the canvas while opening
-        _check_size(*declared, uri, max_pixels)
-    chunks = None
-    if data[:4] == b"\x89PNG":
-        chunks = png.read_chunks(data)
-        data = chunks.data
-    elif data[:4] in _TIFF_BEGINNINGS:
-        data = tiff.photo_first(data)
-    stream = io.BytesIO(data)
-    if heif.is_container(data) and heif.kind(data) == "HEIF":
-        image = heif.open_heic(stream)
-    else:
-        image = Image.open(stream, formats=_FORMATS)
-    _check_size(*image.size, uri, max_pixels)
-    if image.mode not in _MODES:
-        raise ImageError(
-            uri, f"{_format(image)} with pixels of kind {image.mode!r}; save it as grey or RGB with 8 or 16 bits"
-        )
-    if chunks is not None:
-        _take_over(chunks, image)
-    return _File(image, data, _profile(image, data, chunks), chunks)
-
-
-def _take_over(chunks: png.Chunks, image: Image.Image) -> None:
-    """What stood in the chunks that Pillow was not shown, and transparent values as its pixels have them."""
-    for name, value in (("exif", chunks.exif), ("xmp", chunks.xmp), ("icc_profile", chunks.profile)):
-        if value:
-            image.info[name] = value
-    value = chunks.transparent()
-    if value is not None and chunks.depth in (2, 4) and chunks.colour == 0:
-        image.info["transparency"] = value[0] % 2**chunks.depth * (255 // (2**chunks.depth - 1))
-
-
-def _profile(image: Image.Image, data: bytes, chunks: png.Chunks | None) -> bytes | None:
-    """The embedded profile, or one made of what the file says of its colours otherwise; None: sRGB.
-
-    Raises:
-        Unsupported: high dynamic range, or numbers of an unknown space.
-    """
-    if chunks is not None and (numbers := chunks.colour_space()) is not None:
-        primaries, transfer, plain = numbers
-        if not plain:
-            raise Unsupported("a PNG of narrow range or with mixed channels (cICP); save it as sRGB")
-        return colour.profile_of_numbers(primaries, transfer)
-    profile = image.info.get("icc_profile")
-    if profile or image.mode == "CMYK":
-        return profile
-    if chunks is not None:
-        return colour.profile_of_gamma(chunks.gamma(), chunks.chromaticities())
-    if heif.is_container(data) and (told := heif.colour_space(data)) is not None:
-        return colour.profile_of_numbers(*told)
-    return None
-
-
-def _check_size(width: int, height: int, uri: str, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(uri, f"has no pixels ({width} x {height})")
-    if width * height > max_pixels:
-        raise ImageError(
-            uri, f"{width} x {height} pixels are over the limit of {max_pixels}; shrink the image or raise the limit"
-        )
-
-
-def _declared_size(head: bytes) -> tuple[int, int] | None:
-    """(width, height) of a PNG or WebP from its first 30 bytes; None where they do not say."""
-    if head[:4] == b"\x89PNG" and head[12:16] == b"IHDR" and len(head) >= 24:
-        return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
-        return None
-    if head[12:16] == b"VP8X":
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    if head[12:16] == b"VP8L":
-        bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if head[12:16] == b"VP8 ":
-        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
-    return None
-
-
-def _webp_header(data: bytes) -> ImageHeader | None:
-    """The header of a WebP that was cut short; None for anything else."""
-    size = _declared_size(data[:30])
-    if size is None or data[:4] != b"RIFF" or len(data) >= 8 + int.from_bytes(data[4:8], "little"):
-        return None
-    alpha = {b"VP8X": data[20] & 0x10, b"VP8L": data[24] & 0x10}.get(bytes(data[12:16]), 0)
-    return ImageHeader(*size, format="WEBP", mode="RGBA" if alpha else "RGB")
-
-
-def _format(image: Image.Image) -> str:
-    return "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG followed by more views
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8 that is still to be applied; 1 where none is stored or the block is broken."""
-    if image.format in ("TIFF", "HEIF"):
-        return 1  # Pillow turns TIFF itself, libheif HEIC, and both give the size as turned
-    try:
-        # The base class's method: the one for PNG decodes the whole file to look behind the pixels.
-        value = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except Exception:  # a broken block raises nearly anything, and must not cost the picture
-        return 1
-    return value if value in _TURNS else 1
-
-
-@contextmanager
-def _image_errors(uri: str, data: bytes) -> Iterator[None]:
-    """Every failure inside becomes an ImageError: Pillow's plugins raise far more than OSError on damaged files."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except Unsupported as error:
-        raise ImageError(uri, str(error)) from error
-    except Exception as error:
-        raise ImageError(uri, _reason(error, data)) from error
-
-
-def _reason(error: Exception, data: bytes) -> str:
-    if not len(data):
-        return "the file is empty"
-    if isinstance(error, UnidentifiedImageError):
-        head = bytes(data[:12])
-        kind = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
-        if kind == "TIFF" and (found := tiff.explain(data)):
-            return found
-        if kind is not None:
-            return f"begins as {kind}, but its header is damaged or cut short"
-        if heif.is_container(head):
-            return "begins as HEIC or AVIF, but its header is damaged or cut short"
-        return "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image"
-    if isinstance(error, MemoryError):
-        return "does not fit into memory; lower the pixel limit"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"over Pillow's own limit of pixels ({error})"
-    told = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"damaged or truncated ({told})"
-
-
 # ---- pixels ----------------------------------------------------------------------------------------------------------
 
 
-def _pixels(file: _File, *, keep_space: bool) -> Picture:
+def _pixels(file: File, *, keep_space: bool) -> Picture:
     """Upright pixels of an opened file: with 16 bits where it has them, else with 8."""
-    samples = _deep_samples(file)
+    samples = deep_samples(file)
     picture = _deep(file, samples, keep_space=keep_space) if samples is not None else None
     if picture is None:
         file.image.load()
@@ -412,17 +217,14 @@ def _pixels(file: _File, *, keep_space: bool) -> Picture:
     return picture
 
 
-def _picture(
-    pixels: np.ndarray, alpha: np.ndarray | None, *, channels: int, profile: bytes | None, keep_space: bool
-) -> Picture:
+def _picture(pixels: np.ndarray, alpha: np.ndarray | None, *, channels: int, profile: bytes | None) -> Picture:
     """Pixels and alpha together, transparent places filled."""
     stored = None
     if alpha is not None:
         known = seen(alpha)
         if not known.all():
             stored, pixels = pixels, filled(pixels, known)
-    grey = channels == 1 or (keep_space and _is_grey(pixels))
-    return Picture(pixels, icc_profile=profile, alpha=alpha, stored=stored, grey=grey, channels=channels)
+    return Picture(pixels, icc_profile=profile, alpha=alpha, stored=stored, grey=channels == 1, channels=channels)
 
 
 def _is_grey(pixels: np.ndarray) -> bool:
@@ -435,15 +237,13 @@ def _is_grey(pixels: np.ndarray) -> bool:
 
 def _shallow(image: Image.Image, profile: bytes | None, *, keep_space: bool) -> Picture:
     """A loaded image of any accepted mode with 8 bits."""
-    turn = _TURNS.get(_orientation(image))
+    turn = TURNS.get(orientation_of(image))
     if image.mode.startswith("I;16"):
-        image = Image.fromarray(eight_bits(_deep_grey(image)))
+        image = Image.fromarray(eight_bits(deep_grey(image)))
     grey, alpha = image.mode in _GREY_MODES, None
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
-        if alpha.getextrema() == (255, 255) and not keep_space:
-            alpha = None
     if image.mode != "CMYK":
         image = _as(image, "L" if grey else "RGB")
     kept = bool(keep_space and profile and image.mode == "RGB" and colour.has_tones_of_srgb(profile))
@@ -454,7 +254,6 @@ def _shallow(image: Image.Image, profile: bytes | None, *, keep_space: bool) -> 
         None if alpha is None else np.array(alpha if turn is None else alpha.transpose(turn)),
         channels=1 if grey else 3,
         profile=profile if kept else None,
-        keep_space=keep_space,
     )
 
 
@@ -463,10 +262,7 @@ def _as(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-# ---- 16 bits ---------------------------------------------------------------------------------------------------------
-
-
-def _deep(file: _File, samples: np.ndarray, *, keep_space: bool) -> Picture | None:
+def _deep(file: File, samples: np.ndarray, *, keep_space: bool) -> Picture | None:
     """Samples of 16 bits, stored upright, as a picture; None where only LittleCMS can read the profile."""
     channels = 1 if samples.shape[2] < 3 else 3
     alpha = samples[..., -1] if samples.shape[2] in (2, 4) else None
@@ -484,183 +280,4 @@ def _deep(file: _File, samples: np.ndarray, *, keep_space: bool) -> Picture | No
         None if alpha is None else np.ascontiguousarray(alpha),
         channels=channels,
         profile=profile if kept else None,
-        keep_space=keep_space,
     )
-
-
-def _deep_samples(file: _File) -> np.ndarray | None:
-    """Upright samples of a file with 16 bits each, (height, width, 1 to 4), alpha last and not multiplied in.
-
-    None for any other file, and for 16-bit CMYK.
-    """
-    image = file.image
-    if file.chunks is not None:
-        return _deep_png(file, file.chunks) if file.chunks.depth == 16 else None
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return None
-    if image.mode.startswith("I;16"):
-        image.load()
-        return _deep_grey(image)[..., None]
-    bits = image.tag_v2.get(_BITS_PER_SAMPLE, ())
-    if image.mode not in ("RGB", "RGBA", "RGBX") or not isinstance(bits, tuple) or set(bits) != {16}:
-        return None
-    apart = tiff.planes(file.data)
-    if apart:
-        count = 4 if image.mode == "RGBA" else 3
-        samples = np.stack([_deep_grey(_loaded(plane)) for plane in apart[:count]], -1)
-    else:
-        samples = _two_readings(file.data, "RGB" if image.mode == "RGBX" else image.mode)
-    if image.mode == "RGBA" and image.tag_v2.get(_EXTRA, (2,))[0] == 1:
-        return _divided_by_alpha(samples)
-    return samples
-
-
-def _loaded(data: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    image.load()
-    return image
-
-
-def _deep_png(file: _File, chunks: png.Chunks) -> np.ndarray:
-    turn = _TURNS.get(_orientation(file.image))
-    if chunks.colour == 4:  # grey and alpha of 16 bits lie as RGBA of 8 bits would
-        header = b"IHDR" + file.data[16:24] + b"\x08\x06" + file.data[26:29]
-        disguised = file.data[:12] + header + png.checksum(header) + file.data[33:]
-        pairs = np.asarray(_loaded(disguised)).astype(np.uint16)
-        samples = pairs[..., ::2] << 8 | pairs[..., 1::2]
-    elif chunks.colour == 0:
-        file.image.load()
-        samples = np.asarray(file.image).astype(np.uint16)[..., None]
-    else:
-        samples = _two_readings(file.data, file.image.mode)
-    nothing = chunks.transparent()
-    if nothing is not None:
-        opaque = (samples != np.array(nothing, np.uint16)).any(-1)
-        samples = np.concatenate([samples, (opaque * np.uint16(65_535))[..., None]], -1)
-    return samples if turn is None else _turned(samples, turn)
-
-
-def _two_readings(data: bytes, mode: str) -> np.ndarray:
-    """RGB or RGBA of 16 bits from a decoder that gives 8: once the upper, once the lower byte of each sample.
-
-    Pillow has no image of three 16-bit channels, but its unpackers take either byte order: told the wrong one, they
-    give the bytes that they would have dropped.
-    """
-    halves = []
-    for upper in (True, False):
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        image.tile = [tile._replace(args=_unpacked_as(tile.args, mode, upper, tile.codec_name)) for tile in image.tile]
-        image.load()
-        halves.append(np.asarray(image)[..., : len(mode)])
-    return halves[0].astype(np.uint16) << 8 | halves[1]
-
-
-def _unpacked_as(args: Any, mode: str, upper: bool, codec: str) -> Any:
-    raw, *others = (args,) if isinstance(args, str) else args
-    base, _, layout = raw.partition(";16")
-    if not layout:
-        raise ValueError(f"samples laid out as {raw}")
-    native = "L" if sys.byteorder == "little" else "B"
-    order = native if codec == "libtiff" else layout  # libtiff hands out the machine's own order
-    if not upper:
-        order = "B" if order == "L" else "L"
-    base = mode if base in ("RGBa", "RGBA") else base  # a multiplied alpha is divided out later, with 16 bits
-    return f"{base};16{order}" if isinstance(args, str) else (f"{base};16{order}", *others)
-
-
-def _divided_by_alpha(samples: np.ndarray) -> np.ndarray:
-    alpha = samples[..., 3:].astype(np.float32)
-    colours = np.minimum(np.rint(samples[..., :3] / np.maximum(alpha, 1) * 65_535), 65_535)
-    return np.concatenate([colours.astype(np.uint16), samples[..., 3:]], -1)
-
-
-def _deep_grey(image: Image.Image) -> np.ndarray:
-    """Loaded 16-bit grey at full range, uint16, black 0."""
-    samples = np.asarray(image).astype(np.uint16)
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
-    if bits < 16:  # TIFF also has 12 bits
-        samples = np.minimum(np.rint(samples * (65_535 / (2**bits - 1))), 65_535).astype(np.uint16)
-    return 65_535 - samples if tags.get(_PHOTOMETRIC) == 0 else samples  # 0: white is zero
-
-
-def _turned(samples: np.ndarray, turn: Image.Transpose) -> np.ndarray:
-    return {
-        Image.Transpose.FLIP_LEFT_RIGHT: lambda: samples[:, ::-1],
-        Image.Transpose.ROTATE_180: lambda: samples[::-1, ::-1],
-        Image.Transpose.FLIP_TOP_BOTTOM: lambda: samples[::-1],
-        Image.Transpose.TRANSPOSE: lambda: samples.swapaxes(0, 1),
-        Image.Transpose.ROTATE_270: lambda: samples.swapaxes(0, 1)[:, ::-1],
-        Image.Transpose.TRANSVERSE: lambda: samples[::-1, ::-1].swapaxes(0, 1),
-        Image.Transpose.ROTATE_90: lambda: samples.swapaxes(0, 1)[::-1],
-    }[turn]()
-
-
-# ---- metadata --------------------------------------------------------------------------------------------------------
-
-
-def _exif(image: Image.Image) -> bytes | None:
-    """The EXIF block of a loaded file; a TIFF spreads it among the tags that say how its pixels are stored."""
-    if image.format != "TIFF":
-        return image.info.get("exif")
-    try:
-        tags, block = image.getexif(), Image.Exif()
-        for tag in (_DESCRIPTION, _MAKE, _MODEL, _SOFTWARE, _TIME, _ARTIST, _COPYRIGHT):
-            if tag in tags:
-                block[tag] = tags[tag]
-        for folder in (_EXIF_IFD, _GPS_IFD):
-            if folder in tags:
-                block[folder] = dict(tags.get_ifd(folder))
-        return block.tobytes() if len(block) else None
-    except Exception:  # metadata that cannot be parsed must not cost the enhanced picture
-        return None
-
-
-def _xmp(image: Image.Image) -> bytes | None:
-    xmp = image.info.get("xmp") or getattr(image, "tag_v2", {}).get(_XMP)
-    if isinstance(xmp, tuple):
-        xmp = bytes(xmp)
-    return xmp.encode() if isinstance(xmp, str) else xmp or None
-
-
-def _iptc(image: Image.Image) -> bytes | None:
-    tags = getattr(image, "tag_v2", None)
-    found = tags.get(_IPTC) if tags is not None else image.info.get("photoshop", {}).get(_IPTC_RESOURCE)
-    if isinstance(found, tuple) and found and isinstance(found[0], int):  # some writers say that it is 32-bit numbers
-        try:
-            order = "big" if getattr(tags, "prefix", b"II") == b"MM" else "little"
-            return b"".join(number.to_bytes(4, order) for number in found)
-        except OverflowError:
-            return None
-    return found if isinstance(found, bytes) and found else None
-
-
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    try:
-        across, down = (float(each) for each in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ArithmeticError):
-        return None
-    return (across, down) if min(across, down) >= 1 and max(across, down) < 65_536 else None
-
-
-def _left_out(file: _File, data: bytes) -> tuple[str, ...]:
-    """What the file holds beside the picture that is decoded."""
-    image, found = file.image, []
-    if heif.is_container(data):
-        gain_map = heif.has_gain_map(data)
-    else:
-        gain_map = _format(image) == "JPEG" and any(data.find(mark) >= 0 for mark in _JPEG_GAIN_MAPS)
-    if gain_map:
-        found.append(_GAIN_MAP_LEFT_OUT)
-    try:
-        if file.chunks is not None:
-            pictures = file.chunks.frames
-        elif image.format == "TIFF":
-            pictures = tiff.number_of_pictures(file.data)
-        else:
-            pictures = getattr(image, "n_frames", 1)
-    except Exception:  # counting reads on, behind the picture that is already there
-        pictures = 1
-    if pictures > 1 and not (gain_map and pictures == 2):
-        found.append(f"all but the first of its {pictures} pictures")
-    return tuple(found)

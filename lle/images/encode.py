@@ -99,6 +99,12 @@ def losses(picture: Picture, format: str) -> list[str]:
     return found + [what for what, is_missing in missing.items() if is_missing]
 
 
+def on_white(picture: Picture) -> np.ndarray:
+    """What a viewer shows of a picture: 8 bits, transparent places white; RGB, uint8, (height, width, 3)."""
+    pixels = picture.own if picture.alpha is None else _composited(picture.own, picture.alpha)
+    return eight_bits(pixels)
+
+
 def _encoder(format: str) -> str:
     name = _ENCODERS.get(format.lower().lstrip("."))
     if name is None:
@@ -108,9 +114,9 @@ def _encoder(format: str) -> str:
 
 def _samples(picture: Picture, name: str) -> np.ndarray:
     """What is written: (height, width, 1 to 4), of the picture's depth where the format has it."""
-    samples, alpha = picture.pixels, picture.alpha
+    samples, alpha = picture.own, picture.alpha
     if alpha is not None and name not in _HOLDS_ALPHA:
-        samples, alpha = _on_white(samples, alpha), None
+        samples, alpha = _composited(samples, alpha), None
     if picture.channels == 1 and picture.grey and name in _HOLDS_GREY and not (name == "AVIF" and alpha is not None):
         samples = samples[..., :1]
     if alpha is not None:
@@ -118,7 +124,7 @@ def _samples(picture: Picture, name: str) -> np.ndarray:
     return samples if name in _HOLDS_16_BITS else eight_bits(samples)
 
 
-def _on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _composited(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     full = white(pixels.dtype)
     share = alpha[..., None].astype(np.float32) / full
     return np.rint(full + (pixels - np.float32(full)) * share).astype(pixels.dtype)

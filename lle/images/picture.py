@@ -48,6 +48,11 @@ class Picture:
     dpi: tuple[float, float] | None = None
     left_out: tuple[str, ...] = ()
 
+    @property
+    def own(self) -> np.ndarray:
+        """The pixels that a file holds: not the filled ones."""
+        return self.pixels if self.stored is None else self.stored
+
     def enhanced(self, pixels: np.ndarray) -> Picture:
         """The picture with what a network made of its pixels: grey stays grey, transparent places get theirs back.
 

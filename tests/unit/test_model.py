@@ -158,7 +158,7 @@ def test_pil_images_are_read_like_their_files(tmp_path: Path):
     [
         (torch.rand(1, 3, 8, 8), "give RGB in [0, 1] as floats, (3, height, width)"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "a tensor of torch.uint8 (3, 8, 8) is none"),
-        (np.zeros((8, 8, 3), np.float32), "expected RGB pixels, uint8 (height, width, 3), got float32"),
+        (np.zeros((8, 8, 3), np.float32), "expected RGB pixels, uint8 or uint16 (height, width, 3), got float32"),
         (Image.new("F", (8, 8)), "pixels of kind 'F'; convert it to RGB"),
         ("nowhere.jpg", "nowhere.jpg: cannot be read"),
     ],

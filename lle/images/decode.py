@@ -141,7 +141,7 @@ def decode_picture(
         picture = _pixels(file, keep_space=keep_space)
         return replace(
             picture,
-            grey=picture.grey or _is_grey(picture.pixels),
+            grey=picture.grey or _is_grey(picture.pixels, rounding=format_of(file.image) == "WEBP"),
             exif=exif_of(file.image),
             xmp=xmp_of(file.image),
             iptc=iptc_of(file.image),
@@ -227,12 +227,21 @@ def _picture(pixels: np.ndarray, alpha: np.ndarray | None, *, channels: int, pro
     return Picture(pixels, icc_profile=profile, alpha=alpha, stored=stored, grey=channels == 1, channels=channels)
 
 
-def _is_grey(pixels: np.ndarray) -> bool:
-    """Whether all channels are alike; a look at some pixels spares most photos the rest."""
-    return all(
-        np.array_equal(part[..., 0], part[..., 1]) and np.array_equal(part[..., 0], part[..., 2])
-        for part in (pixels[::61, ::61], pixels)
-    )
+def _is_grey(pixels: np.ndarray, *, rounding: bool = False) -> bool:
+    """Whether all channels are alike; a look at some pixels spares most photos the rest.
+
+    Args:
+        pixels: RGB.
+        rounding: green may be one less, as WebP decodes what has no colour.
+    """
+
+    def are_alike(part: np.ndarray) -> bool:
+        red, green, blue = part[..., 0], part[..., 1], part[..., 2]
+        return np.array_equal(red, blue) and (
+            np.array_equal(red, green) or (rounding and bool((red - green <= 1).all()))  # unsigned: never below 0
+        )
+
+    return are_alike(pixels[::61, ::61]) and are_alike(pixels)
 
 
 def _shallow(image: Image.Image, profile: bytes | None, *, keep_space: bool) -> Picture:

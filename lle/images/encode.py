@@ -117,7 +117,8 @@ def _samples(picture: Picture, name: str) -> np.ndarray:
     samples, alpha = picture.own, picture.alpha
     if alpha is not None and name not in _HOLDS_ALPHA:
         samples, alpha = _composited(samples, alpha), None
-    if picture.channels == 1 and picture.grey and name in _HOLDS_GREY and not (name == "AVIF" and alpha is not None):
+    grey_with_alpha = alpha is None or name == "PNG" or (name == "TIFF" and samples.dtype == np.uint8)
+    if picture.channels == 1 and picture.grey and name in _HOLDS_GREY and grey_with_alpha:
         samples = samples[..., :1]
     if alpha is not None:
         samples = np.concatenate([samples, alpha[..., None]], -1)

@@ -13,7 +13,8 @@ from lle.images.files import Unsupported
 _NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 _STRIPS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANAR, _PREDICTOR = 273, 274, 277, 278, 279, 284, 317
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _SUB_DIRECTORIES = 322, 323, 324, 325, 330
-_SAMPLE_FORMAT, _DNG_VERSION = 339, 50_706
+_EXTRA, _SAMPLE_FORMAT, _SUBSAMPLING, _DNG_VERSION = 338, 339, 530, 50_706
+_YCBCR, _UNCOMPRESSED = 6, 1
 _RAW = {32_803, 34_892}  # the grid of a sensor's colours; linear samples of one
 _KINDS = {  # what is neither grey, palette, RGB nor CMYK
     4: "a transparency mask",
@@ -117,6 +118,12 @@ def _check_kind(tags: Tags) -> None:
             "save it as grey or RGB with 8 or 16 bits"
         )
 
+    interleaved_blocks = tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_COMPRESSION, 1) == _UNCOMPRESSED
+    if interleaved_blocks and _numbers(tags.get(_SUBSAMPLING)) != [1, 1]:
+        raise Unsupported("uncompressed TIFF with subsampled YCbCr; save it as RGB")
+    if tags.get(_PLANAR) == 2 and _numbers(tags.get(_EXTRA))[:1] == [1] and 8 in _numbers(tags.get(_BITS)):
+        raise Unsupported("TIFF with multiplied alpha in planes; save it with interleaved samples")
+
 
 def _is_reduced(tags: Tags) -> bool:
     return bool(tags.get(_NEW_SUBFILE, 0) & 1) or tags.get(_SUBFILE) == 2
@@ -165,7 +172,18 @@ def _directories(data: bytes) -> list[tuple[int, Tags]]:
     return found
 
 
-_LISTS = (_BITS, _SAMPLE_FORMAT, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _SUB_DIRECTORIES, _DNG_VERSION)
+_LISTS = (
+    _BITS,
+    _EXTRA,
+    _SUBSAMPLING,
+    _SAMPLE_FORMAT,
+    _STRIPS,
+    _STRIP_BYTES,
+    _TILES,
+    _TILE_BYTES,
+    _SUB_DIRECTORIES,
+    _DNG_VERSION,
+)
 _SINGLE = (
     *(_NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _ROWS),
     *(_PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT),

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, PngImagePlugin, TiffImagePlugin
 
 from lle.images import png
+from lle.images.colour import transform_to_srgb
 from lle.images.metadata import iptc_segment, upright_exif, upright_xmp
 from lle.images.picture import Picture
 from lle.images.pixels import check_pixels, eight_bits, white
@@ -41,7 +42,8 @@ def encode(
 
     Args:
         image: RGB, uint8, or uint16 (which png and tiff keep, others round), (height, width, 3).
-        format: "png", "jpeg" ("jpg"), "webp", "avif", "tiff" ("tif") or "bmp"; bmp keeps neither exif nor icc_profile.
+        format: "png", "jpeg" ("jpg"), "webp", "avif", "tiff" ("tif") or "bmp"; bmp keeps no exif, and
+            gets pixels under a profile as sRGB.
         quality: 1 to 100, for jpeg, webp and avif; from 90 up, JPEG and AVIF keep the full colour resolution (4:4:4).
         exif: EXIF block to carry over. Its orientation is set to upright, which is what `decode` returns, and its
             thumbnail is left out, which shows another picture; a block that cannot be parsed, or is too long for a
@@ -94,7 +96,7 @@ def losses(picture: Picture, format: str) -> list[str]:
         "EXIF": picture.exif and (not exif or name == "BMP" or (name == "JPEG" and len(exif) > _LONGEST_JPEG_EXIF)),
         "XMP": picture.xmp and (not xmp or name == "BMP" or (name == "JPEG" and len(xmp) > _LONGEST_JPEG_XMP)),
         "IPTC": picture.iptc and (name not in _HOLDS_IPTC or (name == "JPEG" and not iptc_segment(picture.iptc))),
-        "the colour profile": picture.icc_profile and name == "BMP",
+        "the colour space (converted to sRGB)": picture.icc_profile and name == "BMP",
     }
     return found + [what for what, is_missing in missing.items() if is_missing]
 
@@ -115,6 +117,8 @@ def _encoder(format: str) -> str:
 def _samples(picture: Picture, name: str) -> np.ndarray:
     """What is written: (height, width, 1 to 4), of the picture's depth where the format has it."""
     samples, alpha = picture.own, picture.alpha
+    if name == "BMP" and picture.icc_profile:
+        samples = _to_srgb(eight_bits(samples), picture.icc_profile)
     if alpha is not None and name not in _HOLDS_ALPHA:
         samples, alpha = _composited(samples, alpha), None
     grey_with_alpha = alpha is None or name == "PNG" or (name == "TIFF" and samples.dtype == np.uint8)
@@ -123,6 +127,11 @@ def _samples(picture: Picture, name: str) -> np.ndarray:
     if alpha is not None:
         samples = np.concatenate([samples, alpha[..., None]], -1)
     return samples if name in _HOLDS_16_BITS else eight_bits(samples)
+
+
+def _to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
+    transform = transform_to_srgb(profile, "RGB")
+    return pixels if transform is None else np.asarray(transform.apply(Image.fromarray(pixels)))
 
 
 def _composited(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:

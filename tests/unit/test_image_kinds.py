@@ -672,6 +672,12 @@ def test_a_kind_of_file_is_told_by_its_bytes_not_its_name() -> None:
     assert decode_picture(data, "a.jpg").icc_profile == SRGB
 
 
+def test_a_format_without_profiles_gets_srgb() -> None:
+    picture = decode_picture(png(np.full((4, 4, 3), [200, 60, 50]), 8, 2, chunk(b"cICP", bytes([12, 13, 0, 1]))))
+    assert difference(decode(encode_picture(picture, "bmp")), decode(encode_picture(picture, "png"))) <= 1
+    assert losses(picture, "bmp") == ["the colour space (converted to sRGB)"]
+
+
 # ---- JPEG ------------------------------------------------------------------------------------------------------------
 
 

@@ -1262,7 +1262,7 @@ class PrepareSettings(Settings):
         return self
 
 
-OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff"]
+OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff", "avif"]
 
 
 class EnhanceSettings(Settings):
@@ -1280,7 +1280,9 @@ class EnhanceSettings(Settings):
     format: OutputFormat = setting(
         "same", "Kind of the files written; one that differs from the photo's own is added to its name."
     )
-    quality: int = setting(95, "Of JPEG and WebP; from 90 up, JPEG keeps the full colour resolution.", ge=1, le=100)
+    quality: int = setting(
+        95, "Of JPEG, WebP and AVIF; from 90 up, JPEG and AVIF keep the full colour resolution.", ge=1, le=100
+    )
     side_by_side: bool = setting(False, "Write the photo itself to the left of each result.")
     max_pixels: int = setting(150_000_000, "Larger pictures are refused.", unit="px", ge=1024, le=178_000_000)
     batch_pixels: int = setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
 from lle.enhancers import Enhancer, build_enhancer
-from lle.images import from_pil, from_tensor, read, to_tensor
+from lle.images import Picture, eight_bits, picture_of_pil, read_picture
+from lle.images.pixels import check_pixels, white
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 BUNDLED = "bundled"
 ASSETS = Path(__file__).parent / "enhancers" / "assets"
+_TOLERANCE = 1e-3  # beyond [0, 1]: rounding of other programs, no other range
 Photo: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
@@ -42,23 +45,22 @@ class Model(nn.Module):
         """One photo, enhanced at its own size, as what it was given as; the file at a path as a PIL image.
 
         Args:
-            photo: the path of a file; a PIL image; RGB pixels, uint8 (H, W, 3); or RGB in [0, 1], a float tensor
-                (3, H, W), for which see `enhance`.
+            photo: the path of a file; a PIL image; RGB pixels, uint8 or uint16, (H, W, 3); or RGB in [0, 1], a float
+                tensor (3, H, W), for which see `enhance`. A file or PIL image comes back in sRGB with 8 bits: grey as
+                grey, and with the alpha it had.
 
         Raises:
             ValueError: another shape or type; or a file or PIL image that is no picture (`ImageError`).
         """
         if isinstance(photo, Tensor):
-            if photo.ndim != 3 or photo.shape[0] != 3 or not photo.is_floating_point():
-                raise ValueError(
-                    f"photo: a tensor of {photo.dtype} {tuple(photo.shape)} is none; give RGB in [0, 1] as floats, "
-                    "(3, height, width)"
-                )
             return enhance(self, photo)
         if isinstance(photo, np.ndarray):
-            return from_tensor(enhance(self, to_tensor(photo)))
-        pixels = from_pil(photo) if isinstance(photo, Image.Image) else read(photo)
-        return Image.fromarray(from_tensor(enhance(self, to_tensor(pixels))))
+            check_pixels(photo, depths=(np.uint8, np.uint16))
+            return enhance_pixels(self, photo[None])[0]
+        if not isinstance(photo, str | os.PathLike | Image.Image):
+            raise ValueError(f"photo: a {type(photo).__name__} is none; give a path, a PIL image, an array or a tensor")
+        picture = picture_of_pil(photo) if isinstance(photo, Image.Image) else read_picture(photo)
+        return _as_pil(enhance_picture(self, picture))
 
     def save(self, folder: str | Path) -> Path:
         """Write weights and description into a folder, made if missing; `about` must be plain JSON."""
@@ -108,22 +110,73 @@ def _local(path: str) -> str:
 
 @torch.inference_mode()
 def enhance(model: nn.Module, image: Tensor) -> Tensor:
-    """One picture, RGB in [0, 1], (3, H, W), any size; the same shape back on the CPU."""
-    device = next((weight.device for weight in model.parameters()), image.device)
-    return model(image[None].to(device))[0].float().cpu()
+    """One picture, RGB in [0, 1], any float type, (3, H, W), any size; the same type and shape back on the CPU.
+
+    Raises:
+        ValueError: another shape or type, values that are not numbers, or far outside [0, 1].
+    """
+    _check_photo(image)
+    weight = next(model.parameters(), torch.empty(0, device=image.device))
+    enhanced: Tensor = model(image[None].to(weight.device, weight.dtype))[0]
+    return enhanced.to("cpu", image.dtype)
 
 
 @torch.inference_mode()
 def enhance_pixels(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """Photos of one size as they come from files, uint8 RGB (B, H, W, 3); the same shape back.
+    """Photos of one size as they come from files, uint8 or uint16 RGB (B, H, W, 3); the same type and shape back.
+
+    In between they are floats: what has 16 bits is never rounded to 8.
 
     Raises:
         ValueError: the model gives values that are not numbers.
     """
-    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-    stored = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-    enhanced = model(stored.to(torch.float32, memory_format=torch.contiguous_format).div_(255))
+    weight = next(model.parameters(), torch.empty(0))
+    full = white(pixels.dtype)
+    if pixels.dtype != np.uint8:
+        pixels = pixels.astype(np.int32)  # torch does hardly anything with uint16
+    stored = torch.from_numpy(np.ascontiguousarray(pixels)).to(weight.device).permute(0, 3, 1, 2)
+    enhanced = model(stored.to(weight.dtype, memory_format=torch.contiguous_format).div_(full))
     if enhanced.isnan().any():
         raise ValueError("the model gives values that are not numbers (NaN) for it")
-    rounded = enhanced.float().clamp(0, 1).mul_(255).round_().byte()
-    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).cpu().numpy())
+    rounded = enhanced.float().clamp(0, 1).mul_(full).round_().to(torch.uint8 if full == 255 else torch.int32)
+    array = np.ascontiguousarray(rounded.permute(0, 2, 3, 1).cpu().numpy())
+    return array if full == 255 else array.astype(np.uint16)
+
+
+def enhance_picture(model: nn.Module, picture: Picture) -> Picture:
+    """One decoded photo, enhanced, with all that belongs to it.
+
+    Raises:
+        ValueError: as `enhance_pixels`.
+    """
+    return picture.enhanced(enhance_pixels(model, picture.pixels[None])[0])
+
+
+def _check_photo(image: Tensor) -> None:
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or image.layout != torch.strided:
+        hint = ""
+        if image.ndim == 4:
+            hint = "; a batch goes through the model itself, model(batch)"
+        elif image.ndim == 3 and image.shape[2] == 3 != image.shape[0]:
+            hint = "; tensor.permute(2, 0, 1) puts the channels first"
+        raise ValueError(
+            f"photo: a tensor of {image.dtype} {tuple(image.shape)} is none; give RGB in [0, 1] as floats, "
+            f"(3, height, width){hint}"
+        )
+    if image.numel() == 0 or image.is_meta:
+        raise ValueError(f"photo: a tensor of {tuple(image.shape)} holds no pixels; give at least one")
+    low, high = (float(value) for value in image.detach().aminmax())
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise ValueError("photo: the tensor holds values that are not numbers (NaN or infinite); give RGB in [0, 1]")
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        advice = "divide by 255" if high > 2 and low >= 0 else "clamp it"
+        raise ValueError(f"photo: the tensor holds values from {low:.4g} to {high:.4g}; give RGB in [0, 1] ({advice})")
+
+
+def _as_pil(picture: Picture) -> Image.Image:
+    """With 8 bits: "L", "LA", "RGB" or "RGBA"."""
+    pixels, alpha = eight_bits(picture.pixels), picture.alpha
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if picture.channels == 1 else pixels)
+    if alpha is not None:
+        image.putalpha(Image.fromarray(eight_bits(alpha)))
+    return image

@@ -29,8 +29,8 @@ from starlette.routing import Route
 from cluster.redaction import redacted
 from cluster.storage import sqlite_path
 from lle.config import DemoSettings, TrackingSettings
-from lle.images import ImageError, decode_picture, encode, read_header
-from lle.model import BUNDLED, enhance_pixels
+from lle.images import ImageError, decode_picture, encode_picture, on_white, read_header
+from lle.model import BUNDLED, enhance_picture, enhance_pixels
 from pipelines.jobs.light_map import RAMP, light_map
 from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import data_uri, template, view
@@ -40,7 +40,7 @@ HOST = "127.0.0.1"
 RUNS = "runs"
 CHAMPION = f"models:/{TrackingSettings().model_name}@champion"
 VIEW_SIDE = 1600  # px, longer side of what the page shows; the download has all pixels
-WRITTEN_AS = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "TIFF": "tiff", "BMP": "bmp"}
+WRITTEN_AS = {format: format.lower() for format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF")} | {"HEIF": "jpeg"}
 SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif"}
 HEADERS = {
     "Content-Security-Policy": (
@@ -181,21 +181,22 @@ def brighten(model: NamedModel, data: bytes, max_pixels: int) -> dict[str, Any]:
         raise Refusal(error.reason, 422) from error
     decoded = time.perf_counter()
     try:
-        after = enhance_pixels(model.network, photo.pixels[None])[0]
+        after = enhance_picture(model.network, photo)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Refusal("does not fit into memory; try a smaller photo", 507) from error
     except (RuntimeError, ValueError) as error:
         raise Refusal(f"could not be enhanced ({str(error).strip().splitlines()[0][:200]})", 500) from error
     enhanced = time.perf_counter()
-    file = encode(after, kind, exif=photo.exif, icc_profile=photo.icc_profile)
+    file = encode_picture(after, kind)
     encoded = time.perf_counter()
-    colours, low, high = light_map(photo.pixels, after)
-    height, width = after.shape[:2]
-    shown = {"input": photo.pixels, "enhanced": after, "light map": colours}
+    colours, low, high = light_map(on_white(photo), on_white(after))
+    height, width = after.pixels.shape[:2]
+    profile = photo.icc_profile
+    shown = {"input": (on_white(photo), profile), "enhanced": (on_white(after), profile), "light map": (colours, None)}
     return {
         "width": width,
         "height": height,
-        "pictures": {label: data_uri(view(pixels, VIEW_SIDE)) for label, pixels in shown.items()},
+        "pictures": {label: data_uri(view(pixels, VIEW_SIDE, space)) for label, (pixels, space) in shown.items()},
         "stops": [low, high],
         "seconds": {"decoding": decoded - started, "enhancing": enhanced - decoded, "encoding": encoded - enhanced},
         "file": base64.b64encode(file).decode(),

@@ -31,6 +31,7 @@ class Entry:
         result: path of the enhanced photo below the output.
         width, height: px; 0 where it failed.
         failed: why there is no result; empty where there is one.
+        note: what of the photo its result does not hold, such as alpha; empty where it holds all.
     """
 
     photo: str
@@ -40,6 +41,7 @@ class Entry:
     width: int = 0
     height: int = 0
     failed: str = ""
+    note: str = ""
 
 
 class Done:
@@ -115,6 +117,7 @@ class Done:
         with failing_as(f"{path} cannot be read"), self._filesystem.open_input_stream(path) as stream:
             text = bytes(stream.read()).decode()
         for row in csv.DictReader(io.StringIO(text, newline="")):
+            row.setdefault("note", "")  # reports of earlier versions have none
             if row.keys() == {field.name for field in fields(Entry)}:
                 width, height = int(row.pop("width")), int(row.pop("height"))
                 yield Entry(**row, width=width, height=height)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
@@ -26,7 +27,8 @@ RUNS = "runs"
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
 SECONDS_BETWEEN_LINES = 10.0
 FAILURES_SHOWN = 20
-SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
+SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
+WRITTEN_INSTEAD = {"gif": "png", "heic": "jpeg", "heif": "jpeg"}  # what is read, but not written
 
 
 @dataclass
@@ -35,12 +37,14 @@ class Tally:
 
     Attributes:
         done, failed: photos.
+        lost: photos for each note of what their results do not hold.
         pixels: of those that are done.
         began: when the first worker began, in seconds since 1970.
     """
 
     done: int = 0
     failed: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
     pixels: int = 0
     began: float = float("inf")
 
@@ -87,6 +91,8 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
         f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")
     )
+    for note, count in tally.lost.items():
+        console.print(f"not kept in {count} of them: {note}")
     console.print(f"photos and {REPORT} in {settings.output}")
     return 1 if tally.failed else 0
 
@@ -110,6 +116,10 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
                 tally.pixels += entry.width * entry.height
                 if entry.failed and tally.failed <= FAILURES_SHOWN:
                     console.print(f"failed: {entry.photo}: {entry.failed}")
+                if entry.note:
+                    tally.lost[entry.note] += 1
+                    if tally.lost[entry.note] == 1:
+                        console.print(f"not kept: {entry.photo}: {entry.note}")
                 if time.monotonic() > told + SECONDS_BETWEEN_LINES:
                     console.print(f"{tally.done + tally.failed} of {len(photos)}, {tally.speed()}")
                     told = time.monotonic()
@@ -168,7 +178,7 @@ def result_name(photo: str, format: str) -> str:
     """
     own = written_as(photo)
     if format == "same":
-        format = "png" if own == "gif" else own  # what gif holds, png holds as well
+        format = WRITTEN_INSTEAD.get(own, own)
     name = photo if leads_out(photo.lstrip("/")) else posixpath.normpath(photo.lstrip("/"))
     return fitting(name, "" if format == own else SUFFIX_OF[format])
 

@@ -1,6 +1,7 @@
 """Photos through a network: Ray Data hands out their names, workers read, enhance and write them.
 
-name -> bytes -> uint8 (B, H, W, 3), photos of one size together -> enhanced, the same -> bytes, with EXIF and profile
+name -> bytes -> pixels (B, H, W, 3), photos of one size together -> enhanced, the same -> bytes, with all that belongs
+to the photo
 """
 
 from __future__ import annotations
@@ -22,13 +23,22 @@ from cluster.connect import ALLOCATOR, nodes
 from cluster.storage import explain, inside, open_file, open_uri, write_atomically
 from cluster.waiting import told_while_waiting
 from lle.config import EnhanceSettings
-from lle.images import ImageError, Picture, decode_picture, encode, most_bytes, read_bounded, read_header
+from lle.images import (
+    ImageError,
+    Picture,
+    decode_picture,
+    encode_picture,
+    losses,
+    most_bytes,
+    read_bounded,
+    read_header,
+)
 from lle.model import enhance_pixels
 from pipelines.jobs.done import Entry
 from pipelines.jobs.models import NamedModel
-from pipelines.jobs.report import side_by_side
 
 PHOTOS_PER_THREAD = 8
+GAP = 6  # px, between a photo and its result
 LEAST_THREADS = 2  # one reads and writes while another computes
 
 
@@ -154,6 +164,8 @@ class Worker:
             pictures = [
                 decode_picture(each.data, each.photo.path, max_pixels=self._settings.max_pixels) for each in files
             ]
+            if len({picture.pixels.dtype for picture in pictures}) > 1:
+                return [entry for each in files for entry in self._enhance_stack([each])]
             pixels = np.stack([picture.pixels for picture in pictures])
             with self._one_at_a_time:
                 enhanced = enhance_pixels(self._network, pixels)
@@ -166,13 +178,25 @@ class Worker:
     def _write(self, file: File, picture: Picture, enhanced: np.ndarray) -> Entry:
         entry = file.photo.entry
         try:
+            result, format = picture.enhanced(enhanced), written_as(entry.result)
             if self._settings.side_by_side:
-                enhanced = side_by_side([picture.pixels, enhanced], enhanced.shape[0])
-            data = encode(enhanced, written_as(entry.result), self._settings.quality, picture.exif, picture.icc_profile)
+                result = beside(picture, result)
+            data = encode_picture(result, format, self._settings.quality)
             write_atomically(self._target, inside(self._target, self._root, entry.result), data)
         except Exception as error:
             return failed(file.photo, error)
-        return replace(entry, height=file.size[0], width=file.size[1])
+        return replace(entry, height=file.size[0], width=file.size[1], note=", ".join(losses(picture, format)))
+
+
+def beside(photo: Picture, result: Picture) -> Picture:
+    """The photo to the left of its result, white between them."""
+
+    def row(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        gap = np.full_like(left, np.iinfo(left.dtype).max, shape=(left.shape[0], GAP, *left.shape[2:]))
+        return np.concatenate([left, gap, right], axis=1)
+
+    alpha = None if photo.alpha is None else row(photo.alpha, photo.alpha)
+    return replace(result, pixels=row(photo.own, result.pixels), alpha=alpha)
 
 
 def same_size(files: Sequence[File], most_pixels: int) -> list[list[File]]:
@@ -187,7 +211,7 @@ def same_size(files: Sequence[File], most_pixels: int) -> list[list[File]]:
 
 
 def written_as(name: str) -> str:
-    """The format, jpeg, png, webp, tiff, bmp or gif, that the suffix of a file name promises."""
+    """The format, such as jpeg, png, avif or heic, that the suffix of a file name promises."""
     suffix = PurePosixPath(name).suffix.lower().lstrip(".")
     return {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}.get(suffix, suffix)
 

@@ -124,11 +124,12 @@ def render(page: Page) -> bytes:
     return template("report.html").render(page=page, charts=charts, galleries=galleries).encode()
 
 
-def view(pixels: np.ndarray, side: int = VIEW_SIDE) -> bytes:
-    """Pixels as a small JPEG for a page; uint8 (H, W, 3)."""
+def view(pixels: np.ndarray, side: int = VIEW_SIDE, icc_profile: bytes | None = None) -> bytes:
+    """Pixels as a small JPEG for a page; uint8 (H, W, 3), sRGB or of the profile."""
     height, width = pixels.shape[:2]
     scale = min(1.0, side / max(height, width))
-    return encode(resize(pixels, (max(1, round(height * scale)), max(1, round(width * scale)))), "jpeg", QUALITY)
+    small = resize(pixels, (max(1, round(height * scale)), max(1, round(width * scale))))
+    return encode(small, "jpeg", QUALITY, icc_profile=icc_profile)
 
 
 def worst_first(cases: Sequence[Case]) -> list[Case]:

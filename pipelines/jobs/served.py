@@ -13,7 +13,8 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 import lle
-from lle.images import MAX_PIXELS, ImageError, decode, encode, most_bytes, read_header
+from lle.images import MAX_PIXELS, ImageError, decode_picture, encode_picture, most_bytes, read_header
+from lle.model import enhance_picture
 
 
 class PhotoServer(PythonModel):
@@ -32,7 +33,7 @@ class PhotoServer(PythonModel):
         try:
             check_sizes(model_input)
             return [
-                encode(self._model.enhance(decode(data, f"photo {number}")))
+                encode_picture(enhance_picture(self._model, decode_picture(data, f"photo {number}")))
                 for number, data in enumerate(model_input, start=1)
             ]
         except ImageError as error:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms, features
 from torch import nn
 
 from lle.config import EnhancerSettings, EnhanceSettings
 from lle.enhancers import build_enhancer
-from lle.images import read
+from lle.images import decode_picture, encode, read
 from lle.model import Model, enhance, enhance_pixels
 from pipelines import enhance as entry_point
 from pipelines.jobs.done import PARTS, REPORT, Done, Entry
@@ -190,6 +190,7 @@ def test_exif_and_profile_are_kept_and_nothing_is_turned_twice(photos: Path):
         ("jpeg", ".jpg", "JPEG"),
         ("webp", ".webp", "WEBP"),
         ("tiff", ".tif", "TIFF"),
+        ("avif", ".avif", "AVIF"),
     ],
 )
 def test_the_format_can_be_chosen(photos: Path, format: str, suffix: str, kind: str):
@@ -204,6 +205,8 @@ def test_the_format_can_be_chosen(photos: Path, format: str, suffix: str, kind: 
         ("a.JPG", "same", "a.JPG"),
         ("a.jfif", "jpeg", "a.jfif"),
         ("a.gif", "same", "a.gif.png"),
+        ("a.HEIC", "same", "a.HEIC.jpg"),
+        ("a.avif", "same", "a.avif"),
         ("a.bmp", "same", "a.bmp"),
         ("x/a.tiff", "tiff", "x/a.tiff"),
         ("x/a.tiff", "webp", "x/a.tiff.webp"),
@@ -321,3 +324,117 @@ def test_workers_on_gpus_share_the_cores_of_their_own_machine():
     assert cores_beside_a_gpu([small, large], 5) == 7
     assert cores_beside_a_gpu([large], 4) == 8 and cores_beside_a_gpu([large], 2) == 8
     assert cores_beside_a_gpu([small], 2) == 3 and cores_beside_a_gpu([small], 20) == 1
+
+
+class Tints(nn.Module):
+    """Doubles the light, and tints it."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return (2 * image + torch.tensor([3.0, 0.0, -3.0]).view(3, 1, 1) / 255).clamp(0, 1)
+
+
+class ByTheMean(nn.Module):
+    """Lifts the mean to 0.6: what it sees of a picture decides."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return (image * (0.6 / image.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3))).clamp(0, 1)
+
+
+def only(folder: Path, name: str, image: Image.Image, **options: object) -> None:
+    """One photo instead of what was there."""
+    for file in folder.glob("**/*.png"):
+        file.unlink()
+    image.save(folder / name, **options)
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.webp", "cut.tif"])
+@pytest.mark.parametrize("below", [0, 255])
+def test_the_light_of_a_cut_out_is_decided_by_what_is_opaque(photos: Path, name: str, below: int):
+    alpha = np.zeros((40, 60), np.uint8)
+    alpha[5:20, 10:30] = 255
+    pixels = np.full((40, 60, 3), below, np.uint8)
+    pixels[alpha > 0] = 88
+    only(photos, name, Image.fromarray(np.dstack([pixels, alpha])), **({"lossless": True} if "webp" in name else {}))
+    (entry,) = work_off(settings(photos), ByTheMean())
+    assert (entry.failed, entry.note) == ("", "")
+    with Image.open(photos.parent / "out" / name) as written:
+        result = np.asarray(written)
+    assert np.array_equal(result[..., 3], alpha)
+    opaque = result[alpha > 0][:, :3].astype(int)
+    assert np.abs(opaque - 153).max() <= (0 if "webp" not in name else 3)
+
+
+def test_alpha_that_the_format_cannot_hold_is_told(photos: Path, capsys: pytest.CaptureFixture):
+    only(photos, "cut.png", Image.new("RGBA", (30, 20), (9, 9, 9, 0)))
+    (entry,) = work_off(settings(photos, format="jpeg"))
+    assert (entry.failed, entry.note) == ("", "alpha (composited on white)")
+    assert read(photos.parent / "out" / "cut.png.jpg").min() >= 253
+    assert "alpha (composited on white)" in (photos.parent / "out" / REPORT).read_text()
+    assert work(settings(photos, format="jpeg")) == []
+
+
+def test_a_report_without_notes_is_still_known(photos: Path):
+    given = settings(photos)
+    work_off(given)
+    report = photos.parent / "out" / REPORT
+    rows = [line.rsplit(",", 1)[0] for line in report.read_text().splitlines()]
+    report.write_text("\n".join(rows) + "\n")
+    assert work(given) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bits_stay_16_bits_all_the_way(photos: Path, suffix: str):
+    samples = np.random.default_rng(0).integers(0, 30_000, (20, 30, 3)).astype(np.uint16)
+    only(photos, f"a{suffix}", Image.new("RGB", (30, 20)))
+    (photos / f"a{suffix}").write_bytes(encode(samples, suffix))
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(photos / "shallow.png")  # of the same size, with 8 bits
+    assert not any(entry.failed for entry in work_off(settings(photos)))
+    result = decode_picture((photos.parent / "out" / f"a{suffix}").read_bytes()).pixels
+    assert result.dtype == np.uint16
+    assert np.abs(result.astype(int) - samples - round(50 / 255 * 65_535)).max() <= 1
+    assert read(photos.parent / "out" / "shallow.png").tolist()[0][0] == [59, 59, 59]
+    (entry,) = [each for each in work_off(settings(photos, format="jpeg")) if each.photo == f"a{suffix}"]
+    assert entry.note == "16 bits (written with 8)"
+
+
+@pytest.mark.parametrize("name", ["grey.png", "grey.jpg", "grey.tif", "grey.bmp"])
+def test_a_grey_photo_comes_back_grey(photos: Path, name: str):
+    only(photos, name, Image.linear_gradient("L"))
+    work_off(settings(photos), Tints())
+    with Image.open(photos.parent / "out" / name) as written:
+        assert written.mode == "L"
+        assert abs(int(np.asarray(written)[60, 5]) - 120) <= 3
+
+
+@pytest.mark.parametrize("side", ["RGB", "RGBA", "L", "LA"])
+def test_side_by_side_of_every_mode(photos: Path, side: str):
+    only(photos, "a.png", Image.linear_gradient("L").resize((30, 20)).convert(side))
+    assert not any(entry.failed for entry in work_off(settings(photos, side_by_side=True)))
+    with Image.open(photos.parent / "out" / "a.png") as written:
+        assert written.mode == side and written.size == (66, 20)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16"])
+@pytest.mark.parametrize("name", ["png.jpg", "png.tif", "png.bmp", "png.webp"])
+def test_a_photo_with_a_profile_under_a_wrong_suffix_is_written_as_its_name_says(photos: Path, name: str, mode: str):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    colour = {"L": 9, "I;16": 2000}.get(mode, (9,) * len(mode))
+    image = Image.new(mode, (30, 20), colour)
+    only(photos, name, image, format="PNG", icc_profile=profile)
+    (entry,) = work_off(settings(photos))
+    assert not entry.failed
+    with Image.open(photos.parent / "out" / name) as written:
+        assert written.format == {"jpg": "JPEG", "tif": "TIFF", "bmp": "BMP", "webp": "WEBP"}[name[4:]]
+        assert written.info.get("icc_profile") in ((profile, None) if mode != "RGB" or "bmp" in name else (profile,))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_goes_in_and_out(photos: Path):
+    only(photos, "a.avif", Image.new("RGB", (30, 20), (50, 60, 70)))
+    work_off(settings(photos))
+    assert np.abs(read(photos.parent / "out" / "a.avif").astype(int) - [100, 110, 120]).max() <= 3
+    work_off(settings(photos, format="png"))
+    assert (photos.parent / "out" / "a.avif.png").exists()
+    (photos / "b.png").write_bytes(encode(np.full((20, 30, 3), 50, np.uint8)))
+    work_off(settings(photos, format="avif"))
+    assert np.abs(read(photos.parent / "out" / "b.png.avif").astype(int) - 100).max() <= 3

@@ -153,12 +153,77 @@ def test_pil_images_are_read_like_their_files(tmp_path: Path):
     assert from_pil(grey).shape == (20, 30, 3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_every_float_type_is_enhanced_and_comes_back_as_it_was(dtype: torch.dtype):
+    enhancer, photo = model(KINDS[0]), torch.rand(3, 20, 30)
+    for given in (photo.to(dtype), photo.to(dtype).requires_grad_(), photo.mT.contiguous().mT.to(dtype)):
+        for result in (enhancer.enhance(given), enhance(enhancer, given)):
+            assert (result.dtype, result.shape, result.requires_grad) == (dtype, photo.shape, False)
+            assert (result.float() - enhance(enhancer, given.detach().float())).abs().max() <= 0.005
+
+
+def test_a_model_of_another_float_type_takes_the_same_photos():
+    photo = torch.rand(3, 20, 30)
+    doubled = model(KINDS[0]).double()
+    assert (enhance(doubled, photo) - enhance(model(KINDS[0]), photo)).abs().max() < 1e-4
+    pixels = (photo * 255).byte().permute(1, 2, 0).numpy()
+    assert np.abs(doubled.enhance(pixels).astype(int) - model(KINDS[0]).enhance(pixels)).max() <= 1
+
+
+def test_arrays_of_16_bits_come_back_with_16_bits():
+    enhancer, pixels = model(KINDS[0]), np.random.default_rng(0).integers(0, 65_536, (20, 30, 3)).astype(np.uint16)
+    tensor = torch.from_numpy(pixels.astype(np.float32) / 65_535).permute(2, 0, 1)
+    expected = (enhance(enhancer, tensor).permute(1, 2, 0).numpy() * 65_535).round()
+    for given in (pixels, np.asfortranarray(pixels), pixels[::-1][::-1]):
+        result = enhancer.enhance(given)
+        assert result.dtype == np.uint16 and np.abs(result - expected).max() <= 1
+
+
+def test_pil_images_keep_their_alpha_and_stay_grey():
+    enhancer, grey = model(KINDS[0]), Image.linear_gradient("L").resize((30, 20))
+    alpha = Image.linear_gradient("L").rotate(90).resize((30, 20))
+    for mode in ("L", "LA", "RGB", "RGBA"):
+        photo = grey.convert(mode)
+        if mode.endswith("A"):
+            photo.putalpha(alpha)
+        result = enhancer.enhance(photo)
+        assert (result.mode, result.size) == (mode, photo.size)
+        assert not mode.endswith("A") or np.array_equal(result.getchannel("A"), alpha)
+        assert np.ptp(np.asarray(result.convert("RGB")), axis=2).max() == 0
+
+
 @pytest.mark.parametrize(
     ("photo", "reason"),
     [
+        (torch.rand(3, 8, 8) * 255, "give RGB in [0, 1] (divide by 255)"),
+        (torch.rand(3, 8, 8) - 0.5, "give RGB in [0, 1] (clamp it)"),
+        (torch.full((3, 8, 8), torch.nan), "not numbers (NaN or infinite)"),
+        (torch.full((3, 8, 8), torch.inf), "not numbers (NaN or infinite)"),
+        (torch.rand(8, 8, 3), "tensor.permute(2, 0, 1)"),
+        (torch.rand(1, 8, 8), "a tensor of torch.float32 (1, 8, 8) is none"),
+        (torch.rand(4, 8, 8), "a tensor of torch.float32 (4, 8, 8) is none"),
+        (torch.rand(8, 8), "a tensor of torch.float32 (8, 8) is none"),
+        (torch.rand(3, 8, 8).to_sparse(), "is none; give RGB"),
+        (torch.zeros(3, 8, 8, dtype=torch.complex64), "is none; give RGB"),
+        (torch.zeros(3, 8, 8, dtype=torch.int64), "a tensor of torch.int64 (3, 8, 8) is none"),
+        (torch.zeros(3, 8, 8, dtype=torch.bool), "a tensor of torch.bool (3, 8, 8) is none"),
+        (torch.zeros(3, 0, 8), "holds no pixels"),
+        (torch.zeros(3, 8, 8, device="meta"), "holds no pixels"),
+        (np.zeros((8, 8), np.uint8), "expected RGB pixels"),
+        (np.zeros((8, 8, 4), np.uint8), "expected RGB pixels"),
+        (np.zeros((1, 8, 8, 3), np.uint8), "expected RGB pixels"),
+        (np.zeros((0, 8, 3), np.uint8), "expected RGB pixels"),
+        (np.zeros((8, 8, 3), np.int64), "expected RGB pixels"),
+        (np.zeros((8, 8, 3), bool), "expected RGB pixels"),
+        (np.zeros((8, 8, 3), object), "expected RGB pixels"),
+        ([[1, 2, 3]], "photo: a list is none; give a path, a PIL image, an array or a tensor"),
+        (None, "photo: a NoneType is none"),
+        (b"bytes", "photo: a bytes is none"),
+        (Image.new("RGB", (0, 8)), "has no pixels"),
+        (torch.rand(1, 3, 8, 8), "a batch goes through the model itself, model(batch)"),
         (torch.rand(1, 3, 8, 8), "give RGB in [0, 1] as floats, (3, height, width)"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "a tensor of torch.uint8 (3, 8, 8) is none"),
-        (np.zeros((8, 8, 3), np.float32), "expected RGB pixels, uint8 (height, width, 3), got float32"),
+        (np.zeros((8, 8, 3), np.float32), "expected RGB pixels, uint8 or uint16 (height, width, 3), got float32"),
         (Image.new("F", (8, 8)), "pixels of kind 'F'; convert it to RGB"),
         ("nowhere.jpg", "nowhere.jpg: cannot be read"),
     ],
@@ -167,3 +232,6 @@ def test_what_is_no_photo_is_refused_in_one_sentence(photo: object, reason: str)
     with pytest.raises(ValueError) as refusal:
         model(KINDS[0]).enhance(photo)
     assert reason in str(refusal.value) and "\n" not in str(refusal.value)
+    if isinstance(photo, torch.Tensor):
+        with pytest.raises(ValueError):
+            enhance(model(KINDS[0]), photo)

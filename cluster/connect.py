@@ -18,6 +18,7 @@ ALLOCATOR = {
 }
 # The workers of a cluster that somebody else started need it too: their logs get two lines a second of bars otherwise.
 QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+JOINED = "raised while the cluster was joined"  # a note on what is raised in the block of `connect`
 FOR_RAY_ITSELF = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -52,6 +53,9 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[dict[str, float]]:
         raise ClusterError(f"{where} ({said.splitlines()[0]})") from error
     try:
         yield ray.cluster_resources()
+    except Exception as error:
+        error.add_note(JOINED)
+        raise
     finally:
         ray.shutdown()
 

@@ -30,6 +30,7 @@ from cluster.redaction import redacted
 from lle.config import DemoSettings, TrackingSettings
 from lle.images import ImageError, decode_picture, encode, read_header
 from lle.model import BUNDLED, enhance_pixels
+from pipelines.jobs.exits import MISTAKEN, ended
 from pipelines.jobs.light_map import RAMP, light_map
 from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import data_uri, template, view
@@ -66,11 +67,10 @@ def run(settings: DemoSettings) -> int:
         model = chosen_model(settings)
         listener = listening(settings.port)
     except (ModelError, TrackingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     except OSError as error:
         print(f"error: port: {settings.port} cannot be had ({error.strerror}); choose another --port", file=sys.stderr)
-        return 1
+        return MISTAKEN
     address = f"http://{HOST}:{listener.getsockname()[1]}"
     print(f"{address}  enhances with {model.uri}; Ctrl-C ends it", flush=True)
     if settings.open:
@@ -98,7 +98,7 @@ def chosen_model(settings: DemoSettings) -> NamedModel:
     if database == tracking or Path(database).exists():  # MLflow would make an empty one
         try:
             return find_model(CHAMPION, tracking)
-        except TrackingError:
+        except (ModelError, TrackingError):
             print(f"no {CHAMPION} at {redacted(tracking)}: taking the bundled model", flush=True)
     return find_model(BUNDLED, tracking)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from lle.config import EnhanceSettings
 from lle.images import SUFFIXES, is_image_name
 from pipelines.jobs.done import REPORT, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
+from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.tracking import TrackingError, tracking_uri
@@ -62,13 +62,12 @@ def run(settings: EnhanceSettings) -> int:
         if photos:
             done.write_report()  # or who may not write there would learn it from every single photo
     except (DataError, ModelError, StorageError, TrackingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return ended(error)
     try:
-        tally = enhance(settings, model, photos, done, console) if photos else Tally()
+        with begun():
+            tally = enhance(settings, model, photos, done, console) if photos else Tally()
     except (ClusterError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     console.print(
         f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")

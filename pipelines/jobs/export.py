@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from lle.config import ExportSettings
 from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
 from lle.model import Model
+from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.tracking import TrackingError, tracking_uri
 
@@ -32,8 +32,7 @@ def run(settings: ExportSettings) -> int:
     try:
         file, difference = export(settings)
     except (ExportError, ModelError, TrackingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     sizes = ", ".join(f"{height} x {width}" for height, width in CHECKED_SIZES)
     console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     console.print(f"differs from the model by {difference * 255:.2g} of 255 at most, checked at {sizes}")
@@ -51,12 +50,13 @@ def export(settings: ExportSettings) -> tuple[Path, float]:
     """
     found = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
     if not isinstance(found.network, Model):
-        raise ExportError(f"model: {settings.model} is not one of ours; give a registered or saved model")
+        raise ModelError(f"model: {settings.model} is not one of ours; give a registered or saved model")
     file = Path(settings.out) / f"model.{settings.format}"
     save, load = {"onnx": (save_onnx, load_onnx), "pt2": (save_pt2, load_pt2)}[settings.format]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save(found.network, file)
+        with begun():
+            save(found.network, file)
     except OSError as error:
         raise ExportError(f"out: {file} cannot be written ({error.strerror or error}); choose another") from error
     difference = largest_difference(found.network, load(file))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from pipelines.jobs.ingest import DataError, PhotoSet, list_photos, read_photo, 
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.models import NamedModel
 from pipelines.jobs.page import view
-from pipelines.jobs.report import side_by_side
+from pipelines.jobs.report import LABELS, side_by_side
 
 LOW, GOOD = "low", "good"
 PICTURE_HEIGHT = 400
@@ -123,20 +123,26 @@ def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixel
     enhanced = enhance(model.network, image)
     values = measures(image, enhanced, None if truth is None else to_tensor(truth), photo.group == GOOD)
     row = [before, from_tensor(enhanced), *([] if truth is None else [truth])]
-    picture = encode(side_by_side(row, PICTURE_HEIGHT), "jpeg") if photo.shown else b""
+    picture = encode(side_by_side(row, PICTURE_HEIGHT, LABELS[: len(row)]), "jpeg") if photo.shown else b""
     return Measured(photo.group, photo.name, values, picture=picture, views=[view(each) for each in row])
 
 
-def measure_photos(
-    model: NamedModel, measures: Measures, photos: Sequence[Photo], max_pixels: int, resources: dict[str, float]
-) -> Iterator[Measured]:
-    """`measure_photo` on a joined Ray cluster, in the order in which photos are done.
+def measure_models(
+    models: Mapping[str, NamedModel],
+    measures: Measures,
+    photos: Sequence[Photo],
+    max_pixels: int,
+    resources: dict[str, float],
+    shown: Collection[str],
+) -> Iterator[tuple[str, Measured]]:
+    """`measure_photo` with each of some models on a joined Ray cluster, in the order in which photos are done.
 
     Args:
-        model, measures: sent to the workers.
+        models: by the name under which their numbers come back; sent to the workers, as `measures` is.
         photos: of any number; at most a few blocks of results wait at a time.
         max_pixels: pixel budget of one photo.
         resources: of the cluster; a worker for each GPU, else for each CPU but one.
+        shown: names of the models whose pictures are wanted, too.
 
     Raises:
         DataError: a pair differs in size.
@@ -147,32 +153,41 @@ def measure_photos(
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     workers = max(1, min(gpus or cpus - 1, len(photos)))
     rows = ray.data.from_items([asdict(photo) for photo in photos])
-    done = rows.repartition(target_num_rows_per_block=PHOTOS_PER_BLOCK).map(
+    done = rows.repartition(target_num_rows_per_block=PHOTOS_PER_BLOCK).flat_map(
         _Worker,  # type: ignore[arg-type]  # its instances are what is called
-        fn_constructor_args=(model, measures, max_pixels),
+        fn_constructor_args=(models, measures, max_pixels, tuple(shown)),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
         num_gpus=1 if gpus else 0,
         runtime_env={"env_vars": ALLOCATOR},
     )
     for row in done.iter_rows():
+        name = row.pop("by")
         measured = Measured(**{**row, "values": json.loads(row["values"])})
         if measured.mismatch:
             raise DataError(f"low and high: {measured.mismatch}")
-        yield measured
+        yield name, measured
 
 
 class _Worker:
-    """Keeps the model on its device from photo to photo."""
+    """Keeps the models on their device from photo to photo."""
 
-    def __init__(self, model: NamedModel, measures: Measures, max_pixels: int) -> None:
-        self._model, self._measures, self._max_pixels = model, measures, max_pixels
+    def __init__(
+        self, models: Mapping[str, NamedModel], measures: Measures, max_pixels: int, shown: Collection[str]
+    ) -> None:
+        self._models, self._measures, self._max_pixels, self._shown = models, measures, max_pixels, shown
         if torch.cuda.is_available():
-            model.network.cuda()
+            for model in models.values():
+                model.network.cuda()
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        measured = measure_photo(self._model, self._measures, Photo(**row), self._max_pixels)
-        return {**asdict(measured), "values": json.dumps(measured.values)}
+    def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        found = []
+        for name, model in self._models.items():
+            measured = measure_photo(model, self._measures, Photo(**row), self._max_pixels)
+            if name not in self._shown:
+                measured = replace(measured, picture=b"", views=[])
+            found.append({**asdict(measured), "values": json.dumps(measured.values), "by": name})
+        return found
 
 
 def _with_shown(photos: Sequence[Photo], count: int) -> Iterator[Photo]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from rich.console import Console
 from cluster.connect import ClusterError, connect
 from cluster.storage import StorageError, failing_as, list_files, open_uri
 from lle.config import PrepareSettings
+from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.jobs.preparing import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
@@ -31,8 +31,7 @@ def run(settings: PrepareSettings) -> int:
     try:
         prepare(settings, console)
     except (DataError, ManifestError, StorageError, ClusterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     return 0
 
 
@@ -43,6 +42,11 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
         DataError, ManifestError, StorageError, ClusterError: one sentence each.
     """
     check(settings)
+    with begun():
+        return _prepared(settings, console)
+
+
+def _prepared(settings: PrepareSettings, console: Console) -> Totals:
     if _anything_pending(settings):
         with connect(settings.address, cpus=LEAST_SLOTS):
             progress = Progress(console)

@@ -32,6 +32,7 @@ from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints
+from pipelines.jobs.exits import ended
 from pipelines.jobs.ingest import STREAM_CPUS, DataError, TrainingPhotos, find_photos
 from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, to_yaml
@@ -70,8 +71,7 @@ def run(plan: Plan) -> int:
     try:
         search_settings(plan, console)
     except MISTAKES as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     except (KeyboardInterrupt, SystemExit) as stop:
         number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
         print(f"stopped; continue with --resume {plan.sweep.name}", file=sys.stderr)

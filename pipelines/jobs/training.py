@@ -29,6 +29,7 @@ from lle.model import Model
 from lle.training.state import StateError
 from pipelines.jobs.card import model_card
 from pipelines.jobs.checkpoints import Checkpoints
+from pipelines.jobs.exits import ended
 from pipelines.jobs.history import HISTORY, read_history
 from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
 from pipelines.jobs.lines import printed, queue_here
@@ -60,8 +61,7 @@ def run(settings: TrainSettings) -> int:
     try:
         fit(settings, console)
     except (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     except (KeyboardInterrupt, SystemExit) as stop:
         number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
         print(f"stopped; continue with --resume --name {settings.name}", file=sys.stderr)
@@ -292,7 +292,7 @@ def conclude(
     picture = folder / "before_after.png"
     picture.write_bytes(encode(final_picture(settings, photos, model)))
     console.print("registering the model ...")
-    uri = registered(settings, photos, run, model, quality, console)
+    uri = registered(settings, photos, run, model, quality, ended, console)
     summary: dict[str, Any] = {
         **{f"psnr_{each.name.replace('-', '_')}": each.psnr() for each in quality},
         **{f"ssim_{each.name.replace('-', '_')}": each.ssim() for each in quality},
@@ -320,11 +320,12 @@ def registered(
     run: TrackedRun,
     model: Model,
     quality: list[Quality],
+    ended: dict[str, Any],
     console: Console,
 ) -> str:
     """`register`, without losing a trained model to a server that is gone; empty where it was not taken."""
     try:
-        return register(model, run, settings, model_card(settings, photos, model, quality, run.run_id))
+        return register(model, run, settings, model_card(settings, photos, model, quality, run.run_id, ended))
     except Exception as error:
         console.print(
             f"MLflow did not take the model ({first_line(error)}); it is saved. Once {redacted(run.uri)} answers, "

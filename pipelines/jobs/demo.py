@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import socket
 import sys
 import time
@@ -125,6 +126,9 @@ def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
             return JSONResponse({"error": refusal.reason}, refusal.status, HEADERS)
         except ClientDisconnect:
             return Response(status_code=400)
+        except Exception as error:  # whatever it is, the page is told in one sentence and nothing of the photo
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            return JSONResponse({"error": f"could not be enhanced ({reason})"}, 500, HEADERS)
         return JSONResponse(found, headers=HEADERS)
 
     return Starlette(
@@ -152,7 +156,10 @@ async def uploaded(request: Request, max_megabytes: int) -> bytes:
     """
     limit, data = max_megabytes * 10**6, bytearray()
     too_large = Refusal(f"is over the limit of {max_megabytes} MB; start the page with --max-megabytes N", 413)
-    if int(request.headers.get("content-length") or 0) > limit:
+    told = request.headers.get("content-length") or "0"
+    if not re.fullmatch("[0-9]{1,20}", told):
+        raise Refusal("the request tells no length that is a number; send the photo again", 400)
+    if int(told) > limit:
         raise too_large
     async for part in request.stream():
         data += part

@@ -664,7 +664,7 @@ def served(model: Path):
 
 
 def test_a_served_model_looks_at_all_headers_before_it_decodes_one(model: Path, nothing_is_decoded: None):
-    server, half = served(model), bomb(8000, 6000)
+    server, half = served(model), bomb(10_000, 8_000)
     for photos, reason in (
         ([bomb()], f"photo 1: {OVER}"),
         ([half, bomb()], f"photo 2: {OVER}"),

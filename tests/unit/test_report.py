@@ -176,9 +176,21 @@ def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
         LOW: {"psnr": {"mean": 16.375, "worst": 11.25, "photos": 2, "higher_is_better": True}},
         GOOD: {"unchanged": {"mean": 44.0, "worst": 44.0, "photos": 1, "higher_is_better": True}},
     }
-    made = evaluation_page("mine", {"parameters": 1234, "model": "runs/mine"}, summary, low + good)
+    theirs = {
+        LOW: {"psnr": {"mean": 17.0, "worst": 9.0, "photos": 2, "higher_is_better": True}},
+        GOOD: {"unchanged": {"mean": 28.5, "worst": 20.0, "photos": 1, "higher_is_better": True}},
+    }
+    made = evaluation_page(
+        "mine", {"parameters": 1234, "model": "runs/mine"}, summary, low + good, {"auto-exposure": theirs}
+    )
+    assert made.verdict == (
+        "Photos to enhance: mine has PSNR 16.38 dB at the mean, worse by 0.62 dB than auto-exposure (17.00 dB). "
+        "Photos that were good already: mine has Likeness to the input 44.00 dB at the mean, better by 15.50 dB than "
+        "auto-exposure (28.50 dB)."
+    )
+    assert "auto-exposure" in made.tables[0].columns and "auto-exposure 17.00" in made.headlines[0].note
     assert [(each.label, each.value) for each in made.headlines] == [
-        ("PSNR", number("psnr", 16.375)), ("Unchanged", number("unchanged", 44.0))
+        ("PSNR", number("psnr", 16.375)), ("Likeness to the input", number("unchanged", 44.0))
     ]  # fmt: skip
     assert [case.name for case in made.galleries[0].cases] == ["11.25.png", "21.5.png"]
     assert list(case_of(good[0]).views) == ["input", "enhanced"]
@@ -251,8 +263,9 @@ def told(compared: Comparison) -> Page:
 def test_a_promotion_that_failed_says_what_failed_and_who_stays_champion():
     made = told(comparison("3", 1.0, 2.0, 0.5, -4.0, 3.0, 2.5, 1.5))
     assert made.verdict.startswith("Version 7 is not promoted; version 3 stays champion. Failed: ")
-    assert "over_exposed 0.5 share at the mean, the champion's 0.25: worse by 0.25; allowed: worse by 0.005." in (
-        made.verdict
+    assert (
+        "Over-exposed 50.0 % at the mean, lower is better; the champion's 25.0 %: worse by 25.0 %; "
+        "allowed: worse by 0.50 %." in made.verdict
     )
     assert "takes 1.10 times" not in made.verdict
     assert [row[0] for row in made.tables[0].rows] == ["FAILED", "FAILED", "passed"]
@@ -268,7 +281,7 @@ def test_a_promotions_sliders_show_the_photos_that_gain_least_champion_against_c
     gallery = told(compared).galleries[0]
     assert [case.name for case in gallery.cases] == ["-4.0.png", "0.5.png"] and gallery.of == 5
     assert list(gallery.cases[0].views) == ["champion", "candidate", "input", "ground truth"]
-    assert gallery.cases[0].note.replace(SPACE, " ") == "champion 20.00 dB"
+    assert gallery.cases[0].note.replace(SPACE, " ") == "the champion 20.00 dB: worse by 4.00 dB"
     levels = [int(decode(picture).mean()) for picture in gallery.cases[0].views.values()]
     assert levels == pytest.approx([80, 160, 10, 240], abs=2)
     html = render(told(compared)).decode()
@@ -281,7 +294,7 @@ def test_a_promotions_sliders_show_the_photos_that_gain_least_champion_against_c
 
 def test_a_first_champion_is_compared_with_the_input():
     made = told(comparison("", 1.0, 2.0, 3.0, 4.0, 5.0))
-    assert made.verdict.startswith("Version 7 has earned its promotion over the input: psnr better by 3 dB at the mean")
+    assert made.verdict.startswith("Version 7 has earned its promotion over the input, the best of the baselines: PSNR")
     assert list(made.galleries[0].cases[0].views) == ["input", "candidate", "ground truth"]
     assert "Time" not in [each.label for each in made.headlines]
 

@@ -27,7 +27,7 @@ from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import TITLES, Summary, evaluation_page, keep_worst_views, verdicts
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
-from pipelines.jobs.words import direction, number, plain
+from pipelines.jobs.words import direction, plain, split
 
 RUNS = "runs"
 MODEL, BESIDE = "model", ("input", "auto-exposure")
@@ -110,12 +110,14 @@ def print_summary(console: Console, name: str, summary: Summary, baselines: Mapp
     for group, part in summary.items():
         title = f"{name}: {TITLES[group].lower()}, means"
         table = Table(title=title, title_justify="left")
-        for heading in ("", "model", "worst", *baselines, "better is"):
-            table.add_column(heading, justify="left" if heading in ("", "better is") else "right")
+        for heading in ("", "model", "worst", *baselines, "better"):
+            left = heading in ("", "better")
+            table.add_column(heading, justify="left" if left else "right", overflow="fold")
         for metric, found in part.items():
-            theirs = [number(metric, each[group][metric]["mean"]) for each in baselines.values()]
-            cells = number(metric, found["mean"]), number(metric, found["worst"]), *theirs, direction(metric)
-            table.add_row(plain(metric), *cells)
+            values = [found["mean"], found["worst"], *(each[group][metric]["mean"] for each in baselines.values())]
+            unit = split(metric, found["mean"])[1]
+            label = f"{plain(metric)} ({unit})" if unit else plain(metric)
+            table.add_row(label, *(split(metric, value)[0] for value in values), direction(metric))
         console.print(table)
     for sentence in verdicts(name, summary, baselines):
         console.print(sentence)

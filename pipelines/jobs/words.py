@@ -34,6 +34,12 @@ def number(name: str, value: float) -> str:
     return f"{value:.2f}{SPACE}{unit}" if unit in ("dB", "degrees") else f"{value:.3f}"
 
 
+def split(name: str, value: float) -> tuple[str, str]:
+    """A metric's value and its unit apart, for tables that say the unit once."""
+    digits, _, unit = number(name, value).partition(SPACE)
+    return digits, unit
+
+
 def direction(name: str) -> str:
     """Which way a metric is better: `higher` or `lower`."""
     return "higher" if METRICS[name].higher_is_better else "lower"

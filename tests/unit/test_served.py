@@ -15,7 +15,7 @@ import torch
 from mlflow.pyfunc import scoring_server
 from PIL import Image
 
-from lle.config import DemoSettings, EnhanceSettings, EnhancerSettings
+from lle.config import DemoSettings, EnhancerSettings, EnhanceSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode, encode
 from lle.model import Model

@@ -37,6 +37,7 @@ ELSEWHERE = (
     "give host:port of a head node whose machine, or one of its nodes, this is, or send the job there with "
     "`ray job submit --address http://HEAD:8265`"
 )
+JOINED = "raised while the cluster was joined"  # a note on what is raised in the block of `connect`
 
 
 class ClusterError(RuntimeError):
@@ -78,6 +79,9 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _exit)  # over Ray's, which prints where the program stood and ends it there
         yield ray.cluster_resources()
+    except Exception as error:
+        error.add_note(JOINED)
+        raise
     finally:
         ray.shutdown()
 

@@ -1092,6 +1092,7 @@ class EvaluationSettings(Settings):
     )
     pictures: int = setting(8, "Before/after pictures of each set, spread evenly.", unit="pictures", ge=0, le=100_000)
     max_pixels: int = setting(80_000_000, "Larger pictures are set aside.", unit="px", ge=1024)
+    alone: bool = setting(False, "Measure no baseline beside the model: faster, and nothing to compare with.")
     log: bool = setting(False, "Record the numbers in MLflow.")
     tracking: TrackingUri = setting(
         "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
@@ -1137,7 +1138,11 @@ class PromotionSettings(Settings):
     rollback: bool = setting(False, "Compare nothing: make the version champion that the present one replaced.")
     low: str = setting("", "Low-light or backlit photos that both are measured on.", unit="folder or URI")
     high: str = setting("", "Ground truth of low: the same file names and sizes.", unit="folder or URI")
-    good: str = setting("", "Photos that need no enhancing and must stay as they are.", unit="folder or URI")
+    good: str = setting(
+        "",
+        "Photos that need no enhancing and must stay as they are; empty: the ground truth serves as such, too.",
+        unit="folder or URI",
+    )
     manifest: str = setting(
         "",
         "SHA-256 of every photo: written where it does not exist, else the photos must be those.",
@@ -1162,8 +1167,31 @@ class PromotionSettings(Settings):
     most_changed: float = setting(
         1.0, "Guard: how much further from the input good photos may be at the mean.", unit="dB", source="ours", ge=0
     )
+    least_unchanged: float = setting(
+        20.0,
+        "Guard: PSNR to the input that good photos keep at the mean, or the champion's where that is lower.",
+        unit="dB",
+        source="ours: a root mean square change of a tenth of white",
+        ge=0,
+        le=100,
+    )
     most_slower: float = setting(
         1.25, "Guard: how many times the champion's time it may take on the CPU.", source="ours", ge=1, le=1000
+    )
+    first_over_exposed: float = setting(
+        0.02,
+        "Guard of the first champion: how much larger the mean over-exposed share may be than that of the input.",
+        unit="share",
+        source="ours",
+        ge=0,
+        le=1,
+    )
+    first_slower: float = setting(
+        50.0,
+        "Guard of the first champion: how many times the bundled enhancer's time it may take on the CPU.",
+        source="ours; the paper's network takes 39 times",
+        ge=1,
+        le=100_000,
     )
     worst: int = setting(4, "Pictures kept of the photos that lose most.", unit="pictures", ge=0, le=64)
     weights: str = setting(
@@ -1192,6 +1220,11 @@ class PromotionSettings(Settings):
             raise ValueError(
                 f"margin: its default is meant for psnr, in dB; give --margin in the unit of {self.measure}"
             )
+        if not self.high and not self.good:
+            raise ValueError(
+                "good: without ground truth, name photos that need no enhancing, with --good; a champion must leave "
+                "them as they are"
+            )
         return self
 
 
@@ -1205,8 +1238,8 @@ class DemoSettings(Settings):
         unit="URI",
     )
     port: int = setting(8321, "Port on 127.0.0.1; 0: any that is free.", ge=0, le=65_535)
-    max_pixels: int = setting(50_000_000, "Larger photos are refused.", unit="px", ge=1024, le=178_000_000)
-    max_megabytes: int = setting(64, "Larger files are refused.", unit="MB", ge=1, le=1024)
+    max_pixels: int = setting(150_000_000, "Larger photos are refused.", unit="px", ge=1024, le=178_000_000)
+    max_megabytes: int = setting(1216, "Larger files are refused.", unit="MB", ge=1, le=2048)
     open: bool = setting(False, "Open the page in the browser.")
     tracking: TrackingUri = setting(
         "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"

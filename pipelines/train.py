@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_prior(settings.prior)
     except PriorError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     from pipelines.jobs import training  # torch and ray wait until the settings are known to be good
 
     return training.run(settings)

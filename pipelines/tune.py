@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except PriorError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     from pipelines.jobs import sweep  # torch and ray wait until the settings are known to be good
 
     return sweep.run(plan)

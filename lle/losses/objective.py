@@ -288,9 +288,8 @@ class Objective:
         compared = {name: getattr(others, name) for name in (WELL_LIT, MIS_EXPOSED, REGIONS)}
         for line in lines:
             if lacking := [name for name in line.needs if compared[name] is None]:
-                raise ValueError(
-                    f"objective.{line.term}.weight: the step has no {' and '.join(lacking)} to compare with"
-                )
+                what = " and ".join(lacking)
+                raise ValueError(f"objective.{line.term}.weight: the step has no {what} to compare with")
         pictures = {"input": image, **compared}
         shared = self.prior.guidance is self.prior.identity
         by_tower = self.prior.features is None

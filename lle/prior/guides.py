@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from lle.config import PriorSettings
 from lle.prior.prompts import LatentPair, PromptPair
 from lle.prior.residual import ResidualVector
@@ -9,9 +11,20 @@ from lle.prior.towers import Tower
 
 Guide = PromptPair | LatentPair | ResidualVector
 
+GUIDES: Mapping[str, Callable[[PriorSettings, Tower], Guide]] = {
+    "prompts": lambda settings, tower: PromptPair(tower, settings.prompt_tokens),
+    "latent": lambda settings, tower: LatentPair(tower),
+    "residual": lambda settings, tower: ResidualVector(tower.width),
+}
+"""Each guide by its name in `prior.guidance`."""
+
 
 def build_guide(settings: PriorSettings, tower: Tower) -> Guide:
-    """The guide named by `prior.guidance`, untaught, on the CPU; seed torch before for a reproducible latent pair."""
-    if settings.guidance == "prompts":
-        return PromptPair(tower, settings.prompt_tokens)
-    return LatentPair(tower) if settings.guidance == "latent" else ResidualVector(tower.width)
+    """The guide named by `prior.guidance`, untaught, on the CPU; seed torch before for a reproducible latent pair.
+
+    Raises:
+        ValueError: there is no guide of that name.
+    """
+    if settings.guidance not in GUIDES:
+        raise ValueError(f"prior.guidance: there is no guide {settings.guidance}; choose from {', '.join(GUIDES)}")
+    return GUIDES[settings.guidance](settings, tower)

@@ -18,7 +18,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lle.config import PriorSettings
 from lle.prior.crops import resize
 from lle.prior.vgg16 import VGG16, load_vgg16
-from lle.prior.weights import BUNDLED, PACKAGED, PriorError, find_weights
+from lle.prior.weights import (
+    BUNDLED,
+    GUIDANCE_WEIGHTS,
+    IDENTITY_WEIGHTS,
+    PACKAGED,
+    PriorError,
+    find_weights,
+    model_setting,
+)
 
 
 class Seen(NamedTuple):
@@ -196,15 +204,16 @@ def load_prior(settings: PriorSettings) -> Prior:
     features = load_vgg16(settings.vgg16_weights) if settings.features == "vgg16" else None
     guidance = load_tower(settings.model, settings.pretrained)
     same = settings.identity == (settings.model, settings.pretrained)
-    return Prior(guidance, guidance if same else load_tower(*settings.identity), features)
+    return Prior(guidance, guidance if same else load_tower(*settings.identity, IDENTITY_WEIGHTS), features)
 
 
-def load_tower(model: str, pretrained: str) -> Tower:
+def load_tower(model: str, pretrained: str, setting: str = GUIDANCE_WEIGHTS) -> Tower:
     """One frozen CLIP.
 
     Args:
         model: open_clip's name, `bundled` or `untrained`.
         pretrained: see `find_weights`; ignored for the latter two.
+        setting: the setting that names them, for what the errors say.
 
     Raises:
         PriorError: weights that cannot be had or do not fit the model.
@@ -216,12 +225,12 @@ def load_tower(model: str, pretrained: str) -> Tower:
         return Tower(module, model, preprocess["mean"], preprocess["std"])
     import open_clip
 
-    weights = find_weights(model, pretrained)
+    weights = find_weights(model, pretrained, setting)
     logging.getLogger("open_clip").setLevel(logging.ERROR)
     try:
         return Tower(open_clip.create_model(model, pretrained=weights, weights_only=True), model)
     except (RuntimeError, AssertionError, KeyError) as error:
         raise PriorError(
-            f"prior.pretrained: {pretrained} does not fit {model} ({str(error).splitlines()[0][:120]}); "
-            "name the model these weights were made for in prior.model"
+            f"{setting}: {pretrained} does not fit {model} ({str(error).splitlines()[0][:120]}); "
+            f"name the model these weights were made for in {model_setting(setting)}"
         ) from error

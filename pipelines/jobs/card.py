@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from lle.config import TrainSettings
+from lle.metrics import METRICS
 from lle.model import Model
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
 from pipelines.jobs.quality import Quality
 from pipelines.jobs.settings import to_yaml
 from pipelines.jobs.source import git_revision
 from pipelines.jobs.tracking import names_hash
+from pipelines.jobs.words import number, plain
 
 UNSTATED_TERMS = (
     "Not stated (`tracking.terms`). The source is under Apache-2.0; whoever passes the weights on needs the right to "
@@ -21,7 +25,12 @@ UNSTATED_TERMS = (
 
 
 def model_card(
-    settings: TrainSettings, photos: TrainingPhotos, model: Model, quality: Sequence[Quality], run_id: str
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    model: Model,
+    quality: Sequence[Quality],
+    run_id: str,
+    ended: Mapping[str, Any] | None = None,
 ) -> str:
     """Markdown: data with their hashes, numbers, terms of use, every setting.
 
@@ -31,6 +40,7 @@ def model_card(
         model: what came out.
         quality: of the model and what it is compared with, on held-out pairs; empty without pairs.
         run_id: of the training in MLflow.
+        ended: how the training ended, as the first worker told it; without it the card says less.
     """
     parameters = sum(weight.numel() for weight in model.parameters())
     sections = [
@@ -42,9 +52,11 @@ def model_card(
         + "\n".join(
             _row(name, photo_set) for name, photo_set in (("dark", photos.dark), ("well lit", photos.well_lit))
         ),
-        f"{len(photos.refused)} files were set aside. Prior: {settings.prior.model}.",
+        f"{_files(len(photos.refused))} set aside before the training began. {_prior(settings)}",
+        "## The step that was kept",
+        _kept(settings, ended or {}),
         "## Numbers",
-        _numbers(quality) or "None: no pairs were given. Measure it with `pipelines/evaluate.py`.",
+        _numbers(photos, quality) or "None: no pairs were given. Measure it with `pipelines/evaluate.py`.",
         "## Terms of use",
         settings.tracking.terms or UNSTATED_TERMS,
         "## Settings",
@@ -57,11 +69,62 @@ def _row(name: str, photos: PhotoSet) -> str:
     return f"| {name} | {len(photos.paths)} | {photos.uri} | {names_hash(photos)} |"
 
 
-def _numbers(quality: Sequence[Quality]) -> str:
+def _files(count: int) -> str:
+    return "One file was" if count == 1 else f"{count:,} files were"
+
+
+def _prior(settings: TrainSettings) -> str:
+    """Which CLIP had a say, and in what."""
+    chosen = settings.objective
+    judges = f"`{settings.prior.model}` judged the light ({settings.prior.guidance})" if chosen.guidance.weight else ""
+    copies = chosen.reconstruction.weight and settings.phases.reconstruction.steps
+    compares = [
+        name
+        for name, weight in (
+            ("identity", chosen.identity.weight),
+            ("preservation", chosen.preservation.weight),
+            ("feature contrast", chosen.feature_contrast.weight),
+            ("reconstruction", copies),
+        )
+        if weight
+    ]
+    features = f"`{settings.prior.identity[0]}` compared features ({', '.join(compares)})" if compares else ""
+    told = "; ".join(each for each in (judges, features) if each)
+    return f"Priors: {told}." if told else "No prior had a say in what was learned."
+
+
+def _kept(settings: TrainSettings, ended: Mapping[str, Any]) -> str:
+    """Which step's enhancer this is, and what chose it."""
+    if not ended:
+        return "Not stated."
+    measure, value = str(ended["measure"]), ended.get("best_value")
+    photos = "the given pairs" if measure in ("psnr", "ssim") else "held-out photos of both sets, which are no pairs"
+    better = "higher" if METRICS[measure].higher_is_better else "lower"
+    steps = sum(ended["steps"].values())
+    stopped = "" if ended.get("finished", True) else " The training was stopped before its end."
+    is_number = isinstance(value, float) and math.isfinite(value)
+    if not is_number:
+        return f"Step {steps:,}, the last: nothing was validated before.{stopped}"
+    found = f"{plain(measure)} {number(measure, float(value))} ({better} is better) on {photos}"
+    if ended["steps"].get("denoising"):
+        return (
+            f"Step {ended['best_step']:,} of {steps:,}: the light is that of the enhancement's step with the best "
+            f"{plain(measure)} on {photos}; its denoiser learned on to the last validation, where it had {found}."
+            f"{stopped}"
+        )
+    return f"Step {ended['best_step']:,} of {steps:,}, chosen by {found}.{stopped}"
+
+
+def _numbers(photos: TrainingPhotos, quality: Sequence[Quality]) -> str:
     if not quality:
         return ""
+    pairs = [each for each in (photos.pairs_low, photos.pairs_high) if each]
+    learned = {*photos.dark.paths, *photos.well_lit.paths}
+    shared = sum(path in learned for each in pairs for path in each.paths)
+    overlap = f"{shared} of their files are" if shared else "none of their files is, by its path,"
     rows = "\n".join(f"| {each.name} | {each.psnr():.2f} | {each.ssim():.3f} |" for each in quality)
     return (
-        "The given pairs, no pixel of which was trained on; they chose the step that was kept:\n\n"
-        f"| | PSNR dB | SSIM |\n| --- | --: | --: |\n{rows}"
+        f"Means over {len(quality[0].pictures)} given pairs; {overlap} among the photos it was trained on. Higher is "
+        "better. `input` is the photo as it is, `auto-exposure` one gain for each photo, found without learning; "
+        f"`enhanced` is this model:\n\n| | PSNR (dB) | SSIM |\n| --- | --: | --: |\n{rows}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, log2
 from statistics import mean
 
@@ -13,8 +13,11 @@ from lle.config import PromotionSettings
 from lle.metrics import METRICS
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measuring import GOOD, LOW, Measured
+from pipelines.jobs.models import CONTROLS
+from pipelines.jobs.words import SPACE, better_by, direction, gain_of, number, plain
 
 CHAMPION, INPUT = "champion", "input"
+BASELINES = (INPUT, *CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Check:
     """One condition.
 
     Attributes:
-        name: the measure, or `speed`.
+        name: the measure, alone or as `MEASURE_over_BASELINE`; a guarded metric; or `speed`.
         passed: whether it holds.
         finding: what was found and what is wanted, in a sentence.
         numbers: what was found: `gain` and `p`, or `worse` in the measure's unit, or `times_slower`.
@@ -36,14 +39,16 @@ class Check:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A candidate beside its rival: the champion, or without one the photos as they are.
+    """A candidate beside its rival: the champion, or without one the baseline that is best by the measure.
 
     Attributes:
         model: name in the registry.
         candidate, champion: versions; an empty champion where there is none yet.
         theirs, ours: the same photos, measured with the rival and with the candidate.
         gained: see `gains`.
-        checks: the gain's first.
+        checks: the gain's over the rival first.
+        baseline: name of the rival where there is no champion.
+        baselines: the same photos, measured with each baseline, by its name.
     """
 
     model: str
@@ -53,6 +58,8 @@ class Comparison:
     ours: Sequence[Measured]
     gained: Mapping[str, float]
     checks: Sequence[Check]
+    baseline: str = INPUT
+    baselines: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
 
     @property
     def earned(self) -> bool:
@@ -62,7 +69,14 @@ class Comparison:
     @property
     def rival(self) -> str:
         """What the candidate is compared with, in a word."""
-        return CHAMPION if self.champion else INPUT
+        return CHAMPION if self.champion else self.baseline
+
+
+def strongest(measure: str, baselines: Mapping[str, Sequence[Measured]]) -> str:
+    """The baseline whose mean over the photos to enhance is best."""
+    sign = 1 if METRICS[measure].higher_is_better else -1
+    means = {name: _means(measure, LOW, measured) for name, measured in baselines.items()}
+    return max((name for name in means if means[name]), key=lambda name: sign * mean(means[name]))
 
 
 def gains(measure: str, rival: Sequence[Measured], candidate: Sequence[Measured]) -> dict[str, float]:
@@ -76,12 +90,13 @@ def gains(measure: str, rival: Sequence[Measured], candidate: Sequence[Measured]
     }
 
 
-def check_gain(settings: PromotionSettings, gained: Sequence[float]) -> Check:
+def check_gain(settings: PromotionSettings, gained: Sequence[float], rival: str = CHAMPION) -> Check:
     """Whether the measure is better by the margin, and by more than chance: Wilcoxon's signed-rank test, one-sided.
 
     Args:
         settings: measure, margin, significance.
         gained: of each photo.
+        rival: what it is compared with: the champion, or a baseline.
 
     Raises:
         DataError: as `refuse_too_few`.
@@ -89,15 +104,23 @@ def check_gain(settings: PromotionSettings, gained: Sequence[float]) -> Check:
     refuse_too_few(len(gained), settings.significance)
     from scipy.stats import wilcoxon
 
-    gain = mean(gained)
+    measure, gain = settings.measure, mean(gained)
     p = float(wilcoxon(np.array(gained), alternative="greater").pvalue) if any(gained) else 1.0
-    unit = METRICS[settings.measure].unit
+    short, unsure = gain < settings.margin, p > settings.significance
+    lacking = [f"short by {number(measure, settings.margin - gain)}"] if short else []
+    lacking += ["it may be chance"] if unsure and gain > 0 else []
     finding = (
-        f"{settings.measure} {_better(gain)}{' ' + unit if unit else ''} at the mean of {len(gained)} photos, "
-        f"p = {p:.2g}; wanted: better by {settings.margin:g} or more, p of {settings.significance:g} or less"
+        f"{plain(measure)} against {the(rival)}: {better_by(measure, gain)} at the mean of {len(gained)} photos, "
+        f"p = {p:.2g}; wanted: better by {number(measure, settings.margin)} or more, p of {settings.significance:g} or "
+        f"less{''.join(f'; {each}' for each in lacking)}"
     )
-    passed = gain >= settings.margin and p <= settings.significance
-    return Check(settings.measure, passed, finding, {"gain": gain, "p": p})
+    name = measure if rival == CHAMPION else f"{measure}_over_{rival}"
+    return Check(name, not (short or unsure), finding.replace(SPACE, " "), {"gain": gain, "p": p})
+
+
+def the(rival: str) -> str:
+    """A rival in a sentence: `the champion`, `the input`, `auto-gamma`."""
+    return f"the {rival}" if rival in (CHAMPION, INPUT) else rival
 
 
 def refuse_too_few(photos: int, significance: float) -> None:
@@ -116,41 +139,68 @@ def check_guards(
     rival: Sequence[Measured],
     candidate: Sequence[Measured],
     slower: float,
+    first: bool = False,
 ) -> list[Check]:
     """Whether nothing that is guarded got worse than allowed.
 
     Args:
         settings: what is allowed.
-        rival, candidate: measured on the same photos.
-        slower: the candidate's time over the rival's.
+        rival, candidate: measured on the same photos; for a first champion the rival is the input.
+        slower: the candidate's time over the champion's, or for a first one over the bundled enhancer's.
+        first: whether there is no champion yet.
     """
-    guards = (
-        ("over_exposed", LOW, settings.most_over_exposed),
-        ("colour_cast", LOW, settings.most_colour_cast),
-        ("unchanged", GOOD, settings.most_changed),
+    against = INPUT if first else CHAMPION
+    most_over_exposed = settings.first_over_exposed if first else settings.most_over_exposed
+    checks = [
+        *_check_mean("over_exposed", most_over_exposed, against, rival, candidate),
+        *_check_mean("colour_cast", settings.most_colour_cast, against, rival, candidate),
+        *_check_unchanged(settings, [] if first else rival, candidate),
+    ]
+    allowed, whose = (
+        (settings.first_slower, "the bundled enhancer's") if first else (settings.most_slower, "the champion's")
     )
-    checks = [check for guard in guards for check in _check_mean(*guard, rival, candidate)]
-    finding = f"takes {slower:.2f} times the champion's time; allowed: {settings.most_slower:g}"
-    return [*checks, Check("speed", slower <= settings.most_slower, finding, {"times_slower": slower})]
+    finding = f"takes {slower:.2f} times {whose} time on this CPU; allowed: {allowed:g}"
+    return [*checks, Check("speed", slower <= allowed, finding, {"times_slower": slower})]
 
 
 def _check_mean(
-    measure: str, group: str, most: float, rival: Sequence[Measured], candidate: Sequence[Measured]
+    measure: str, most: float, against: str, rival: Sequence[Measured], candidate: Sequence[Measured]
 ) -> Iterator[Check]:
-    before, after = (
-        [each.values[measure] for each in measured if each.group == group and measure in each.values]
-        for measured in (rival, candidate)
-    )
+    before, after = _means(measure, LOW, rival), _means(measure, LOW, candidate)
     if not before or not after:
         return
-    worse = (mean(before) - mean(after)) * (1 if METRICS[measure].higher_is_better else -1)
-    unit = METRICS[measure].unit
+    worse = -gain_of(measure, mean(after), mean(before))
     finding = (
-        f"{measure} {mean(after):.4g} {unit} at the mean, the champion's {mean(before):.4g}: {_better(-worse)}; "
-        f"allowed: worse by {most:g}"
+        f"{plain(measure)} {number(measure, mean(after))} at the mean, {direction(measure)} is better; "
+        f"{the(against)}'s {number(measure, mean(before))}: {better_by(measure, -worse)}; "
+        f"allowed: worse by {number(measure, most)}"
     )
-    yield Check(measure, worse <= most, finding, {"worse": worse})
+    yield Check(measure, worse <= most, finding.replace(SPACE, " "), {"worse": worse})
 
 
-def _better(gain: float) -> str:
-    return f"{'worse' if gain < 0 else 'better'} by {abs(gain):.4g}"
+def _check_unchanged(
+    settings: PromotionSettings, champion: Sequence[Measured], candidate: Sequence[Measured]
+) -> Iterator[Check]:
+    """Good photos stay as near to the input as the champion leaves them, and in any case near."""
+    name = "unchanged"
+    before, after = _means(name, GOOD, champion), _means(name, GOOD, candidate)
+    if not after:
+        return
+    least, numbers = settings.least_unchanged, {"unchanged": mean(after)}
+    passed = mean(after) >= (min(least, mean(before)) if before else least)
+    finding = (
+        f"{plain(name)} {number(name, mean(after))} at the mean of {len(after)} good photos, higher is better; "
+        f"wanted: {number(name, least)} or more"
+    )
+    if before:
+        worse = mean(before) - mean(after)
+        passed, numbers = passed and worse <= settings.most_changed, {**numbers, "worse": worse}
+        finding += (
+            f", or no less than the champion's {number(name, mean(before))}: {better_by(name, -worse)}; "
+            f"allowed: worse by {number(name, settings.most_changed)}"
+        )
+    yield Check(name, passed, finding.replace(SPACE, " "), numbers)
+
+
+def _means(measure: str, group: str, measured: Sequence[Measured]) -> list[float]:
+    return [each.values[measure] for each in measured if each.group == group and measure in each.values]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import socket
 import sys
 import time
@@ -31,6 +32,7 @@ from cluster.storage import sqlite_path
 from lle.config import DemoSettings, TrackingSettings
 from lle.images import ImageError, decode_picture, encode_picture, on_white, read_header
 from lle.model import BUNDLED, enhance_picture, enhance_pixels
+from pipelines.jobs.exits import MISTAKEN, ended
 from pipelines.jobs.light_map import RAMP, light_map
 from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import data_uri, template, view
@@ -67,11 +69,10 @@ def run(settings: DemoSettings) -> int:
         model = chosen_model(settings)
         listener = listening(settings.port)
     except (ModelError, TrackingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     except OSError as error:
         print(f"error: port: {settings.port} cannot be had ({error.strerror}); choose another --port", file=sys.stderr)
-        return 1
+        return MISTAKEN
     address = f"http://{HOST}:{listener.getsockname()[1]}"
     print(f"{address}  enhances with {model.uri}; Ctrl-C ends it", flush=True)
     if settings.open:
@@ -99,7 +100,7 @@ def chosen_model(settings: DemoSettings) -> NamedModel:
     if not database or Path(database).exists():  # MLflow would make an empty one
         try:
             return find_model(CHAMPION, tracking)
-        except TrackingError:
+        except (ModelError, TrackingError):
             print(f"no {CHAMPION} at {redacted(tracking)}: taking the bundled model", flush=True)
     return find_model(BUNDLED, tracking)
 
@@ -126,6 +127,9 @@ def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
             return JSONResponse({"error": refusal.reason}, refusal.status, HEADERS)
         except ClientDisconnect:
             return Response(status_code=400)
+        except Exception as error:  # whatever it is, the page is told in one sentence and nothing of the photo
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            return JSONResponse({"error": f"could not be enhanced ({reason})"}, 500, HEADERS)
         return JSONResponse(found, headers=HEADERS)
 
     return Starlette(
@@ -153,7 +157,10 @@ async def uploaded(request: Request, max_megabytes: int) -> bytes:
     """
     limit, data = max_megabytes * 10**6, bytearray()
     too_large = Refusal(f"is over the limit of {max_megabytes} MB; start the page with --max-megabytes N", 413)
-    if int(request.headers.get("content-length") or 0) > limit:
+    told = request.headers.get("content-length") or "0"
+    if not re.fullmatch("[0-9]{1,20}", told):
+        raise Refusal("the request tells no length that is a number; send the photo again", 400)
+    if int(told) > limit:
         raise too_large
     async for part in request.stream():
         data += part

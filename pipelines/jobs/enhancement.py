@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,11 +12,12 @@ from rich.console import Console
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
-from cluster.lease import LeaseError, held
+from cluster.lease import held
 from cluster.storage import StorageError, fitting, leads_out, name_below, open_uri, place
 from lle.config import EnhanceSettings
 from pipelines.jobs.done import REPORT, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
+from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError, no_picture
 from pipelines.jobs.listing import LeftOut, photos_in
 from pipelines.jobs.models import ModelError, NamedModel, find_model
@@ -67,8 +67,7 @@ def run(settings: EnhanceSettings) -> int:
         with held(settings.output):
             return enhance_what_is_left(settings, console)
     except StorageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, LeaseError) else 2
+        return ended(error)
 
 
 def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
@@ -80,13 +79,12 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
         if photos:
             done.write_report()  # or who may not write there would learn it from every single photo
     except (DataError, ModelError, StorageError, TrackingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return ended(error)
     try:
-        tally = enhance(settings, model, photos, done, console) if photos else Tally()
+        with begun():
+            tally = enhance(settings, model, photos, done, console) if photos else Tally()
     except (ClusterError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     console.print(
         f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")

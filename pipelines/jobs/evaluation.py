@@ -6,8 +6,7 @@ import csv
 import io
 import json
 import posixpath
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from statistics import mean
@@ -25,18 +24,21 @@ from cluster.redaction import redacted
 from cluster.storage import StorageError, explain, failing_as, fitting, inside, open_uri
 from lle.config import EvaluationSettings, PromotionSettings
 from lle.metrics import METRICS
+from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measures import load_measures
-from pipelines.jobs.measuring import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_photos
+from pipelines.jobs.measuring import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_models
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
-from pipelines.jobs.pages import evaluation_page, keep_worst_views
+from pipelines.jobs.pages import TITLES, Summary, evaluation_page, keep_worst_views, verdicts
 from pipelines.jobs.source import git_revision, source_hash
 from pipelines.jobs.tracking import TrackingError, dataset, record_evaluation, tracking_uri
+from pipelines.jobs.words import direction, plain, split
 
 RUNS = "runs"
 PROGRAM = "pipelines/evaluate.py"
 NUMBERS, OTHERS = "metrics.json", (REPORT, "metrics.csv", "pictures")
+MODEL, BESIDE = "model", ("input", "auto-exposure")
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
 
 
@@ -47,8 +49,7 @@ def run(settings: EvaluationSettings) -> int:
         with held(settings.out):
             evaluate(settings, console)
     except (DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     return 0
 
 
@@ -75,11 +76,16 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     )
     for name, reason in measures.skipped.items():
         console.print(f"{name} is left out: {reason}")
-    console.print(f"measuring {model.name} ({model.parameters:,} parameters) on {len(photos)} photos ...")
+    baselines = {} if settings.alone else {name: find_model(f"control:{name}", tracking) for name in BESIDE}
+    baselines = {name: each for name, each in baselines.items() if each.name != model.name}
+    beside = f" beside {' and '.join(baselines)}" if baselines else ""
+    console.print(f"measuring {model.name} ({model.parameters:,} parameters){beside} on {len(photos)} photos ...")
     measured = [Measured("", path, refused=reason) for path, reason in refused.items()]
+    others: dict[str, list[Measured]] = {name: [] for name in baselines}
     with connect(settings.address, cpus=LEAST_SLOTS) as resources:
-        found = measure_photos(model, measures, photos, settings.max_pixels, resources, console.print)
-        measured += keep_worst_views(found, settings.pictures)
+        models = {MODEL: model, **baselines}
+        found = measure_models(models, measures, photos, settings.max_pixels, resources, (MODEL,), console.print)
+        measured += keep_worst_views(_sorted_out(found, others), settings.pictures)
     measured.sort(key=lambda each: (each.group, each.name))
     about = {
         "model": settings.model,
@@ -93,11 +99,13 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
         "source_hash": source_hash(),
         "skipped": measures.skipped,
     }
-    summary = summarise(measured)
-    page = evaluation_page(model.name, about, summary, measured)
+    summary, beside_it = summarise(measured), {name: summarise(each) for name, each in others.items()}
+    about |= {"baselines": beside_it} if beside_it else {}
+    page = evaluation_page(model.name, about, summary, measured, beside_it)
     files = {**result_files(measured, about), REPORT: render(page)}
-    write_files(settings.out, files)
-    print_summary(console, model.name, summary)
+    with begun():
+        write_files(settings.out, files)
+    print_summary(console, model.name, summary, beside_it)
     for each in measured:
         if each.refused:
             console.print(f"set aside: {each.name}: {each.refused}")
@@ -138,19 +146,31 @@ def evaluated(settings: EvaluationSettings | PromotionSettings, photos: Sequence
     return found
 
 
-def print_summary(console: Console, name: str, summary: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """A table for each set: a row for each metric."""
-    titles = {LOW: "photos to enhance", GOOD: "photos that were good already"}
+def print_summary(console: Console, name: str, summary: Summary, baselines: Mapping[str, Summary]) -> None:
+    """A table for each set, a row for each metric, the baselines beside it, and what that means; fits 80 columns."""
     for group, part in summary.items():
-        table = Table(title=f"{name}: {titles[group]}", title_justify="left")
-        for heading in ("metric", "mean", "worst", "better", "photos"):
-            table.add_column(heading, justify="left" if heading in ("metric", "better") else "right")
+        title = f"{name}: {TITLES[group].lower()}, means"
+        table = Table(title=title, title_justify="left")
+        for heading in ("", "model", "worst", *baselines, "better"):
+            left = heading in ("", "better")
+            table.add_column(heading, justify="left" if left else "right", overflow="fold")
         for metric, found in part.items():
-            unit = f" [{found['unit']}]" if found["unit"] else ""
-            better = "higher" if found["higher_is_better"] else "lower"
-            cells = f"{found['mean']:.4g}", f"{found['worst']:.4g}", better, str(found["photos"])
-            table.add_row(f"{metric}{unit}", *cells)
+            values = [found["mean"], found["worst"], *(each[group][metric]["mean"] for each in baselines.values())]
+            unit = split(metric, found["mean"])[1]
+            label = f"{plain(metric)} ({unit})" if unit else plain(metric)
+            table.add_row(label, *(split(metric, value)[0] for value in values), direction(metric))
         console.print(table)
+    for sentence in verdicts(name, summary, baselines):
+        console.print(sentence)
+
+
+def _sorted_out(found: Iterable[tuple[str, Measured]], others: dict[str, list[Measured]]) -> Iterator[Measured]:
+    """What was measured with the model; what was with the others goes there."""
+    for name, measured in found:
+        if name == MODEL:
+            yield measured
+        else:
+            others[name].append(measured)
 
 
 def summarise(measured: Sequence[Measured]) -> dict[str, dict[str, dict[str, Any]]]:

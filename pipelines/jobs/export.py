@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from cluster.storage import StorageError, local_path
 from lle.config import ExportSettings
 from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
 from lle.model import Model
+from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.tracking import TrackingError, tracking_uri
 
@@ -37,8 +37,7 @@ def run(settings: ExportSettings) -> int:
         with held(settings.out):
             file, difference = export(settings)
     except (ExportError, ModelError, StorageError, TrackingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     sizes = ", ".join(f"{height} x {width}" for height, width in CHECKED_SIZES)
     console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     console.print(f"differs from the model by {difference * 255:.2g} of 255 at most, checked at {sizes}")
@@ -56,17 +55,14 @@ def export(settings: ExportSettings) -> tuple[Path, float]:
     """
     found = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
     if not isinstance(found.network, Model):
-        raise ExportError(f"model: {settings.model} is not one of ours; give a registered or saved model")
-    try:
-        file = Path(local_path(settings.out, "out")) / f"model.{settings.format}"
-    except StorageError as error:
-        raise ExportError(str(error)) from error
+        raise ModelError(f"model: {settings.model} is not one of ours; give a registered or saved model")
+    file = Path(local_path(settings.out, "out")) / f"model.{settings.format}"
     if file.exists():
-        raise ExportError(f"out: {file} exists; choose another folder, or remove it")
+        raise StorageError(f"out: {file} exists; choose another folder, or remove it")
     save, load = {"onnx": (save_onnx, load_onnx), "pt2": (save_pt2, load_pt2)}[settings.format]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
+        with begun(), TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
             unchecked = Path(folder, file.name)
             save(found.network, unchecked)
             difference = largest_difference(found.network, load(unchecked))

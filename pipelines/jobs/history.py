@@ -1,10 +1,14 @@
-"""The numbers of a training, step by step: `history.jsonl`, a line of JSON for each step that was told of."""
+"""The numbers of a training, step by step: `history.jsonl`, a line of JSON for each step that was told of.
+
+`time` says when it was written down, ISO 8601 in UTC.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from math import isfinite
 from pathlib import Path
@@ -14,6 +18,7 @@ from pipelines.jobs.words import plain
 
 HISTORY = "history.jsonl"
 VALIDATION = "validation/"
+TIME = "time"
 NAMES = {
     "prompt_init": "prompts",
     "reconstruction": "copying",
@@ -58,9 +63,10 @@ class Curve:
 
 
 def note(file: Path, numbers: Row) -> None:
-    """Add a step's numbers, among them `step`, to a history."""
+    """Add a step's numbers, among them `step`, to a history, with the time."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(numbers) + "\n")
+        lines.write(json.dumps({TIME: time, **numbers}) + "\n")
 
 
 def read_history(file: Path) -> list[Row]:
@@ -74,6 +80,7 @@ def read_history(file: Path) -> list[Row]:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
+        row.pop(TIME, None)  # for people, and not of the training
         while by_step and next(reversed(by_step)) > row["step"]:
             by_step.popitem()
         by_step.setdefault(row["step"], {}).update(row)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from pipelines.jobs.ingest import DataError, aligned, list_photos, photo_names, 
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.models import NamedModel
 from pipelines.jobs.page import view
-from pipelines.jobs.report import side_by_side
+from pipelines.jobs.report import LABELS, side_by_side
 
 LOW, GOOD = "low", "good"
 PICTURE_HEIGHT = 400
@@ -124,26 +124,28 @@ def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixel
     enhanced = enhance(model.network, image)
     values = measures(image, enhanced, None if truth is None else to_tensor(truth), photo.group == GOOD)
     row = [before, from_tensor(enhanced), *([] if truth is None else [truth])]
-    picture = encode(side_by_side(row, PICTURE_HEIGHT), "jpeg") if photo.shown else b""
+    picture = encode(side_by_side(row, PICTURE_HEIGHT, LABELS[: len(row)]), "jpeg") if photo.shown else b""
     return Measured(photo.group, photo.name, values, picture=picture, views=[view(each) for each in row])
 
 
-def measure_photos(
-    model: NamedModel,
+def measure_models(
+    models: Mapping[str, NamedModel],
     measures: Measures,
     photos: Sequence[Photo],
     max_pixels: int,
     resources: dict[str, float],
+    shown: Collection[str],
     tell: Callable[[str], object],
-) -> Iterator[Measured]:
-    """`measure_photo` on a joined Ray cluster, in the order in which photos are done.
+) -> Iterator[tuple[str, Measured]]:
+    """`measure_photo` with each of some models on a joined Ray cluster, in the order in which photos are done.
 
     Args:
-        model, measures: sent to the workers.
+        models: by the name under which their numbers come back; sent to the workers, as `measures` is.
         photos: of any number; at most a few blocks of results wait at a time.
         max_pixels: pixel budget of one photo.
         resources: of the cluster; a worker for each GPU, else for each CPU but one; those begin for which there is
             room.
+        shown: names of the models whose pictures are wanted, too.
         tell: takes a line about what is waited for.
 
     Raises:
@@ -156,9 +158,9 @@ def measure_photos(
     workers = max(1, min(gpus or cpus - 1, len(photos)))
     # Blocks from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
     blocks = math.ceil(len(photos) / PHOTOS_PER_BLOCK)
-    done = ray.data.from_items([asdict(photo) for photo in photos], override_num_blocks=blocks).map(
+    done = ray.data.from_items([asdict(photo) for photo in photos], override_num_blocks=blocks).flat_map(
         _Worker,  # type: ignore[arg-type]  # its instances are what is called
-        fn_constructor_args=(model, measures, max_pixels),
+        fn_constructor_args=(models, measures, max_pixels, tuple(shown)),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
         num_gpus=1 if gpus else 0,
@@ -168,23 +170,32 @@ def measure_photos(
     with told_while_waiting(tell, lambda: begun):
         for row in done.iter_rows():
             begun = True
+            name = row.pop("by")
             measured = Measured(**{**row, "values": json.loads(row["values"])})
             if measured.mismatch:
                 raise DataError(f"low and high: {measured.mismatch}")
-            yield measured
+            yield name, measured
 
 
 class _Worker:
-    """Keeps the model on its device from photo to photo."""
+    """Keeps the models on their device from photo to photo."""
 
-    def __init__(self, model: NamedModel, measures: Measures, max_pixels: int) -> None:
-        self._model, self._measures, self._max_pixels = model, measures, max_pixels
+    def __init__(
+        self, models: Mapping[str, NamedModel], measures: Measures, max_pixels: int, shown: Collection[str]
+    ) -> None:
+        self._models, self._measures, self._max_pixels, self._shown = models, measures, max_pixels, shown
         if torch.cuda.is_available():
-            model.network.cuda()
+            for model in models.values():
+                model.network.cuda()
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        measured = measure_photo(self._model, self._measures, Photo(**row), self._max_pixels)
-        return {**asdict(measured), "values": json.dumps(measured.values)}
+    def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        found = []
+        for name, model in self._models.items():
+            measured = measure_photo(model, self._measures, Photo(**row), self._max_pixels)
+            if name not in self._shown:
+                measured = replace(measured, picture=b"", views=[])
+            found.append({**asdict(measured), "values": json.dumps(measured.values), "by": name})
+        return found
 
 
 def _with_shown(photos: Sequence[Photo], count: int) -> Iterator[Photo]:

@@ -17,10 +17,11 @@ from pipelines.jobs.measures import Measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, view, worst_first
 from pipelines.jobs.quality import Quality
-from pipelines.jobs.words import SPACE, duration, number, plain
+from pipelines.jobs.report import LABELS, quality_verdict
+from pipelines.jobs.words import SPACE, better_by, direction, duration, gain_of, number, plain
 
 COMPARED = ("input", "auto-exposure", "exposure-shoulder")
-LABELS = ("input", "enhanced", "ground truth")
+Summary = Mapping[str, Mapping[str, Mapping[str, Any]]]
 TITLES = {LOW: "Photos to enhance", GOOD: "Photos that were good already"}
 SHOWN_VALUES = ("unchanged", "psnr", "ssim", "our_prior_well_lit")
 
@@ -47,13 +48,21 @@ def training_page(
         model, others = by_name["enhanced"], [by_name[name] for name in COMPARED]
         headlines += [
             Headline(
-                "PSNR", number("psnr", model.psnr()), ", ".join(f"{each.name} {each.psnr():.2f}" for each in others)
-            ),
-            Headline("SSIM", f"{model.ssim():.3f}", ", ".join(f"{each.name} {each.ssim():.3f}" for each in others)),
+                plain(name),
+                number(name, getattr(model, name)()),
+                "; ".join(
+                    [f"{each.name} {number(name, getattr(each, name)())}" for each in others]
+                    + [f"{direction(name)} is better"]
+                ),
+            )
+            for name in ("psnr", "ssim")
         ]
     elif summary.get("best_value") is not None:
         measure = str(summary["measure"])
-        headlines.append(Headline(plain(measure), f"{summary['best_value']:.3f}", METRICS[measure].about))
+        note = f"{METRICS[measure].about}; {direction(measure)} is better"
+        if begun := [row[f"{VALIDATION}{measure}"] for row in history if f"{VALIDATION}{measure}" in row]:
+            note = f"{number(measure, begun[0])} at the first validation; {note}"
+        headlines.append(Headline(plain(measure), number(measure, summary["best_value"]), note))
     steps = sum(summary["steps"].values())
     headlines += [
         Headline("Best at step", f"{summary['best_step']:,}", f"of {steps:,}"),
@@ -66,6 +75,9 @@ def training_page(
         kind="training",
         title=settings.name,
         about=_about(settings),
+        verdict=quality_verdict(quality).replace("enhanced", "the model")
+        if quality
+        else _unpaired_verdict(summary, history),
         headlines=headlines,
         tables=[_quality_table(quality)] if quality else [],
         curves=curves(history, summary["best_step"]),
@@ -111,8 +123,9 @@ def unfinished_page(settings: TrainSettings, history: list[Row], reason: str) ->
 def evaluation_page(
     name: str,
     about: Mapping[str, Any],
-    summary: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    summary: Summary,
     measured: list[Measured],
+    baselines: Mapping[str, Summary] | None = None,
 ) -> Page:
     """The report of an evaluation.
 
@@ -121,37 +134,72 @@ def evaluation_page(
         about: what metrics.json begins with.
         summary: by set and metric, as in metrics.json.
         measured: of all photos; those with views are shown.
+        baselines: summaries of what learns nothing, on the same photos, by name.
     """
+    baselines = baselines or {}
     headlines, tables, galleries = list[Headline](), list[Table](), list[Gallery]()
     for group, part in summary.items():
         for metric in SHOWN_VALUES:
             if metric in part and (group == GOOD) == (metric == "unchanged"):
-                worst = f"worst {number(metric, part[metric]['worst'])}, {part[metric]['photos']} photos"
-                headlines.append(Headline(plain(metric), number(metric, part[metric]["mean"]), worst))
+                theirs = [
+                    f"{other} {number(metric, each[group][metric]['mean'])}"
+                    for other, each in baselines.items()
+                    if metric in each.get(group, {})
+                ]
+                said = [*theirs, f"worst {number(metric, part[metric]['worst'])}", f"{direction(metric)} is better"]
+                headlines.append(Headline(plain(metric), number(metric, part[metric]["mean"]), "; ".join(said)))
         rows = [
             [
                 plain(metric),
                 number(metric, found["mean"]),
+                *(number(metric, each[group][metric]["mean"]) for each in baselines.values()),
                 number(metric, found["worst"]),
-                "higher" if found["higher_is_better"] else "lower",
+                direction(metric),
                 str(found["photos"]),
             ]
             for metric, found in part.items()
         ]
-        tables.append(Table(f"{TITLES[group]}: all metrics", ["metric", "mean", "worst", "better", "photos"], rows))
+        columns = ["metric", name, *baselines, "worst photo", "better is", "photos"]
+        tables.append(Table(f"{TITLES[group]}: means of all metrics", columns, rows))
         members = [each for each in measured if each.group == group and not each.refused]
         cases = worst_first([case_of(each) for each in members if each.views])
         galleries.append(Gallery(TITLES[group], cases, len(members)))
     refused = sum(bool(each.refused) for each in measured)
+    told = {key: value for key, value in about.items() if value and key != "baselines"}
     return Page(
         kind="evaluation",
         title=name,
         about=f"{about['parameters']:,} parameters" + (f"; {refused} photos set aside" if refused else ""),
+        verdict=" ".join(verdicts(name, summary, baselines)),
         headlines=headlines,
         tables=tables,
         galleries=galleries,
-        details={key: str(value) for key, value in about.items() if value},
+        details={key: _in_words(value) for key, value in told.items()},
     )
+
+
+def verdicts(name: str, summary: Summary, baselines: Mapping[str, Summary]) -> list[str]:
+    """What an evaluation found, in a sentence for each set: better or worse than each baseline, and by how much."""
+    said = []
+    for group, part in summary.items():
+        metric = next((each for each in SHOWN_VALUES if each in part and (group == GOOD) == (each == "unchanged")), "")
+        if not metric or not baselines:
+            continue
+        mean = part[metric]["mean"]
+        against = [
+            f"{better_by(metric, gain_of(metric, mean, theirs))} than {other} ({number(metric, theirs)})"
+            for other, each in baselines.items()
+            if (group, other) != (GOOD, "input")  # which is as near to itself as can be
+            for theirs in [each[group][metric]["mean"]]
+        ]
+        found = f"{TITLES[group]}: {name} has {plain(metric)} {number(metric, mean)} at the mean"
+        said.append(f"{', '.join([found, *against])}.".replace(SPACE, " "))
+    return said
+
+
+def _in_words(value: object) -> str:
+    """A detail for the end of the page, names and values in braces spelled out."""
+    return "; ".join(f"{key}: {each}" for key, each in value.items()) if isinstance(value, Mapping) else str(value)
 
 
 def case_of(measured: Measured) -> Case:
@@ -197,9 +245,23 @@ def _where(span: Span) -> str:
     return f"round {span.round}, {phase}" if span.round else phase
 
 
+def _unpaired_verdict(summary: Mapping[str, Any], history: Sequence[Row]) -> str:
+    """How far a training without pairs came by its own measure, which is no proof."""
+    measure = str(summary.get("measure", ""))
+    values = [row[f"{VALIDATION}{measure}"] for row in history if f"{VALIDATION}{measure}" in row]
+    if not values or summary.get("best_value") is None:
+        return ""
+    best, gain = summary["best_value"], gain_of(measure, summary["best_value"], values[0])
+    return (
+        f"{plain(measure)} on held-out photos: {number(measure, best)}, {better_by(measure, gain)} than at the first "
+        f"validation ({number(measure, values[0])}). No pairs were given, so nothing here says how near the results "
+        "are to the truth: look at the pictures, and measure it with pipelines/evaluate.py."
+    ).replace(SPACE, " ")
+
+
 def _quality_table(quality: Sequence[Quality]) -> Table:
     groups = quality[0].groups
     rows = [
         [each.name, *(f"{each.psnr(group):.2f} dB / {each.ssim(group):.3f}" for group in groups)] for each in quality
     ]
-    return Table("Held-out pairs: PSNR / SSIM", ["", *groups], rows, strong="enhanced")
+    return Table("Held-out pairs: PSNR / SSIM, higher is better", ["", *groups], rows, strong="enhanced")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from cluster.lease import held
 from cluster.storage import StorageError, failing_as, list_files, open_uri, place
 from cluster.waiting import told_while_waiting
 from lle.config import PrepareSettings
+from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.jobs.preparing import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
@@ -34,8 +34,7 @@ def run(settings: PrepareSettings) -> int:
         with held(settings.output):
             prepare(settings, console)
     except (DataError, ManifestError, StorageError, ClusterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
     return 0
 
 
@@ -47,6 +46,11 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
     """
     refuse_throwaway({"output": settings.output})
     check(settings)
+    with begun():
+        return _prepared(settings, console)
+
+
+def _prepared(settings: PrepareSettings, console: Console) -> Totals:
     if _anything_pending(settings):
         with connect(settings.address, cpus=LEAST_SLOTS):
             progress = Progress(console)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from statistics import median
+from typing import Any
 
 import numpy as np
 from mlflow.entities import DatasetInput
 from rich.console import Console
+from rich.table import Table
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
@@ -18,24 +20,47 @@ from cluster.redaction import redacted
 from cluster.storage import StorageError, fitting
 from lle.config import PromotionSettings
 from lle.images import decode, encode, resize, to_tensor
-from lle.model import enhance
+from lle.model import BUNDLED, enhance
 from pipelines.jobs.champion import PromotionError, Registry
-from pipelines.jobs.decision import CHAMPION, INPUT, Check, Comparison, check_gain, check_guards, gains, refuse_too_few
-from pipelines.jobs.evaluation import LEAST_SLOTS, RUNS, evaluated, print_summary, result_files, summarise
+from pipelines.jobs.decision import (
+    BASELINES,
+    CHAMPION,
+    INPUT,
+    Check,
+    Comparison,
+    check_gain,
+    check_guards,
+    gains,
+    refuse_too_few,
+    strongest,
+)
+from pipelines.jobs.evaluation import LEAST_SLOTS, RUNS, evaluated, result_files, summarise
 from pipelines.jobs.evaluation_set import check_unchanged, contents_hash, read_contents, write_manifest
+from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError, read_photo
 from pipelines.jobs.measures import Measures, load_measures
-from pipelines.jobs.measuring import LOW, PICTURE_HEIGHT, Photo, find_evaluated_photos, measure_photos
+from pipelines.jobs.measuring import (
+    GOOD,
+    LOW,
+    PICTURE_HEIGHT,
+    Measured,
+    Photo,
+    find_evaluated_photos,
+    measure_models,
+    measure_photo,
+)
 from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import REPORT, Case, render
-from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, promotion_page, worst_cases
+from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, least_gained, promotion_page, worst_cases
 from pipelines.jobs.report import side_by_side
 from pipelines.jobs.source import git_revision, source_hash
 from pipelines.jobs.tracking import TrackingError, record_evaluation, tracking_uri
+from pipelines.jobs.words import direction, number, plain
 
 PROGRAM = "pipelines/promote.py"
-NO_CHAMPION = "control:input"
-TIMED_PHOTOS, TIMED_ROUNDS, TIMED_SIDE = 3, 5, 1024
+NEXT = "When a version does not pass"
+TIMED_PHOTOS, TIMED_ROUNDS, TIMED_SIDE = 3, 9, 1024
+LEAST_ROUNDS, TIMED_SECONDS = 3, 60.0
 
 
 def run(settings: PromotionSettings) -> int:
@@ -55,8 +80,7 @@ def run(settings: PromotionSettings) -> int:
             return 0
         return 0 if promote(settings, registry, console) else 1
     except (PromotionError, DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return ended(error)
 
 
 def promote(settings: PromotionSettings, registry: Registry, console: Console) -> bool:
@@ -73,7 +97,9 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     if version == champion:
         raise PromotionError(f"candidate: {settings.candidate} is version {version}, which is the champion already")
     candidate = find_model(f"models:/{settings.model}/{version}", registry.uri)
-    rival = find_model(f"models:/{settings.model}/{champion}" if champion else NO_CHAMPION, registry.uri)
+    rivals = {name: find_model(f"control:{name}", registry.uri) for name in BASELINES}
+    if champion:
+        rivals = {CHAMPION: find_model(f"models:/{settings.model}/{champion}", registry.uri), **rivals}
     measures = find_measures(settings)
     photos, refused = find_evaluated_photos(
         settings.low, settings.high, settings.good, 0, settings.max_pixels, console.print
@@ -81,64 +107,136 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     refuse_too_few(sum(photo.group == LOW for photo in photos), settings.significance)
     contents = read_contents(photos, settings.max_pixels)
     refuse_other_photos(settings, contents, registry.evaluation_set)
+    photos += truth_as_good(photos) if not settings.good else []
 
-    against = f"the champion, version {champion}" if champion else "the input, for there is no champion yet"
-    console.print(f"version {version} of {settings.model} against {against}, on {len(photos)} photos ...")
+    against = f"the champion, version {champion}, and" if champion else "no champion yet, but"
+    console.print(
+        f"version {version} of {settings.model} against {against} {len(BASELINES)} baselines that learn nothing "
+        f"({', '.join(BASELINES)}), on {len(photos)} photos ..."
+    )
+    if not settings.good:
+        console.print("no --good was given: the ground truth must stay as it is, too")
     for path, reason in refused.items():
         console.print(f"set aside: {path}: {reason}")
+    models = {CANDIDATE: candidate, **rivals}
+    found: dict[str, list[Measured]] = {name: [] for name in models}
     with connect(settings.address, cpus=LEAST_SLOTS) as resources:
-        ours, theirs = (
-            sorted(
-                measure_photos(model, measures, photos, settings.max_pixels, resources, console.print),
-                key=lambda each: (each.group, each.name),
-            )
-            for model in (candidate, rival)
-        )
-    for model, measured in ((rival, theirs), (candidate, ours)):
-        print_summary(console, model.name, summarise(measured))
-
-    gained = gains(settings.measure, theirs, ours)
-    checks = [check_gain(settings, list(gained.values()))]
-    if champion:  # the input is neither slow nor over-exposed: guards compare enhancers
-        timed = [photo for photo in photos if photo.group == LOW and photo.name in gained]
-        checks += check_guards(settings, theirs, ours, times_slower(candidate, rival, timed, settings.max_pixels))
-    for check in checks:
-        console.print(f"{'passed' if check.passed else 'FAILED'}  {check.finding}")
-
-    compared = Comparison(settings.model, version, champion, theirs, ours, gained, checks)
-    about = {
-        "evaluation_set": contents_hash(contents),
-        "candidate_weights": candidate.version,
-        **({"champion_weights": rival.version} if champion else {}),
-        "revision": git_revision(),
-        "source_hash": source_hash(),
-    }
-    decision = {
-        "model": settings.model,
-        "candidate": version,
-        "champion": champion,
-        "earned": compared.earned,
-        "checks": [asdict(check) for check in checks],
-        **about,
-    }
-    cases = worst_cases(settings, compared)
-    files = {
-        REPORT: render(promotion_page(settings, compared, cases, about)),
-        "decision.json": (json.dumps(decision, indent=2) + "\n").encode(),
-        "manifest.json": (json.dumps(contents, indent=2) + "\n").encode(),
-        **_below(CANDIDATE, result_files(ours, {"model": candidate.uri, **candidate.record})),
-        **_below(compared.rival, result_files(theirs, {"model": rival.uri, **rival.record})),
-        **worst_pictures(cases),
-    }
-    described = about | {"candidate_version": version, "champion_version": champion}
-    run_id = record(settings, registry.uri, described, checks, gained, files, evaluated(settings, photos))
-    console.print(f"{REPORT}, decision, tables and worst pictures in run {run_id} of {redacted(registry.uri)}")
-    if not compared.earned:
-        console.print(f"not promoted: {', '.join(check.name for check in checks if not check.passed)}")
-        return False
-    registry.promote(version, champion, contents_hash(contents), run_id)
+        shown = (CANDIDATE, CHAMPION)
+        measured = measure_models(models, measures, photos, settings.max_pixels, resources, shown, console.print)
+        for name, each in measured:
+            found[name].append(each)
+    found = {name: sorted(each, key=lambda one: (one.group, one.name)) for name, each in found.items()}
+    with begun():
+        compared = compare(settings, version, champion, models, found, photos)
+        print_comparison(console, settings.measure, {name: summarise(each) for name, each in found.items()})
+        for check in compared.checks:
+            console.print(f"{'passed' if check.passed else 'FAILED'}  {check.finding}")
+        about = {
+            "evaluation_set": contents_hash(contents),
+            "candidate_weights": candidate.version,
+            **({"champion_weights": rivals[CHAMPION].version} if champion else {}),
+            "revision": git_revision(),
+            "source_hash": source_hash(),
+        }
+        decision = {
+            "model": settings.model,
+            "candidate": version,
+            "champion": champion,
+            "earned": compared.earned,
+            "checks": [asdict(check) for check in compared.checks],
+            **about,
+        }
+        if not champion:
+            compared = with_views(settings, compared, rivals[compared.rival], measures, photos)
+        cases = worst_cases(settings, compared)
+        files = {
+            REPORT: render(promotion_page(settings, compared, cases, about)),
+            "decision.json": (json.dumps(decision, indent=2) + "\n").encode(),
+            "manifest.json": (json.dumps(contents, indent=2) + "\n").encode(),
+            **{
+                path: content
+                for name, each in found.items()
+                for path, content in _below(
+                    name, result_files(each, {"model": models[name].uri, **models[name].record})
+                ).items()
+            },
+            **worst_pictures(cases),
+        }
+        described = about | {"candidate_version": version, "champion_version": champion}
+        sets = evaluated(settings, photos)
+        run_id = record(settings, registry.uri, described, compared.checks, dict(compared.gained), files, sets)
+        console.print(f"{REPORT}, decision, tables and worst pictures in run {run_id} of {redacted(registry.uri)}")
+        if not compared.earned:
+            console.print(f"not promoted: {', '.join(check.name for check in compared.checks if not check.passed)}")
+            console.print(f"version {version} stays as it is; what to do next: docs/promote.md, {NEXT}")
+            return False
+        registry.promote(version, champion, contents_hash(contents), run_id)
     console.print(f"version {version} of {settings.model} is {settings.champion}")
     return True
+
+
+def truth_as_good(photos: Sequence[Photo]) -> list[Photo]:
+    """The ground truth of the photos to enhance, as photos that need no enhancing."""
+    return [Photo(GOOD, each.truth_uri, each.truth_path) for each in photos if each.truth_path]
+
+
+def compare(
+    settings: PromotionSettings,
+    version: str,
+    champion: str,
+    models: Mapping[str, NamedModel],
+    found: Mapping[str, Sequence[Measured]],
+    photos: Sequence[Photo],
+) -> Comparison:
+    """What the gates say of the candidate.
+
+    Args:
+        settings: the gates.
+        version, champion: of the registry; an empty champion where there is none.
+        models, found: candidate, champion and baselines by name, and what was measured with each.
+        photos: what they were measured on.
+    """
+    baselines = {name: found[name] for name in BASELINES}
+    ours, rival = found[CANDIDATE], CHAMPION if champion else strongest(settings.measure, baselines)
+    order = [rival, *(name for name in BASELINES if name != rival)]
+    gained = {name: gains(settings.measure, found[name], ours) for name in order}
+    checks = [check_gain(settings, list(each.values()), name) for name, each in gained.items()]
+    timed = [photo for photo in photos if photo.group == LOW and photo.name in gained[rival]]
+    beside = models[CHAMPION] if champion else find_model(BUNDLED, "")
+    slower = times_slower(models[CANDIDATE], beside, timed, settings.max_pixels)
+    checks += check_guards(settings, found[CHAMPION if champion else INPUT], ours, slower, first=not champion)
+    baseline = INPUT if champion else rival
+    return Comparison(settings.model, version, champion, found[rival], ours, gained[rival], checks, baseline, baselines)
+
+
+def with_views(
+    settings: PromotionSettings, compared: Comparison, rival: NamedModel, measures: Measures, photos: Sequence[Photo]
+) -> Comparison:
+    """The comparison with the pictures that the rival, a baseline, makes of the photos that gain least."""
+    worst = set(least_gained(settings, compared))
+    again = {
+        photo.name: measure_photo(rival, measures, photo, settings.max_pixels)
+        for photo in photos
+        if photo.group == LOW and photo.name in worst
+    }
+    theirs = [again.get(each.name, each) if each.group == LOW else each for each in compared.theirs]
+    return replace(compared, theirs=theirs)
+
+
+def print_comparison(
+    console: Console, measure: str, summaries: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
+) -> None:
+    """A row for each model, a column for each number that is asked about; fits 80 columns."""
+    columns = [(LOW, measure), (LOW, "over_exposed"), (LOW, "colour_cast"), (GOOD, "unchanged")]
+    columns = [each for each in columns if each[1] in summaries[CANDIDATE].get(each[0], {})]
+    table = Table(title="Means over the photos", title_justify="left")
+    table.add_column("")
+    for _, metric in columns:
+        table.add_column(f"{plain(metric)}\n({direction(metric)} is better)", justify="right")
+    for name, summary in summaries.items():
+        cells = [number(metric, summary[group][metric]["mean"]) for group, metric in columns]
+        table.add_row(name, *cells, style="bold" if name == CANDIDATE else "")
+    console.print(table)
 
 
 def find_measures(settings: PromotionSettings) -> Measures:
@@ -176,30 +274,42 @@ def refuse_other_photos(settings: PromotionSettings, contents: dict[str, str], p
 
 
 def times_slower(candidate: NamedModel, rival: NamedModel, photos: Sequence[Photo], max_pixels: int) -> float:
-    """The candidate's time over the rival's on some photos, on this machine's CPU: taken in turns, the best of five."""
+    """The candidate's time over the rival's on some photos, on this machine's CPU: the median over rounds in which each
+    takes its turn, the first alternating; a round before them warms both up.
+    """
     some = [photos[index] for index in np.linspace(0, len(photos) - 1, TIMED_PHOTOS).round().astype(int)]
     images = []
     for photo in some:
         pixels = read_photo(photo.uri, photo.path, max_pixels)
         scale = min(1.0, TIMED_SIDE / max(pixels.shape[:2]))
         images.append(to_tensor(resize(pixels, (round(pixels.shape[0] * scale), round(pixels.shape[1] * scale)))))
-    best = [float("inf"), float("inf")]
-    for _ in range(TIMED_ROUNDS):
-        for index, model in enumerate((candidate, rival)):
-            began = time.perf_counter()
-            for image in images:
-                enhance(model.network, image)
-            best[index] = min(best[index], time.perf_counter() - began)
-    return best[0] / best[1]
+
+    def seconds(model: NamedModel) -> float:
+        began = time.perf_counter()
+        for image in images:
+            enhance(model.network, image)
+        return time.perf_counter() - began
+
+    began, ratios = time.perf_counter(), list[float]()
+    for turn in range(TIMED_ROUNDS + 1):
+        first, second = (candidate, rival) if turn % 2 else (rival, candidate)
+        taken = {id(model): seconds(model) for model in (first, second)}
+        if turn:
+            ratios.append(taken[id(candidate)] / taken[id(rival)])
+        if len(ratios) >= LEAST_ROUNDS and time.perf_counter() - began > TIMED_SECONDS:
+            break
+    return median(ratios)
 
 
 def worst_pictures(cases: Sequence[Case]) -> dict[str, bytes]:
-    """Input, champion, candidate and ground truth side by side, as far as there are such, by file name."""
+    """Input, rival, candidate and ground truth side by side, as far as there are such, by file name."""
     files = dict[str, bytes]()
     for rank, case in enumerate(cases, start=1):
-        row = [decode(case.views[label]) for label in (INPUT, CHAMPION, CANDIDATE, TRUTH) if label in case.views]
+        rival = next(iter(case.views))
+        labels = dict.fromkeys(label for label in (INPUT, rival, CANDIDATE, TRUTH) if label in case.views)
+        row = [decode(case.views[label]) for label in labels]
         files[f"worst/{fitting(f'{rank}-{case.name}'.replace('/', '-'), '.jpg')}"] = encode(
-            side_by_side(row, PICTURE_HEIGHT), "jpeg"
+            side_by_side(row, PICTURE_HEIGHT, list(labels)), "jpeg"
         )
     return files
 

@@ -17,12 +17,14 @@ from cluster.redaction import redacted
 from lle.config import TrainSettings
 from lle.exporting import ExportError, save_pt2
 from lle.model import Model
+from pipelines.jobs.models import ModelError
 from pipelines.jobs.tracking import TrackedRun, TrackingError, client_of, first_line, quieten, reachable
 
 CARD = "MODEL_CARD.md"
 SAVED = "artifacts/model"
 """Where a logged model keeps what `Model.save` writes; MLflow's own name for the artifact `model`."""
 TRAINING_ONLY = ("exposure", "losses", "metrics", "prior", "training")
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 DESCRIPTION_LENGTH = 5_000  # characters that MLflow takes
 NEEDS = ("numpy", "pillow", "pydantic", "safetensors")
 
@@ -88,7 +90,8 @@ def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
         folder: where the model goes, made if missing.
 
     Raises:
-        TrackingError: it is not there, nobody answers, or it was logged by others.
+        ModelError: it is not there.
+        TrackingError: nobody answers, or it was logged by others.
     """
     quieten()
     folder = Path(folder)
@@ -100,6 +103,8 @@ def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
             )
             shutil.copytree(found, folder, dirs_exist_ok=True)
     except Exception as error:
+        if getattr(error, "error_code", "") in NOT_THERE:
+            raise ModelError(f"model: {redacted(tracking)} has no {uri} ({first_line(error)})") from error
         raise TrackingError(f"model: {uri} cannot be loaded from {redacted(tracking)} ({first_line(error)})") from error
     return folder
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -14,8 +15,11 @@ from lle.enhancers import Enhancer
 from lle.images import from_tensor, resize
 from lle.training.validation import ValidationSet
 from pipelines.jobs.quality import Quality
+from pipelines.jobs.words import SPACE, better_by, number
 
 ROW_HEIGHT, GAP = 224, 6
+LABEL_HEIGHT, LABEL_SIZE = 24, 16  # px
+LABELS = ("input", "enhanced", "ground truth")
 
 
 @torch.inference_mode()
@@ -38,20 +42,40 @@ def before_after(enhancer: Enhancer, photos: ValidationSet, count: int, device: 
             from_tensor(enhanced),
             *(each.permute(1, 2, 0).numpy() for each in truth),
         ]
-        rows.append(side_by_side(pictures))
+        rows.append(side_by_side(pictures, labels=LABELS[: len(pictures)]))
     return _stacked(rows)
 
 
-def side_by_side(pictures: Sequence[np.ndarray], height: int = ROW_HEIGHT) -> np.ndarray:
-    """Pictures in one row of a height in px, white between them; uint8, (H, W, 3)."""
+def side_by_side(pictures: Sequence[np.ndarray], height: int = ROW_HEIGHT, labels: Sequence[str] = ()) -> np.ndarray:
+    """Pictures in one row of a height in px, white between them, what each is above it; uint8, (H, W, 3).
+
+    Args:
+        pictures: uint8, (H, W, 3) each.
+        height: of the pictures; labels add `LABEL_HEIGHT`.
+        labels: one for each picture, or none.
+    """
     scaled = [resize(each, (height, max(1, round(each.shape[1] * height / each.shape[0])))) for each in pictures]
-    gap = np.full((height, GAP, 3), 255, np.uint8)
+    if labels:
+        scaled = [_labelled(each, label) for each, label in zip(scaled, labels, strict=True)]
+    gap = np.full((scaled[0].shape[0], GAP, 3), 255, np.uint8)
     return np.concatenate([part for each in scaled for part in (each, gap)][:-1], axis=1)
 
 
+def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
+    """A picture below what it is, black on white; one narrower than its label stands to the left."""
+    font = ImageFont.load_default(LABEL_SIZE)
+    height, width = picture.shape[:2]
+    whole = Image.new("RGB", (max(width, round(font.getlength(label)) + 4), height + LABEL_HEIGHT), "white")
+    ImageDraw.Draw(whole).text((2, LABEL_HEIGHT / 2), label, "black", font, anchor="lm")
+    whole.paste(Image.fromarray(picture), (0, LABEL_HEIGHT))
+    return np.asarray(whole)
+
+
 def print_quality(console: Console, qualities: Sequence[Quality], trained_here: str) -> None:
-    """The table at the end of a training: one row for the input, the control and the model, a column for each group."""
-    table = Table(title="Held-out pairs: PSNR dB / SSIM", title_justify="left")
+    """The table at the end of a training: one row for the input, the baseline and the model, a column for each group;
+    below it what that means.
+    """
+    table = Table(title="Held-out pairs: PSNR (dB) / SSIM, higher is better", title_justify="left")
     table.add_column("")
     for group in qualities[0].groups:
         table.add_column(group, justify="right")
@@ -59,6 +83,19 @@ def print_quality(console: Console, qualities: Sequence[Quality], trained_here: 
         cells = [f"{quality.psnr(group):.2f} / {quality.ssim(group):.3f}" for group in quality.groups]
         table.add_row(quality.name, *cells, style="bold" if quality.name == trained_here else "")
     console.print(table)
+    console.print(quality_verdict(qualities))
+
+
+def quality_verdict(qualities: Sequence[Quality]) -> str:
+    """Input, baseline and model in a sentence."""
+    before, baseline, model = qualities
+    over_input, over_baseline = (model.psnr() - each.psnr() for each in (before, baseline))
+    worse = " One exposure for each photo, found without learning, does more." if over_baseline < 0 else ""
+    return (
+        f"PSNR on {len(model.pictures)} held-out pairs: {number('psnr', model.psnr())}, "
+        f"{better_by('psnr', over_baseline)} than {baseline.name} ({number('psnr', baseline.psnr())}), "
+        f"{better_by('psnr', over_input)} than the {before.name} ({number('psnr', before.psnr())}).{worse}"
+    ).replace(SPACE, " ")
 
 
 def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:

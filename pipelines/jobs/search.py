@@ -1,6 +1,6 @@
 """What a sweep searches: distributions over settings, from YAML, checked against the settings before anything starts.
 
-    objective.contrast.weight: loguniform(0.1, 30)
+    objective.pixel_contrast.weight: loguniform(0.1, 30)
     curves.gamma.under.0: uniform(3, 6)         # one end of a range
     schedule.rounds: int(1, 4)                  # both ends included
     enhancer.kind: choice(compact, bilateral)

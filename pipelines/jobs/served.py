@@ -2,9 +2,18 @@
 
 MLflow keeps this file beside the weights and a copy of `lle`, and runs it wherever the model is served or loaded; it
 may import nothing else of the project.
+
+MLflow's own server repeats the whole request in its errors, several times over, and calls many mistakes in it a fault
+of the server. Where it serves this model, `answer` takes the place of that part of it.
 """
 
 from __future__ import annotations
+
+import base64
+import binascii
+import json
+import sys
+from typing import Any
 
 import mlflow
 import torch
@@ -13,8 +22,14 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 import lle
-from lle.images import MAX_PIXELS, ImageError, decode_picture, encode_picture, most_bytes, read_header
+from lle.config import EnhanceSettings
+from lle.images import ImageError, decode_picture, encode_picture, most_bytes, read_header
 from lle.model import enhance_picture
+
+MAX_PIXELS: int = EnhanceSettings.model_fields["max_pixels"].default
+SERVER = "mlflow.pyfunc.scoring_server"
+WANTED = 'send JSON, {"inputs": ["base64 of a photo\'s file", ...]}, with Content-Type: application/json'
+SHOWN = 200  # characters of a reason that is not our own
 
 
 class PhotoServer(PythonModel):
@@ -23,6 +38,8 @@ class PhotoServer(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights that were registered."""
         self._model = lle.load(context.artifacts["model"]).to("cuda" if torch.cuda.is_available() else "cpu")
+        if f"{SERVER}.app" in sys.modules:
+            sys.modules[SERVER].invocations = answer  # type: ignore[attr-defined]
 
     def predict(self, model_input: list[bytes]) -> list[bytes]:  # type: ignore[override]  # MLflow finds the types here
         """The photos enhanced, as PNG files of the same sizes.
@@ -33,11 +50,59 @@ class PhotoServer(PythonModel):
         try:
             check_sizes(model_input)
             return [
-                encode_picture(enhance_picture(self._model, decode_picture(data, f"photo {number}")))
+                encode_picture(
+                    enhance_picture(self._model, decode_picture(data, f"photo {number}", max_pixels=MAX_PIXELS))
+                )
                 for number, data in enumerate(model_input, start=1)
             ]
         except ImageError as error:
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
+
+
+def answer(data: bytes, content_type: str | None, model: Any, input_schema: Any) -> Any:
+    """What the server says to a request, in place of MLflow's `invocations`: no error repeats what was sent.
+
+    Status 400 where the request is at fault, 500 where the model is; the reason as JSON.
+    """
+    try:
+        photos = photos_of(data, content_type)
+        enhanced = model.predict(photos)
+    except MlflowException as error:
+        asked_wrong = error.error_code == "INVALID_PARAMETER_VALUE"
+        return _response(error.error_code, error.message[:1000], 400 if asked_wrong else 500)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:SHOWN]
+        return _response("INTERNAL_ERROR", f"the photos could not be enhanced ({reason})", 500)
+    text = json.dumps({"predictions": [base64.b64encode(each).decode() for each in enhanced]})
+    return _of_mlflow(text, 200)
+
+
+def photos_of(data: bytes, content_type: str | None) -> list[bytes]:
+    """The photos of a request.
+
+    Raises:
+        MlflowException: it is not what `WANTED` says.
+    """
+
+    def wrong(why: str) -> MlflowException:
+        return MlflowException(f"{why}; {WANTED}", INVALID_PARAMETER_VALUE)
+
+    if (content_type or "").partition(";")[0].strip().lower() != "application/json":
+        raise wrong("the request is no JSON")
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        raise wrong("the request is not valid JSON") from None
+    inputs = content.get("inputs") if isinstance(content, dict) else None
+    if not isinstance(inputs, list) or not all(isinstance(each, str) for each in inputs):
+        raise wrong("the request has no list of texts named inputs")
+    photos = []
+    for number, text in enumerate(inputs, start=1):
+        try:
+            photos.append(base64.b64decode("".join(text.split()), validate=True))
+        except (binascii.Error, ValueError):
+            raise wrong(f"photo {number} is not base64") from None
+    return photos
 
 
 def check_sizes(photos: list[bytes]) -> None:
@@ -50,10 +115,20 @@ def check_sizes(photos: list[bytes]) -> None:
     if sum(len(data) for data in photos) > most_bytes(MAX_PIXELS):
         raise ImageError("photos", f"are over the limit of {most_bytes(MAX_PIXELS) / 1e6:.0f} MB; send fewer at once")
     for number, data in enumerate(photos, start=1):
-        header = read_header(data, f"photo {number}")
+        header = read_header(data, f"photo {number}", MAX_PIXELS)
         pixels += header.width * header.height
     if pixels > MAX_PIXELS:
         raise ImageError("photos", f"{pixels} pixels in all are over the limit of {MAX_PIXELS}; send fewer at once")
+
+
+def _response(code: str, message: str, status: int) -> Any:
+    return _of_mlflow(json.dumps({"error_code": code, "message": message}), status)
+
+
+def _of_mlflow(text: str, status: int) -> Any:
+    from mlflow.pyfunc.scoring_server import InvocationsResponse
+
+    return InvocationsResponse(response=text, status=status, mimetype="application/json")
 
 
 mlflow.models.set_model(PhotoServer())

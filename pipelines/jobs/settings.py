@@ -483,12 +483,10 @@ def _without_effect(settings: TrainSettings, sources: Mapping[str, str]) -> Iter
     """A sentence for each setting that somebody chose and that the other settings make useless."""
     values = flat(settings.model_dump())
     for phase in SKIPPABLE_PHASES:
-        lengths = [
-            path for path in SETTINGS if path.startswith(f"schedule.{phase}.") and values[path] != DEFAULTS[path]
-        ]
         why = settings.why_skipped(phase)
-        for path in lengths if why and values[f"schedule.{phase}.steps"] else ():
-            if sources[path].startswith(BY_USER):
+        for path in SETTINGS if why and values[f"schedule.{phase}.steps"] else ():
+            changed = path.startswith(f"schedule.{phase}.") and values[path] != DEFAULTS[path]
+            if changed and sources[path].startswith(BY_USER):
                 yield f"{path} ({sources[path]}) has no effect while {why}; change that, or leave it out"
     for path, info in SETTINGS.items():
         extra = info.json_schema_extra

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,7 @@ from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
 from pipelines.jobs.checkpoints import Checkpoints, forget, mark_of
 from pipelines.jobs.closing import command, record_of, shown, there
+from pipelines.jobs.exits import ended
 from pipelines.jobs.ingest import DataError, TrainingPhotos
 from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
@@ -83,8 +83,7 @@ def run(plan: Plan) -> int:
         try:
             search_settings(plan, console)
         except MISTAKES as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+            return ended(error)
         return 0
 
     return run_job(job, lambda: how_to_go_on(plan))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from lle.training.state import StateError
 from pipelines.jobs.card import model_card
 from pipelines.jobs.checkpoints import Checkpoints, Mark, TakenError, begin, forget, mark_of
 from pipelines.jobs.closing import closing_lines, resume_command
+from pipelines.jobs.exits import ended
 from pipelines.jobs.history import HISTORY, read_history
 from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
 from pipelines.jobs.lines import Failures, printed, queue_here
@@ -78,8 +78,7 @@ def run(settings: TrainSettings) -> int:
         try:
             fit(settings, console)
         except (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+            return ended(error)
         return 0
 
     return run_job(job, lambda: how_to_go_on(settings))
@@ -464,7 +463,7 @@ def publish(
     """Compare, register and tell of a saved model; `told` is what is known of how it was trained."""
     quality = paired_quality(settings, photos, model)
     console.print("registering the model ...")
-    uri = registered(settings, photos, run, model, quality, console)
+    uri = registered(settings, photos, run, model, quality, ended, console)
     summary: dict[str, Any] = {
         **{f"psnr_{each.name.replace('-', '_')}": each.psnr() for each in quality},
         **{f"ssim_{each.name.replace('-', '_')}": each.ssim() for each in quality},
@@ -492,11 +491,12 @@ def registered(
     run: TrackedRun,
     model: Model,
     quality: list[Quality],
+    ended: dict[str, Any],
     console: Console,
 ) -> str:
     """`register`, without losing a trained model to a server that is gone; empty where it was not taken."""
     try:
-        return register(model, run, settings, model_card(settings, photos, model, quality, run.run_id))
+        return register(model, run, settings, model_card(settings, photos, model, quality, run.run_id, ended))
     except Exception as error:
         console.print(
             f"MLflow did not take the model ({first_line(error)}); it is saved. Once {redacted(run.uri)} answers, "

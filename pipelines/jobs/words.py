@@ -5,18 +5,56 @@ from __future__ import annotations
 from lle.metrics import METRICS
 
 SPACE = "\N{NO-BREAK SPACE}"
-ACRONYMS = ("psnr", "ssim", "lpips", "niqe")
+LABELS = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "psnr_gt_mean": "PSNR at equal brightness",
+    "lpips": "LPIPS",
+    "colour_error": "Colour error",
+    "niqe": "NIQE",
+    "lightness_order_error": "Order of lightness turned",
+    "over_exposed": "Over-exposed",
+    "colour_cast": "Colour cast",
+    "our_prior_well_lit": "Well lit (our own judge)",
+    "unchanged": "Likeness to the input",
+    "feature_gap": "Feature gap",
+}
 
 
 def plain(name: str) -> str:
-    """A metric's name, such as `PSNR` or `Over exposed`."""
-    return name.upper() if name in ACRONYMS else name.replace("_", " ").capitalize()
+    """A metric's name as people say it, such as `PSNR` or `Over-exposed`; of another name, the words in it."""
+    return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def number(name: str, value: float) -> str:
-    """A metric's value, with its unit where it has one that is said: `18.97 dB`."""
+    """A metric's value with its unit: `18.97 dB`, `2.1 %` of the pixels."""
     unit = METRICS[name].unit if name in METRICS else ""
+    if unit == "share":
+        return f"{100 * value:.{1 if abs(value) >= 0.1 else 2}f}{SPACE}%"
     return f"{value:.2f}{SPACE}{unit}" if unit in ("dB", "degrees") else f"{value:.3f}"
+
+
+def split(name: str, value: float) -> tuple[str, str]:
+    """A metric's value and its unit apart, for tables that say the unit once."""
+    digits, _, unit = number(name, value).partition(SPACE)
+    return digits, unit
+
+
+def direction(name: str) -> str:
+    """Which way a metric is better: `higher` or `lower`."""
+    return "higher" if METRICS[name].higher_is_better else "lower"
+
+
+def better_by(name: str, gain: float) -> str:
+    """A difference as a judgement, `better by 0.75 dB`; the gain is positive for better, whichever way it runs."""
+    size = number(name, abs(gain))
+    nothing = size == number(name, 0.0)
+    return "no different" if nothing else f"{'worse' if gain < 0 else 'better'} by {size}"
+
+
+def gain_of(name: str, value: float, baseline: float) -> float:
+    """By how much a value is better than another, whichever way the metric runs."""
+    return (value - baseline) * (1 if METRICS[name].higher_is_better else -1)
 
 
 def duration(seconds: float) -> str:

@@ -116,6 +116,6 @@ def test_a_lock_that_is_never_given_back_is_named(registry: Registry, monkeypatc
 def test_what_is_not_in_the_registry_is_told_in_one_sentence(
     registry: Registry, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ):
-    assert main(["--tracking", registry.uri, "--low", "DIR", "--high", "DIR", *arguments]) == 1
+    assert main(["--tracking", registry.uri, "--low", "DIR", "--high", "DIR", *arguments]) == 2
     told = capsys.readouterr().err
     assert message in told and told.startswith("error: ") and told.count("\n") == 1

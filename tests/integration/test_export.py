@@ -67,6 +67,6 @@ def test_a_difference_is_seen():
     ],
 )
 def test_what_cannot_be_exported_is_told_in_one_sentence(model: str, message: str, tmp_path: Path, capsys):
-    assert main(["--model", model, "--out", str(tmp_path)]) == 1
+    assert main(["--model", model, "--out", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == 1

@@ -62,10 +62,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pairs two stops apart, one of which is broken behind its header."""
+    """Dim scenes, which no baseline leaves dim, in pairs a factor of 4 apart; one is broken behind its header."""
     folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for index in range(PAIRS + 1):
-        truth = random.integers(0, 200, (40 + index, 64, 3), dtype=np.uint8)
+        truth = random.integers(0, 60 + 10 * index, (40 + index, 64, 3), dtype=np.uint8)
         for name, picture in (("low", truth // 4), ("high", truth)):
             (folder / name).mkdir(exist_ok=True)
             Image.fromarray(picture).save(folder / name / f"{index}.png")
@@ -88,20 +88,33 @@ def promote(
 def test_a_version_becomes_champion_only_by_beating_it(
     cluster: Cluster, repository: Path, registry: Registry, photos: Path, tmp_path: Path, capsys
 ):
+    harmful = promote(cluster, repository, registry, photos, "--candidate", "2")
+    assert harmful.returncode == 1, harmful.stdout[-3000:] + harmful.stderr[-3000:]
+    assert "no --good was given: the ground truth must stay as it is, too" in harmful.stdout
+    assert "FAILED  Likeness to the input 14." in harmful.stdout and "wanted: 20.00 dB or more" in harmful.stdout
+    assert "not promoted: unchanged" in harmful.stdout and registry.champion == ""
+    assert max(len(line) for line in harmful.stdout.splitlines() if "│" in line) <= 80
+
     first = promote(cluster, repository, registry, photos, "--candidate", "1")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-    assert "version 1 of lle-enhancer against the input, for there is no champion yet, on 7 photos" in first.stdout
+    assert "version 1 of lle-enhancer against no champion yet, but 4 baselines that learn nothing" in first.stdout
+    for baseline in ("the input", "auto-gain", "auto-gamma", "auto-exposure"):
+        assert f"passed  PSNR against {baseline}: better by" in first.stdout
+    assert "passed  takes" in first.stdout and "times the bundled enhancer's time" in first.stdout
     assert "version 1 of lle-enhancer is champion" in first.stdout and registry.champion == "1"
     assert len(json.loads((photos / "photos.json").read_text())) == 2 * (PAIRS + 1)
 
     worse = promote(cluster, repository, registry, photos)  # challenger is version 3, the last registered
     assert worse.returncode == 1, worse.stdout[-3000:] + worse.stderr[-3000:]
-    assert "FAILED  psnr worse by" in worse.stdout and "not promoted: psnr" in worse.stdout
+    assert "FAILED  PSNR against the champion: worse by" in worse.stdout and "not promoted: psnr, psnr_over_input" in (
+        worse.stdout
+    )
     assert registry.champion == "1"
 
-    better = promote(cluster, repository, registry, photos, "--candidate", "2", "--most-slower", "1000")
+    allowed = ("--most-slower", "1000", "--least-unchanged", "0", "--most-changed", "50")
+    better = promote(cluster, repository, registry, photos, "--candidate", "2", *allowed)
     assert better.returncode == 0, better.stdout[-3000:] + better.stderr[-3000:]
-    assert "against the champion, version 1," in better.stdout and registry.champion == "2"
+    assert "against the champion, version 1, and 4 baselines" in better.stdout and registry.champion == "2"
     assert f"at the mean of {PAIRS} photos, p = 0.016" in better.stdout
 
     client = MlflowClient(registry.uri)
@@ -109,7 +122,10 @@ def test_a_version_becomes_champion_only_by_beating_it(
     kept = Path(client.download_artifacts(run_id, "", str(tmp_path)))
     decision = json.loads((kept / "decision.json").read_text())
     assert (decision["candidate"], decision["champion"], decision["earned"]) == ("2", "1", True)
-    assert [check["name"] for check in decision["checks"]] == ["psnr", "over_exposed", "colour_cast", "speed"]
+    assert [check["name"] for check in decision["checks"]] == [
+        "psnr", "psnr_over_input", "psnr_over_auto-gain", "psnr_over_auto-gamma", "psnr_over_auto-exposure",
+        "over_exposed", "colour_cast", "unchanged", "speed",
+    ]  # fmt: skip
     means = [
         json.loads((kept / name / "metrics.json").read_text())["sets"]["low"]["psnr"]["mean"]
         for name in ("candidate", "champion")
@@ -117,14 +133,14 @@ def test_a_version_becomes_champion_only_by_beating_it(
     assert means[0] > means[1] + 0.1
     assert len(list(kept.glob("worst/*.jpg"))) == 4 and (kept / "manifest.json").is_file()
     report = (kept / "report.html").read_text()
-    assert "Version 2 has earned its promotion over version 1: psnr better by" in report
+    assert "Version 2 has earned its promotion over version 1: PSNR against the champion: better by" in report
     addresses = re.findall(r'(?:src|href)="([^"]*)"', report)
     assert all(each.startswith("data:") for each in addresses) and not re.search(r"https?://", report)
     pictures = [base64.b64decode(each.partition(",")[2]) for each in addresses if each.startswith("data:image/jpeg")]
     assert [decode(each).shape[1] for each in pictures] == [64] * 4 * 4
 
     Image.new("RGB", (64, 40)).save(photos / "high" / "0.png")
-    assert main(["--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high")]) == 1
+    assert main(["--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high")]) == 2
     assert "not the photos of the last promotion of lle-enhancer" in capsys.readouterr().err
 
     assert main(["--tracking", registry.uri, "--rollback"]) == 0
@@ -181,6 +197,21 @@ def test_a_server_answers_with_pictures_of_any_size(server: str):
         post(server, {"inputs": [sent[0], base64.b64encode(b"no picture").decode()]})
     assert refusal.value.code == 400
     assert "photo 2: not a JPEG, PNG, WebP, TIFF, BMP or GIF image" in refusal.value.read().decode()
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/csv", ""])
+def test_a_server_answers_garbage_with_a_sentence_and_not_with_the_garbage(server: str, kind: str):
+    garbage = b"\xff\xd8\xff garbage " * 200_000
+    request = urllib.request.Request(server, garbage, {"Content-Type": kind})
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=60)
+    told = refusal.value.read()
+    assert (
+        refusal.value.code == 400
+        and len(told) < 500
+        and b"garbage" not in told
+        and b'"inputs"' in told.replace(b"\\", b"")
+    )
 
 
 def post(url: str, content: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -68,7 +68,7 @@ from pipelines.jobs.pages import training_page
 from pipelines.jobs.pinned import PHOTOS, photos_of_run
 from pipelines.jobs.preparing import pending_parts, prepare_part
 from pipelines.jobs.search import prepared, read_search
-from pipelines.jobs.served import PhotoServer
+from pipelines.jobs.served import MAX_PIXELS, PhotoServer
 from pipelines.jobs.settings import SettingsError, load_settings, read_tree, to_yaml
 from pipelines.jobs.tracking import TrackedRun, TrackingError, tracked_run
 from pipelines.jobs.training import closing_lines, tell_photos
@@ -664,12 +664,12 @@ def served(model: Path):
 
 
 def test_a_served_model_looks_at_all_headers_before_it_decodes_one(model: Path, nothing_is_decoded: None):
-    server, half = served(model), bomb(8000, 6000)
+    server, half = served(model), bomb(10_000, 8_000)
     for photos, reason in (
         ([bomb()], f"photo 1: {OVER}"),
         ([half, bomb()], f"photo 2: {OVER}"),
-        ([half, half], "photos: 96000000 pixels in all are over the limit of 80000000; send fewer at once"),
-        ([bytes(most_bytes(images.MAX_PIXELS) + 1)], "photos: are over the limit of 656 MB; send fewer at once"),
+        ([half, half], "photos: 160000000 pixels in all are over the limit of 150000000; send fewer at once"),
+        ([bytes(most_bytes(MAX_PIXELS) + 1)], "photos: are over the limit of 1216 MB; send fewer at once"),
     ):
         with pytest.raises(mlflow.exceptions.MlflowException) as refused:
             server.predict(photos)

@@ -25,7 +25,7 @@ def photo(format: str, size: tuple[int, int] = (60, 40), **options: object) -> b
     return file.getvalue()
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 1) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
     try:
         assert main(arguments) == status
     except SystemExit as stop:

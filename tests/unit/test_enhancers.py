@@ -1,17 +1,40 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lle.config import EnhancerSettings, PriorSettings
+from lle.enhancers import NETWORKS, build_enhancer
 from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer, apply_curves
 from lle.enhancers.retinex import RetinexEnhancer, average_pool
+from lle.prior.guides import build_guide
 
 
 def parameters(module: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
+
+
+def test_every_kind_has_its_network_and_every_network_its_kind():
+    kinds = get_args(EnhancerSettings.model_fields["kind"].annotation)
+    assert set(kinds) == set(NETWORKS)
+    built = {kind: type(build_enhancer(EnhancerSettings(kind=kind))) for kind in kinds}
+    assert len(set(built.values())) == len(kinds)
+
+
+def test_an_unknown_kind_is_refused_with_the_known_ones():
+    unknown = EnhancerSettings().model_copy(update={"kind": "retinxe"})
+    with pytest.raises(ValueError, match="enhancer.kind: there is no network retinxe; choose from retinex, curves, "):
+        build_enhancer(unknown)
+
+
+def test_an_unknown_guide_is_refused_with_the_known_ones():
+    unknown = PriorSettings().model_copy(update={"guidance": "promts"})
+    with pytest.raises(ValueError, match="prior.guidance: there is no guide promts; choose from prompts, latent, "):
+        build_guide(unknown, None)
 
 
 def test_retinex_has_the_published_number_of_parameters():

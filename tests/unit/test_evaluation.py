@@ -196,7 +196,10 @@ def test_empty_and_absent_folders_are_told_in_one_sentence(folders, tmp_path: Pa
         (["--model", "control:input", "--out", "o"], "low and good: name at least one folder of photos"),
         (["--model", "control:input", "--out", "o", "--high", "h", "--good", "g"], "high: is the ground truth of low"),
         (["--model", "control:input", "--out", "o", "--low", "l", "--pictures", "-1"], "pictures: -1 is not allowed"),
-        (["--model", "control:input", "--out", "o", "--low", "l", "--hihg", "h"], "unrecognized arguments: --hihg h"),
+        (
+            ["--model", "control:input", "--out", "o", "--low", "l", "--hihg", "h"],
+            "unrecognized arguments: --hihg h; did you mean --high?",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line_are_told_in_one_sentence(capsys, arguments: list[str], message: str):

@@ -157,3 +157,19 @@ def test_missing_file_unknown_model_and_unknown_tag_are_told_apart(tmp_path):
         find_weights("ViT-B-32", "opnai")
     with pytest.raises(PriorError, match="should hold one weights file"):
         find_weights("ViT-B-32", str(tmp_path))
+
+
+def test_the_tower_whose_weights_are_missing_is_named_by_its_own_settings(tmp_path):
+    found = tmp_path / "here.pt"
+    found.touch()
+    nowhere = str(tmp_path / "nowhere.pt")
+    guidance = {"model": "ViT-B-32-quickgelu", "pretrained": str(found)}
+    identity = {"identity_model": "RN101-quickgelu", "identity_pretrained": nowhere}
+    with pytest.raises(PriorError, match=r"prior.identity_pretrained: .*--prior.identity_pretrained FILE"):
+        check_prior(PriorSettings(**guidance, **identity))
+    with pytest.raises(PriorError, match=r"prior.pretrained: .*--prior.pretrained FILE"):
+        check_prior(PriorSettings(**guidance | {"pretrained": nowhere}, **identity))
+    with pytest.raises(PriorError, match="prior.identity_pretrained: say which weights RN101-quickgelu should have"):
+        check_prior(PriorSettings(**guidance, **identity | {"identity_pretrained": ""}))
+    with pytest.raises(PriorError, match="prior.identity_model: open_clip knows no model RN102"):
+        check_prior(PriorSettings(**guidance, identity_model="RN102", identity_pretrained="openai"))

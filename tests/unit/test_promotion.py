@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from lle.config import PromotionSettings
-from pipelines.jobs.decision import check_gain, check_guards, gains, refuse_too_few
+from pipelines.jobs import promotion
+from pipelines.jobs.decision import check_gain, check_guards, gains, refuse_too_few, strongest
 from pipelines.jobs.evaluation_set import check_unchanged, contents_hash, read_contents, write_manifest
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos
+from pipelines.jobs.models import NamedModel
+from pipelines.jobs.promotion import times_slower, truth_as_good
 from pipelines.promote import main
 
 
@@ -101,6 +107,88 @@ def test_without_good_photos_nothing_is_said_about_them():
     ]
 
 
+# --- the first champion -----------------------------------------------------------------------------------------------
+
+
+def test_a_baseline_is_named_in_its_check_and_by_how_much_the_candidate_is_short():
+    check = check_gain(settings(), [-0.25] * 6, "auto-gamma")
+    assert (check.passed, check.name) == (False, "psnr_over_auto-gamma")
+    assert check.finding.startswith("PSNR against auto-gamma: worse by 0.25 dB at the mean of 6 photos, p = 1;")
+    assert check.finding.endswith("; short by 0.35 dB")
+
+
+def test_the_strongest_baseline_is_the_best_by_the_measure_whichever_way_it_runs():
+    baselines = {
+        "input": measured(psnr=[9.0, 9.0], lpips=[0.5, 0.5]),
+        "auto-gain": measured(psnr=[15.0, 17.0], lpips=[0.3, 0.4]),
+        "auto-gamma": measured(psnr=[15.5, 15.5], lpips=[0.2, 0.2]),
+    }
+    assert strongest("psnr", baselines) == "auto-gain" and strongest("lpips", baselines) == "auto-gamma"
+
+
+@pytest.mark.parametrize(
+    ("name", "worse"),
+    [
+        ("over_exposed", {"over_exposed": [0.03, 0.03]}),
+        ("colour_cast", {"colour_cast": [6.0, 6.0]}),
+        ("unchanged", {"unchanged": [9.0, 9.5]}),
+        ("speed", {}),
+    ],
+)
+def test_each_guard_refuses_a_first_champion_alone(name: str, worse: dict[str, list[float]]):
+    fine = {"over_exposed": [0.0, 0.0], "colour_cast": [5.0, 5.0], "unchanged": [30.0, 30.0]}
+
+    def photos(values: dict[str, list[float]]) -> list[Measured]:
+        low = {key: values[key] for key in fine if key != "unchanged"}
+        return [*measured(LOW, **low), *measured(GOOD, unchanged=values["unchanged"])]
+
+    untouched = photos(fine | {"unchanged": [100.0, 100.0]})
+    checks = check_guards(settings(), untouched, photos(fine | worse), 51 if name == "speed" else 39, first=True)
+    assert [check.name for check in checks if not check.passed] == [name]
+    assert all(check.passed for check in check_guards(settings(), untouched, photos(fine), 39, first=True))
+
+
+def test_good_photos_keep_their_likeness_however_often_the_champion_changes():
+    def left(value: float) -> list[Measured]:
+        return measured(GOOD, unchanged=[value])
+
+    def passes(champion: float, candidate: float) -> bool:
+        return all(check.passed for check in check_guards(settings(), left(champion), left(candidate), 1.0))
+
+    assert passes(20.9, 20.1) and not passes(20.9, 19.9), "1 dB less is allowed, but not below 20"
+    assert passes(15.0, 15.5) and not passes(15.0, 14.5), "a champion of before the guard can be replaced by a better"
+
+
+def test_the_ground_truth_stands_in_for_good_photos(folders: dict[str, str]):
+    photos, _ = find_evaluated_photos(folders["low"], folders["high"], "", 0, 10**6)
+    good = truth_as_good(photos)
+    assert [each.name for each in good] == [f"a/{index}.png" for index in range(5)]
+    assert {(each.group, each.uri, each.truth_path) for each in good} == {(GOOD, folders["high"], "")}
+
+
+def test_speed_is_the_median_of_turns_and_one_slow_turn_changes_nothing(folders: dict[str, str]):
+    class Waits(nn.Module):
+        """Takes its time, and once far longer."""
+
+        def __init__(self, seconds: float, hiccup_at: int = 0) -> None:
+            super().__init__()
+            self.clock = clock
+            self.seconds, self.hiccup_at, self.calls = seconds, hiccup_at, 0
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            clock.now += 60.0 if self.calls == self.hiccup_at else self.seconds
+            return image
+
+    clock = SimpleNamespace(now=0.0)
+    photos, _ = find_evaluated_photos(folders["low"], folders["high"], "", 0, 10**6)
+    candidate, rival = (NamedModel("", "", Waits(2.0, 8)), NamedModel("", "", Waits(1.0)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(promotion, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+        patch.setattr(promotion, "TIMED_SECONDS", 1e9)
+        assert times_slower(candidate, rival, photos, 10**6) == pytest.approx(2.0)
+
+
 # --- the pinned photos ------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +256,11 @@ def test_another_file_is_no_manifest(text: str, tmp_path: Path):
             ["--low", "DIR", "--measure", "niqe"],
             2,
             "margin: its default is meant for psnr, in dB; give --margin in the",
+        ),
+        (
+            ["--low", "DIR", "--measure", "niqe", "--margin", "1"],
+            2,
+            "good: without ground truth, name photos that need no enhancing, with --good",
         ),
         (["--low", "DIR", "--high", "DIR", "--measure", "loss"], 2, "measure: loss is not allowed; give"),
         (["--low", "DIR", "--high", "DIR", "--champion", "7"], 2, "champion: 7 is not allowed"),

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
-from lle.config import DataSettings, PromotionSettings, TrainSettings
+from lle.config import DataSettings, EnhancerSettings, PromotionSettings, TrainSettings
+from lle.enhancers import build_enhancer
 from lle.images import decode
-from lle.metrics import psnr
+from lle.metrics import METRICS, psnr
+from lle.training.validation import ValidationSet
 from pipelines.jobs.chart import chart, ticks_between
 from pipelines.jobs.decision import Comparison, check_gain, check_guards, gains
+from pipelines.jobs.evaluation import print_summary
 from pipelines.jobs.history import Curve, Span, curves, note, read_history, spans
 from pipelines.jobs.light_map import light_map
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
 from pipelines.jobs.pages import case_of, evaluation_page, keep_worst_views, unfinished_page
-from pipelines.jobs.promotion import worst_pictures
+from pipelines.jobs.promotion import print_comparison, worst_pictures
 from pipelines.jobs.promotion_page import promotion_page, worst_cases
+from pipelines.jobs.quality import Quality
+from pipelines.jobs.report import LABEL_HEIGHT, ROW_HEIGHT, before_after, print_quality, side_by_side
 from pipelines.jobs.tracking import TrackedRun
 from pipelines.jobs.training import TrainingError, report_if_cut_off
 from pipelines.jobs.words import SPACE, duration, number
@@ -49,6 +58,21 @@ def test_a_steps_numbers_and_its_validation_become_one_row(history: Path):
     assert read_history(history)[1] == {
         "step": 20, "phase": "enhancement", "round": 1.0, "loss": 4.0, "validation/psnr": 11.0
     }  # fmt: skip
+
+
+def test_every_line_has_its_time_and_old_files_without_are_read(history: Path):
+    began = datetime.now(UTC)
+    note(history, {"step": 60, "loss": 1.0})
+    *_, last = (json.loads(line) for line in history.read_text().splitlines())
+    assert abs((datetime.fromisoformat(last["time"]) - began).total_seconds()) < 60
+    assert datetime.fromisoformat(last["time"]).utcoffset() == timedelta(0)
+    old = "".join(
+        json.dumps({name: value for name, value in json.loads(line).items() if name != "time"}) + "\n"
+        for line in history.read_text().splitlines()
+    )
+    with_times = read_history(history)
+    history.write_text(old)
+    assert read_history(history) == with_times
 
 
 def test_steps_done_again_count_as_they_were_done_last(history: Path):
@@ -176,9 +200,21 @@ def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
         LOW: {"psnr": {"mean": 16.375, "worst": 11.25, "photos": 2, "higher_is_better": True}},
         GOOD: {"unchanged": {"mean": 44.0, "worst": 44.0, "photos": 1, "higher_is_better": True}},
     }
-    made = evaluation_page("mine", {"parameters": 1234, "model": "runs/mine"}, summary, low + good)
+    theirs = {
+        LOW: {"psnr": {"mean": 17.0, "worst": 9.0, "photos": 2, "higher_is_better": True}},
+        GOOD: {"unchanged": {"mean": 28.5, "worst": 20.0, "photos": 1, "higher_is_better": True}},
+    }
+    made = evaluation_page(
+        "mine", {"parameters": 1234, "model": "runs/mine"}, summary, low + good, {"auto-exposure": theirs}
+    )
+    assert made.verdict == (
+        "Photos to enhance: mine has PSNR 16.38 dB at the mean, worse by 0.62 dB than auto-exposure (17.00 dB). "
+        "Photos that were good already: mine has Likeness to the input 44.00 dB at the mean, better by 15.50 dB than "
+        "auto-exposure (28.50 dB)."
+    )
+    assert "auto-exposure" in made.tables[0].columns and "auto-exposure 17.00" in made.headlines[0].note
     assert [(each.label, each.value) for each in made.headlines] == [
-        ("PSNR", number("psnr", 16.375)), ("Unchanged", number("unchanged", 44.0))
+        ("PSNR", number("psnr", 16.375)), ("Likeness to the input", number("unchanged", 44.0))
     ]  # fmt: skip
     assert [case.name for case in made.galleries[0].cases] == ["11.25.png", "21.5.png"]
     assert list(case_of(good[0]).views) == ["input", "enhanced"]
@@ -251,8 +287,9 @@ def told(compared: Comparison) -> Page:
 def test_a_promotion_that_failed_says_what_failed_and_who_stays_champion():
     made = told(comparison("3", 1.0, 2.0, 0.5, -4.0, 3.0, 2.5, 1.5))
     assert made.verdict.startswith("Version 7 is not promoted; version 3 stays champion. Failed: ")
-    assert "over_exposed 0.5 share at the mean, the champion's 0.25: worse by 0.25; allowed: worse by 0.005." in (
-        made.verdict
+    assert (
+        "Over-exposed 50.0 % at the mean, lower is better; the champion's 25.0 %: worse by 25.0 %; "
+        "allowed: worse by 0.50 %." in made.verdict
     )
     assert "takes 1.10 times" not in made.verdict
     assert [row[0] for row in made.tables[0].rows] == ["FAILED", "FAILED", "passed"]
@@ -268,7 +305,7 @@ def test_a_promotions_sliders_show_the_photos_that_gain_least_champion_against_c
     gallery = told(compared).galleries[0]
     assert [case.name for case in gallery.cases] == ["-4.0.png", "0.5.png"] and gallery.of == 5
     assert list(gallery.cases[0].views) == ["champion", "candidate", "input", "ground truth"]
-    assert gallery.cases[0].note.replace(SPACE, " ") == "champion 20.00 dB"
+    assert gallery.cases[0].note.replace(SPACE, " ") == "the champion 20.00 dB: worse by 4.00 dB"
     levels = [int(decode(picture).mean()) for picture in gallery.cases[0].views.values()]
     assert levels == pytest.approx([80, 160, 10, 240], abs=2)
     html = render(told(compared)).decode()
@@ -281,9 +318,57 @@ def test_a_promotions_sliders_show_the_photos_that_gain_least_champion_against_c
 
 def test_a_first_champion_is_compared_with_the_input():
     made = told(comparison("", 1.0, 2.0, 3.0, 4.0, 5.0))
-    assert made.verdict.startswith("Version 7 has earned its promotion over the input: psnr better by 3 dB at the mean")
+    assert made.verdict.startswith("Version 7 has earned its promotion over the input, the best of the baselines: PSNR")
     assert list(made.galleries[0].cases[0].views) == ["input", "candidate", "ground truth"]
     assert "Time" not in [each.label for each in made.headlines]
+
+
+# --- pictures with labels ---------------------------------------------------------------------------------------------
+
+
+def test_labels_stand_above_the_pictures_and_cover_none_of_them():
+    pictures = [np.full((40, 60, 3), level, np.uint8) for level in (40, 120, 200)]
+    bare, told = side_by_side(pictures, 40), side_by_side(pictures, 40, ["a", "b", "c"])
+    assert told.shape == (40 + LABEL_HEIGHT, bare.shape[1], 3)
+    assert (told[LABEL_HEIGHT:] == bare).all()
+    strip = told[:LABEL_HEIGHT].min(axis=(0, 2))
+    for index in range(3):
+        part = strip[index * 66 : index * 66 + 60]
+        assert part.min() < 60, "dark letters"
+        assert (part == 255).mean() > 0.5, "on white"
+
+
+def test_a_narrow_picture_keeps_its_label_whole():
+    told = side_by_side([np.zeros((40, 4, 3), np.uint8)] * 2, 40, ["ground truth", "ground truth"])
+    half = (told.shape[1] - 6) // 2
+    assert half > 60 and (told[:LABEL_HEIGHT, :half] == told[:LABEL_HEIGHT, -half:]).all()
+
+
+def test_before_and_after_say_which_is_which():
+    photo = torch.full((3, 50, 70), 30, dtype=torch.uint8)
+    enhancer = build_enhancer(EnhancerSettings(kind="compact", look=32, width=4))
+    paired = before_after(enhancer, ValidationSet(pairs=[(photo, photo)] * 2), 2, torch.device("cpu"))
+    alone = before_after(enhancer, ValidationSet(dark=[photo]), 2, torch.device("cpu"))
+    assert paired.shape[0] == 2 * (ROW_HEIGHT + LABEL_HEIGHT) + 6 and alone.shape[0] == ROW_HEIGHT + LABEL_HEIGHT
+    assert (paired[:LABEL_HEIGHT] < 100).any() and (paired[LABEL_HEIGHT + ROW_HEIGHT + 6 :][:LABEL_HEIGHT] < 100).any()
+
+
+def test_tables_on_the_terminal_fit_eighty_columns():
+    console = Console(width=80, record=True, soft_wrap=True, highlight=False, markup=False, file=io.StringIO())
+    names = [name for name in METRICS if name != "feature_gap"]
+    shares = ("over_exposed", "our_prior_well_lit")
+    part = {
+        name: {"mean": 0.57 if name in shares else 18.97, "worst": 0.999 if name in shares else 100.0} for name in names
+    }
+    both = {LOW: part, GOOD: part}
+    print_summary(console, "models:/lle-enhancer@challenger", both, {"input": both, "auto-exposure": both})
+    rows = ["candidate", "champion", "input", "auto-gain", "auto-gamma", "auto-exposure"]
+    print_comparison(console, "psnr_gt_mean", dict.fromkeys(rows, both))
+    qualities = [Quality(name, (("backlit_under.png", 18.0, 0.7),)) for name in ("input", "auto-exposure", "enhanced")]
+    print_quality(console, qualities, "enhanced")
+    drawn = [line for line in console.export_text().splitlines() if "│" in line or "┃" in line]
+    assert len(drawn) > 30 and max(map(len, drawn)) <= 80
+    assert not [line for line in drawn if "…" in line], "nothing is cut off"
 
 
 # --- the light map ----------------------------------------------------------------------------------------------------

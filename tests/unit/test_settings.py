@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from lle.config import TrainSettings
 from pipelines.jobs.settings import PRESETS, Loaded, load_settings, to_yaml, with_run_name
-from pipelines.jobs.settings_text import DEFAULTS, SETTINGS, as_table, flat, nested
+from pipelines.jobs.settings_text import DEFAULTS, GROUPS, SETTINGS, as_table, flat, nested, no_such_setting
 
 FOLDERS = ["--data.dark", "photos/dark", "--data.well_lit", "photos/good"]
 ALL_PRESETS = sorted(file.stem for file in PRESETS.glob("*.yaml"))
@@ -277,7 +278,7 @@ def test_a_need_with_alternatives_names_them_all_where_none_is_met() -> None:
 
 def test_every_need_names_a_setting_and_a_value_it_accepts() -> None:
     for path, info in SETTINGS.items():
-        if isinstance(info.json_schema_extra, dict):
+        if isinstance(info.json_schema_extra, dict) and "needs" in info.json_schema_extra:
             other, wanted = re.split("!?=", str(info.json_schema_extra["needs"]), maxsplit=1)
             assert other in SETTINGS, path
             choices = getattr(SETTINGS[other].annotation, "__args__", None)
@@ -401,3 +402,139 @@ def test_a_presets_file_name_is_made_fit_for_a_run_name() -> None:
     base = load_settings([])
     named = with_run_name(Loaded(base.settings, "my première/" + "x" * 200, base.sources))
     assert TrainSettings.model_validate(named.model_dump()).name.startswith("my-premi-re-xxx")
+
+
+# --- weights that act nowhere -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "path", "why"),
+    [
+        (
+            ["--objective.reconstruction.weight", "5", "--schedule.reconstruction.steps", "0"],
+            "objective.reconstruction.weight",
+            "schedule.reconstruction.steps is 0",
+        ),
+        (
+            ["--objective.reconstruction.weight", "25", "--schedule.reconstruction.steps", "0"],  # the default, given
+            "objective.reconstruction.weight",
+            "schedule.reconstruction.steps is 0",
+        ),
+        (["--objective.rank.weight", "9", "--schedule.rounds", "1"], "objective.rank.weight", "schedule.rounds is 1"),
+        (
+            ["--objective.rank.weight", "9", "--schedule.refinement.steps", "0"],
+            "objective.rank.weight",
+            "schedule.refinement.steps is 0",
+        ),
+        (
+            ["--objective.rank.weight", "9", "--objective.guidance.weight", "0"],
+            "objective.rank.weight",
+            "objective.guidance.weight is 0",
+        ),
+        (
+            ["--objective.rank.weight", "9", "--prior.guidance", "residual"],
+            "objective.rank.weight",
+            "prior.guidance is residual",
+        ),
+        (
+            ["--objective.restoration.denoising_structure", "1", "--objective.restoration.weight", "1"],
+            "objective.restoration.denoising_structure",
+            "schedule.denoising.steps is 0",
+        ),
+        (
+            [
+                *("--objective.restoration.denoising_structure", "1", "--objective.restoration.weight", "1"),
+                *("--schedule.denoising.steps", "9"),
+            ],
+            "objective.restoration.denoising_structure",
+            "enhancer.kind compact has no denoiser",
+        ),
+        (["--objective.restoration.structure", "1"], "objective.restoration.structure", "restoration.weight is 0"),
+        (["--objective.restoration.detail", "1"], "objective.restoration.detail", "restoration.weight is 0"),
+    ],
+)
+def test_a_weight_that_acts_nowhere_is_refused_by_its_name(
+    capsys: pytest.CaptureFixture[str], argv: list[str], path: str, why: str
+) -> None:
+    said = mistake(capsys, *argv)
+    assert said.startswith(f"{path}: acts nowhere, for ") and why in said and said.endswith(f"or give {path} 0")
+
+
+def test_layers_that_are_all_zero_leave_their_weight_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    said = mistake(capsys, "--objective.identity.layers", "0", "0", "0", "0", "0")
+    assert said.startswith("objective.identity.layers: all are 0, so objective.identity.weight (0.3) acts nowhere")
+
+
+def test_guidance_without_a_step_of_enhancement_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    said = mistake(capsys, "--schedule.enhancement.steps", "0")
+    assert said == "schedule.enhancement.steps: 0 is not allowed; give a whole number of at least 1"
+
+
+def test_a_presets_weight_whose_phase_was_taken_away_is_0_and_said_so(config: Path) -> None:
+    loaded = load_settings(["--schedule.reconstruction.steps", "0"])
+    assert loaded.settings.objective.reconstruction.weight == 0
+    assert loaded.warnings == [
+        "objective.reconstruction.weight (preset quickstart) is taken as 0, for its phase, reconstruction, is skipped "
+        "because schedule.reconstruction.steps is 0"
+    ]
+    config.write_text(to_yaml(loaded.settings))
+    again = load_settings(["--config", str(config)])
+    assert again.settings == loaded.settings and again.warnings == []
+
+
+def test_the_prior_of_the_package_brings_no_weight_for_a_phase_that_is_not_there() -> None:
+    loaded = load_settings(["--preset", "pie", "--prior", "bundled", *FOLDERS])
+    assert loaded.settings.objective.reconstruction.weight == 0 and "(--prior bundled)" in loaded.warnings[0]
+
+
+def test_a_file_that_asks_for_a_weight_that_acts_nowhere_is_named(
+    capsys: pytest.CaptureFixture[str], config: Path
+) -> None:
+    config.write_text("objective.rank.weight: 9\nschedule.rounds: 1\n")
+    assert mistake(capsys, "--config", str(config)).startswith(f"{config}: objective.rank.weight: acts nowhere")
+
+
+@pytest.mark.parametrize("name", ALL_PRESETS)
+def test_the_settings_of_every_preset_can_be_given_again_as_a_file(name: str, config: Path) -> None:
+    loaded = load_settings(["--preset", name, *FOLDERS])
+    config.write_text(to_yaml(loaded.settings))
+    again = load_settings(["--preset", name, "--config", str(config)])
+    assert again.settings == loaded.settings and again.warnings == []
+
+
+def test_settings_in_code_obey_the_same_rule() -> None:
+    with pytest.raises(ValidationError, match="objective.rank.weight: acts nowhere"):
+        TrainSettings(data={"samples": True}, objective={"rank": {"weight": 7}}, schedule={"rounds": 1})
+
+
+def test_a_phase_that_is_asked_for_and_skipped_is_warned_of() -> None:
+    (warning,) = load_settings(["--schedule.denoising.steps", "10"]).warnings
+    assert warning == (
+        "schedule.denoising.steps (command line) has no effect while enhancer.kind compact has no denoiser; change "
+        "that, or leave it out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "suggested"),
+    [
+        ("--optimizer.lr", ["--optimiser.enhancer_lr", "--optimiser.prompt_lr"]),
+        ("--lr", ["--optimiser.enhancer_lr", "--optimiser.prompt_lr"]),
+        ("--optimizer", ["--optimiser.enhancer_lr"]),
+        ("--objective.rank.wieght", ["--objective.rank.weight"]),
+        ("--sedule.rounds", ["--schedule.rounds"]),
+    ],
+)
+def test_what_is_suggested_is_a_setting(capsys: pytest.CaptureFixture[str], given: str, suggested: list[str]) -> None:
+    said = mistake(capsys, given, "1")
+    options = re.findall(r"--[\w.]+", said)[1:]
+    assert options[: len(suggested)] == suggested
+    assert all(option.removeprefix("--") in SETTINGS for option in options)
+
+
+@given(st.text("abcdefgiloprstuz_.", min_size=1, max_size=25))
+def test_whatever_is_mistyped_only_settings_are_suggested(path: str) -> None:
+    if path not in SETTINGS and path not in GROUPS:
+        said = no_such_setting(path, "--").removeprefix(f"--{path}: no such setting; ")
+        options = re.findall(r"--[\w.]*\w", said)
+        assert options == ["--help"] or all(option.removeprefix("--") in SETTINGS for option in options)

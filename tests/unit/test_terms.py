@@ -13,12 +13,13 @@ from lle.config import ENHANCEMENT_TERMS, IdentityTerm, ObjectiveSettings, Pixel
 from lle.enhancers import Enhanced
 from lle.losses.colour import colour
 from lle.losses.contrast import feature_contrast, gram, pixel_contrast
-from lle.losses.objective import Objective, Others
+from lle.losses.objective import TERMS, Line, Objective, Others, chosen, needed
 from lle.losses.preservation import preservation
 from lle.losses.regional import regional_consistency
 from lle.prior.crops import Crops
 from lle.prior.prompts import PromptPair
 from lle.prior.towers import Prior
+from lle.training.schedule import Phase
 
 
 def flat(*levels: float, side: int = 4) -> Tensor:
@@ -115,13 +116,13 @@ def test_feature_contrast_with_one_of_each_is_the_published_softplus():
 def test_feature_contrast_uses_every_positive_and_every_negative():
     enhanced, positives, negatives = ([noise(count, 4, 3, 3, seed=count) * 3] for count in (2, 3, 4))
     value = float(feature_contrast(enhanced, positives, negatives))
-    for chosen in range(3):
+    for index in range(3):
         changed = positives[0].clone()
-        changed[chosen] *= 2
+        changed[index] *= 2
         assert float(feature_contrast(enhanced, [changed], negatives)) != pytest.approx(value)
-    for chosen in range(4):
+    for index in range(4):
         changed = negatives[0].clone()
-        changed[chosen] *= 2
+        changed[index] *= 2
         assert float(feature_contrast(enhanced, positives, [changed])) != pytest.approx(value)
 
 
@@ -310,3 +311,41 @@ def test_the_gradient_of_every_term_reaches_the_picture(pictures):
 def test_a_weight_below_zero_is_refused():
     with pytest.raises(ValueError, match="greater than or equal to 0"):
         Term(weight=-1)
+
+
+# the table
+
+
+def test_every_term_has_a_line_for_each_phase_that_its_setting_names():
+    lines = {(line.term, line.phase) for line in TERMS}
+    assert lines == {(name, phase) for name, phases in ObjectiveSettings.terms().items() for phase in phases}
+    assert len(lines) == len(TERMS) and {line.phase for line in TERMS} <= {phase.value for phase in Phase}
+
+
+@pytest.mark.parametrize("line", TERMS, ids=lambda line: f"{line.term} in {line.phase}")
+def test_a_weight_makes_its_line_be_computed_and_no_weight_leaves_it_out(line: Line):
+    off = ObjectiveSettings(**{name: {"weight": 0} for name in ObjectiveSettings.terms()})
+    with_weight = off.model_copy(update={line.term: getattr(off, line.term).model_copy(update={"weight": 2.0})})
+    assert chosen(off, line.phase) == [] and needed(off, line.phase) == set()
+    assert chosen(with_weight, line.phase) == [line]
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (["colour"], {"dark"}),
+        (["regional"], {"dark", "regions"}),
+        (["pixel_contrast"], {"dark", "well_lit", "mis_exposed"}),
+        (["restoration"], {"well_lit"}),
+        (["restoration", "guidance"], {"dark", "well_lit"}),
+    ],
+)
+def test_a_phase_wants_what_its_terms_look_at_and_nothing_else(names: list[str], wanted: set[str]):
+    assert needed(on(**dict.fromkeys(names, 1.0)), "enhancement") == wanted
+
+
+@pytest.mark.parametrize(("name", "lacking"), [("regional", "regions"), ("pixel_contrast", "well_lit and mis_exposed")])
+def test_a_term_without_what_it_compares_with_is_told_by_its_setting(name: str, lacking: str, pictures):
+    objective = Objective(on(**{name: 1.0}), Prior(tiny_tower(), tiny_tower()), PromptPair(tiny_tower()))
+    with pytest.raises(ValueError, match=f"objective.{name}.weight: the step has no {lacking} to compare with"):
+        objective.enhancement(*pictures[:2])

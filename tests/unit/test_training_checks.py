@@ -38,7 +38,7 @@ def settings(tmp_path: Path, folders: dict[str, str], **others) -> TrainSettings
 
 
 def run_and_read(chosen: TrainSettings, capsys: pytest.CaptureFixture[str]) -> str:
-    assert training.run(chosen) == 1
+    assert training.run(chosen) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and message.count("\n") == 1
     return message
@@ -53,7 +53,7 @@ def test_a_missing_folder_ends_with_one_sentence_and_leaves_nothing(tmp_path: Pa
 def test_absent_weights_end_with_one_sentence_and_leave_nothing(tmp_path: Path, folders, capsys):
     prior = ["--prior.model", "ViT-B-32-quickgelu", "--prior.pretrained", str(tmp_path / "nowhere.pt")]
     photos = ["--data.dark", folders["dark"], "--data.well_lit", folders["well_lit"]]
-    assert main([*photos, *prior, "--runs", str(tmp_path / "runs"), "--name", "run"]) == 1
+    assert main([*photos, *prior, "--runs", str(tmp_path / "runs"), "--name", "run"]) == 2
     message = capsys.readouterr().err
     assert "nowhere.pt does not exist" in message and "--prior bundled" in message and message.count("\n") == 1
     assert not (tmp_path / "runs").exists()

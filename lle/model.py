@@ -34,18 +34,19 @@ class Model(nn.Module):
         self.about = about or {}
         self.eval()
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.enhancer.picture(image)
+    def forward(self, image: Tensor, strength: float = 1.0) -> Tensor:
+        return self.enhancer.picture(image, strength)
 
-    def enhance(self, photo: Photo) -> Any:
+    def enhance(self, photo: Photo, strength: float = 1.0) -> Any:
         """One photo, enhanced at its own size, as what it was given as; the file at a path as a PIL image.
 
         Args:
             photo: the path of a file; a PIL image; RGB pixels, uint8 (H, W, 3); or RGB in [0, 1], a float tensor
                 (3, H, W), for which see `enhance`.
+            strength: from 0, the photo as it is, over 1 to 1.5; only networks of kind `exposure` know others than 1.
 
         Raises:
-            ValueError: another shape or type; or a file or PIL image that is no picture (`ImageError`).
+            ValueError: another shape, type or strength; or a file or PIL image that is no picture (`ImageError`).
         """
         if isinstance(photo, Tensor):
             if photo.ndim != 3 or photo.shape[0] != 3 or not photo.is_floating_point():
@@ -53,11 +54,11 @@ class Model(nn.Module):
                     f"photo: a tensor of {photo.dtype} {tuple(photo.shape)} is none; give RGB in [0, 1] as floats, "
                     "(3, height, width)"
                 )
-            return enhance(self, photo)
+            return enhance(self, photo, strength)
         if isinstance(photo, np.ndarray):
-            return from_tensor(enhance(self, to_tensor(photo)))
+            return from_tensor(enhance(self, to_tensor(photo), strength))
         pixels = from_pil(photo) if isinstance(photo, Image.Image) else read(photo)
-        return Image.fromarray(from_tensor(enhance(self, to_tensor(pixels))))
+        return Image.fromarray(from_tensor(enhance(self, to_tensor(pixels), strength)))
 
     def save(self, folder: str | Path) -> Path:
         """Write weights and description into a folder, made if missing; `about` must be plain JSON."""
@@ -95,10 +96,13 @@ def load(folder: str | Path) -> Model:
 
 
 @torch.inference_mode()
-def enhance(model: nn.Module, image: Tensor) -> Tensor:
-    """One picture, RGB in [0, 1], (3, H, W), any size; the same shape back on the CPU."""
+def enhance(model: nn.Module, image: Tensor, strength: float = 1.0) -> Tensor:
+    """One picture, RGB in [0, 1], (3, H, W), any size; the same shape back on the CPU. `strength` as `Model.enhance`;
+    modules that are no `Model` are only asked for 1.
+    """
     device = next((weight.device for weight in model.parameters()), image.device)
-    return model(image[None].to(device))[0].float().cpu()
+    given = {} if strength == 1 else {"strength": strength}
+    return model(image[None].to(device), **given)[0].float().cpu()
 
 
 @torch.inference_mode()

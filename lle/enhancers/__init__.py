@@ -7,6 +7,7 @@ from lle.enhancers.base import Enhanced, Enhancer
 from lle.enhancers.bilateral import BilateralEnhancer
 from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer
+from lle.enhancers.exposure import ExposureEnhancer
 from lle.enhancers.retinex import RetinexEnhancer
 
 __all__ = ["Enhanced", "Enhancer", "build_enhancer"]
@@ -20,4 +21,6 @@ def build_enhancer(settings: EnhancerSettings) -> Enhancer:
         return CurveEnhancer()
     if settings.kind == "bilateral":
         return BilateralEnhancer(settings.look, settings.width, settings.denoise)
+    if settings.kind == "exposure":
+        return ExposureEnhancer(settings.look, settings.width, settings.denoise, settings.local)
     return CompactEnhancer(look=settings.look, width=settings.width)

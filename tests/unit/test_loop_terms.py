@@ -73,7 +73,9 @@ def test_the_preset_trains_in_its_phases(trained):
 
 def test_well_lit_photos_are_taken_where_a_term_needs_them(trained):
     name, outcome, _ = trained
-    assert outcome.progress.well_lit_row == {"pie": 12, "hybrid": 4 * (3 + 9 + 6), "restoration": 12, "exposure": 12}[name]
+    assert (
+        outcome.progress.well_lit_row == {"pie": 12, "hybrid": 4 * (3 + 9 + 6), "restoration": 12, "exposure": 12}[name]
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)

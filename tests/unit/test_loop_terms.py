@@ -54,7 +54,8 @@ def test_every_term_of_the_preset_is_in_the_log_and_finite(trained):
     name, _, told = trained
     published = {"smoothness", "colour", "preservation", "regional", "pixel_contrast", "feature_contrast"}
     hybrid = published - {"colour"} | {"guidance", "identity"}
-    expected = {"pie": published, "hybrid": hybrid} | dict.fromkeys(("restoration", "exposure"), {"restoration"})
+    restored = {"restoration"}
+    expected = {"pie": published, "hybrid": hybrid, "restoration": restored, "exposure": restored}
     assert terms_of(told, "enhancement") == expected[name]
     assert all(term in told.steps[-1].line for term in terms_of(told, "enhancement"))
     assert torch.isfinite(torch.tensor(told.losses())).all() and told.steps[-1].metrics["skipped_steps"] == 0

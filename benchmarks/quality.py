@@ -190,7 +190,8 @@ def as_text(results: dict[str, Any]) -> str:
         f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of "
         f"ours sees), {photos['unpaired']} unpaired photos (backlit, DICM, LIME, MEF), "
         f"{photos['good']} good photos of Kodak and {photos['well_lit']} of those SICE scenes. "
-        f"Measured {results.get('date', '')} with {measured}.\n\n" + as_table(results, COLUMNS)
+        f"Measured {results.get('date', '')} with {measured}. The row `{ORACLE}` knows the ground truth: what one "
+        "exposure for each photo could reach.\n\n" + as_table(results, COLUMNS)
     )
 
 

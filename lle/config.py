@@ -178,10 +178,11 @@ class AugmentSettings(Settings):
 class EnhancerSettings(Settings):
     """The network that brightens."""
 
-    kind: Literal["retinex", "curves", "compact", "bilateral"] = setting(
+    kind: Literal["retinex", "curves", "compact", "bilateral", "exposure"] = setting(
         "retinex",
         "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; compact: looks at a small "
-        "copy, for CPUs; bilateral: looks at a small copy, follows edges, takes noise out.",
+        "copy, for CPUs; bilateral: looks at a small copy, follows edges, takes noise out; exposure: looks at a small "
+        "copy, one exposure and one white balance for the picture, takes noise out.",
     )
     padding: Literal["zeros", "reflect"] = setting(
         "zeros",
@@ -191,34 +192,42 @@ class EnhancerSettings(Settings):
     )
     look: int = setting(
         112,
-        "Side of the copy that the compact and the bilateral network look at.",
+        "Side of the copy that the compact, the bilateral and the exposure network look at.",
         unit="px",
         ge=32,
         le=512,
-        needs="enhancer.kind=compact|bilateral",
+        needs="enhancer.kind=compact|bilateral|exposure",
     )
     width: int = setting(
         32,
-        "Channels of the compact and the bilateral network.",
+        "Channels of the compact, the bilateral and the exposure network.",
         unit="channels",
         ge=4,
         le=256,
-        needs="enhancer.kind=compact|bilateral",
+        needs="enhancer.kind=compact|bilateral|exposure",
     )
     denoise: int = setting(
         32,
-        "Channels of the bilateral network's denoiser; 0: none.",
+        "Channels of the denoiser of the bilateral and the exposure network; 0: none.",
         unit="channels",
         ge=0,
         le=256,
         multiple_of=4,
-        needs="enhancer.kind=bilateral",
+        needs="enhancer.kind=bilateral|exposure",
+    )
+    local: float = setting(
+        0.0,
+        "How far the exposure of a place may differ from the picture's; 0: one exposure for all.",
+        unit="stops",
+        ge=0,
+        le=4,
+        needs="enhancer.kind=exposure",
     )
 
     @property
     def has_denoiser(self) -> bool:
         """Whether a part of the network takes noise out."""
-        return self.kind == "bilateral" and self.denoise > 0
+        return self.kind in ("bilateral", "exposure") and self.denoise > 0
 
 
 class PriorSettings(Settings):
@@ -413,6 +422,14 @@ class ExposureCurve(CurveFamily):
         source="ours",
         ge=0,
         le=4,
+    )
+    cast_share: float = setting(
+        1.0,
+        "Share of the photos that have a cast.",
+        source="ours",
+        ge=0,
+        le=1,
+        needs="curves.exposure.cast!=0",
     )
     power_law: float = setting(
         0.0,

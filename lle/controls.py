@@ -18,6 +18,7 @@ HALVINGS = 32
 EXPOSURE_RANGE = 7.0  # of u in `exposure.shoulder`, to either side
 TRIED = 29  # exposures that `best_exposure` tries at a time
 THINNED = 4
+LEVELS = 65_536  # of a histogram, which 8 and 16 bits fill without rounding
 DENOISE_WINDOW, DENOISE_EPSILON = 9, 0.01  # pixels; squared brightness
 
 
@@ -48,9 +49,18 @@ def exposure_shoulder(image: Tensor, target: float = 0.44, darkest: float = -STO
         target: the mean of all values, in (0, 1).
         darkest: stops, as `STOPS`; 0: pictures are never darkened, and those brighter than the target stay as they are.
     """
-    light = srgb_to_linear(image)
-    # g - 1 / g = 2 sinh(ln g): the gain is that of deep shadows, and 1 the picture as it is.
-    return _with_mean(image, target, lambda gain: linear_to_srgb(shoulder(light, gain - 1 / gain)), darkest)
+    shares = torch.stack([_histogram(each) for each in image])
+    light = srgb_to_linear(torch.linspace(0, 1, LEVELS, dtype=image.dtype, device=image.device)).view(1, 1, 1, -1)
+
+    def k_of_gain(gain: Tensor) -> Tensor:
+        return gain - 1 / gain  # 2 sinh(ln gain): the gain is that of deep shadows, and 1 the picture as it is
+
+    def mean_by(gain: Tensor) -> Tensor:
+        lit = linear_to_srgb(shoulder(light, k_of_gain(gain)))
+        return (lit * shares[:, None, None]).sum(dim=-1, keepdim=True)
+
+    gain = _gain_to_mean(image, target, mean_by, darkest)
+    return expose_with_shoulder(image, k_of_gain(gain))
 
 
 def exposure_shoulder_lift(image: Tensor, target: float = 0.44) -> Tensor:
@@ -61,18 +71,19 @@ def exposure_shoulder_lift(image: Tensor, target: float = 0.44) -> Tensor:
 def best_exposure(image: Tensor, truth: Tensor) -> Tensor:
     """Each picture by the one exposure with a shoulder that is nearest to its ground truth in the mean of squares.
 
-    No control, for it knows the truth: what the best choice of a single number could reach, to within .01 of u.
+    No control, for it knows the truth: what the best choice of a single number could reach, to within .01 of u, found
+    on every fourth pixel of every fourth row.
 
     Args:
         image, truth: RGB in [0, 1], (B, 3, H, W), aligned.
     """
-    thin = (..., slice(None, None, THINNED), slice(None, None, THINNED))
+    seen, wanted = (each[..., ::THINNED, ::THINNED] for each in (image, truth))
     centre, reach = image.new_zeros(len(image)), EXPOSURE_RANGE
-    for seen in (thin, thin, (...,)):
+    for _ in range(3):
         steps = torch.linspace(-reach, reach, TRIED, device=image.device, dtype=image.dtype)
         tried = centre[:, None] + steps
         errors = [
-            (expose_with_shoulder(image[seen], k_of(u)[:, None, None, None]) - truth[seen]).square().mean(dim=(1, 2, 3))
+            (expose_with_shoulder(seen, k_of(u)[:, None, None, None]) - wanted).square().mean(dim=(1, 2, 3))
             for u in tried.unbind(dim=1)
         ]
         centre = tried.gather(1, torch.stack(errors, dim=1).argmin(dim=1, keepdim=True)).squeeze(1)
@@ -88,14 +99,30 @@ def denoise(image: Tensor) -> Tensor:
     return guided_blur(rgb_to_grayscale(image), image, DENOISE_WINDOW, DENOISE_EPSILON).clamp(0, 1)
 
 
-def _with_mean(image: Tensor, target: float, brighten: Callable[[Tensor], Tensor], darkest: float = -STOPS) -> Tensor:
-    """The picture brightened by the gain that bisection finds, of at least 2^darkest; `brighten` must rise with the
-    gain (B, 1, 1, 1).
+def _with_mean(image: Tensor, target: float, brighten: Callable[[Tensor], Tensor]) -> Tensor:
+    """The picture brightened by the gain that brings its mean to the target; `brighten` must rise with the gain."""
+    return brighten(_gain_to_mean(image, target, lambda gain: brighten(gain).mean(dim=(1, 2, 3), keepdim=True)))
+
+
+def _gain_to_mean(image: Tensor, target: float, mean_by: Callable[[Tensor], Tensor], darkest: float = -STOPS) -> Tensor:
+    """The gain of each picture, (B, 1, 1, 1), that bisection finds between 2^darkest and 2^STOPS.
+
+    Args:
+        image: (B, 3, H, W).
+        target: the mean that is wanted.
+        mean_by: the mean of each picture by its gain, which must rise with it, both (B, 1, 1, 1).
+        darkest: stops.
     """
     low = image.new_full((len(image), 1, 1, 1), darkest)
     high = torch.full_like(low, STOPS)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        too_dark = brighten(middle.exp2()).mean(dim=(1, 2, 3), keepdim=True) < target
+        too_dark = mean_by(middle.exp2()) < target
         low, high = torch.where(too_dark, middle, low), torch.where(too_dark, high, middle)
-    return brighten(((low + high) / 2).exp2())
+    return ((low + high) / 2).exp2()
+
+
+def _histogram(picture: Tensor) -> Tensor:
+    """Share of all values that each level has, (LEVELS,), so that large pictures are searched as fast as small ones."""
+    places = (picture.clamp(0, 1) * (LEVELS - 1)).round().flatten().to(torch.int32)
+    return torch.bincount(places, minlength=LEVELS).to(picture.dtype) / picture.numel()

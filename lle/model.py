@@ -38,29 +38,30 @@ class Model(nn.Module):
         self.about = about or {}
         self.eval()
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.enhancer.picture(image)
+    def forward(self, image: Tensor, strength: float = 1.0) -> Tensor:
+        return self.enhancer.picture(image, strength)
 
-    def enhance(self, photo: Photo) -> Any:
+    def enhance(self, photo: Photo, strength: float = 1.0) -> Any:
         """One photo, enhanced at its own size, as what it was given as; the file at a path as a PIL image.
 
         Args:
             photo: the path of a file; a PIL image; RGB pixels, uint8 or uint16, (H, W, 3); or RGB in [0, 1], a float
                 tensor (3, H, W), for which see `enhance`. A file or PIL image comes back in sRGB with 8 bits: grey as
                 grey, and with the alpha it had.
+            strength: from 0, the photo as it is, over 1 to 1.5; only networks of kind `exposure` know others than 1.
 
         Raises:
-            ValueError: another shape or type; or a file or PIL image that is no picture (`ImageError`).
+            ValueError: another shape, type or strength; or a file or PIL image that is no picture (`ImageError`).
         """
         if isinstance(photo, Tensor):
-            return enhance(self, photo)
+            return enhance(self, photo, strength)
         if isinstance(photo, np.ndarray):
             check_pixels(photo, depths=(np.uint8, np.uint16))
-            return enhance_pixels(self, photo[None])[0]
+            return enhance_pixels(self, photo[None], strength)[0]
         if not isinstance(photo, str | os.PathLike | Image.Image):
             raise ValueError(f"photo: a {type(photo).__name__} is none; give a path, a PIL image, an array or a tensor")
         picture = picture_of_pil(photo) if isinstance(photo, Image.Image) else read_picture(photo)
-        return _as_pil(enhance_picture(self, picture))
+        return _as_pil(enhance_picture(self, picture, strength))
 
     def save(self, folder: str | Path) -> Path:
         """Write weights and description into a folder, made if missing; `about` must be plain JSON."""
@@ -109,23 +110,25 @@ def _local(path: str) -> str:
 
 
 @torch.inference_mode()
-def enhance(model: nn.Module, image: Tensor) -> Tensor:
+def enhance(model: nn.Module, image: Tensor, strength: float = 1.0) -> Tensor:
     """One picture, RGB in [0, 1], any float type, (3, H, W), any size; the same type and shape back on the CPU.
+
+    `strength` as in `Model.enhance`; modules that are no `Model` are only asked for 1.
 
     Raises:
         ValueError: another shape or type, values that are not numbers, or far outside [0, 1].
     """
     _check_photo(image)
     weight = next(model.parameters(), torch.empty(0, device=image.device))
-    enhanced: Tensor = model(image[None].to(weight.device, weight.dtype))[0]
+    enhanced: Tensor = model(image[None].to(weight.device, weight.dtype), **_asked(strength))[0]
     return enhanced.to("cpu", image.dtype)
 
 
 @torch.inference_mode()
-def enhance_pixels(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
+def enhance_pixels(model: nn.Module, pixels: np.ndarray, strength: float = 1.0) -> np.ndarray:
     """Photos of one size as they come from files, uint8 or uint16 RGB (B, H, W, 3); the same type and shape back.
 
-    In between they are floats: what has 16 bits is never rounded to 8.
+    In between they are floats: what has 16 bits is never rounded to 8. `strength` as in `enhance`.
 
     Raises:
         ValueError: the model gives values that are not numbers.
@@ -135,7 +138,7 @@ def enhance_pixels(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype != np.uint8:
         pixels = pixels.astype(np.int32)  # torch does hardly anything with uint16
     stored = torch.from_numpy(np.ascontiguousarray(pixels)).to(weight.device).permute(0, 3, 1, 2)
-    enhanced = model(stored.to(weight.dtype, memory_format=torch.contiguous_format).div_(full))
+    enhanced = model(stored.to(weight.dtype, memory_format=torch.contiguous_format).div_(full), **_asked(strength))
     if enhanced.isnan().any():
         raise ValueError("the model gives values that are not numbers (NaN) for it")
     rounded = enhanced.float().clamp(0, 1).mul_(full).round_().to(torch.uint8 if full == 255 else torch.int32)
@@ -143,13 +146,17 @@ def enhance_pixels(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
     return array if full == 255 else array.astype(np.uint16)
 
 
-def enhance_picture(model: nn.Module, picture: Picture) -> Picture:
-    """One decoded photo, enhanced, with all that belongs to it.
+def enhance_picture(model: nn.Module, picture: Picture, strength: float = 1.0) -> Picture:
+    """One decoded photo, enhanced, with all that belongs to it; `strength` as in `enhance`.
 
     Raises:
         ValueError: as `enhance_pixels`.
     """
-    return picture.enhanced(enhance_pixels(model, picture.pixels[None])[0])
+    return picture.enhanced(enhance_pixels(model, picture.pixels[None], strength)[0])
+
+
+def _asked(strength: float) -> dict[str, float]:
+    return {} if strength == 1 else {"strength": strength}
 
 
 def _check_photo(image: Tensor) -> None:

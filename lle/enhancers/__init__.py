@@ -9,6 +9,7 @@ from lle.enhancers.base import Enhanced, Enhancer
 from lle.enhancers.bilateral import BilateralEnhancer
 from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer
+from lle.enhancers.exposure import ExposureEnhancer
 from lle.enhancers.retinex import RetinexEnhancer
 
 __all__ = ["NETWORKS", "Enhanced", "Enhancer", "build_enhancer"]
@@ -18,6 +19,7 @@ NETWORKS: Mapping[str, Callable[[EnhancerSettings], Enhancer]] = {
     "curves": lambda chosen: CurveEnhancer(),
     "compact": lambda chosen: CompactEnhancer(look=chosen.look, width=chosen.width),
     "bilateral": lambda chosen: BilateralEnhancer(chosen.look, chosen.width, chosen.denoise),
+    "exposure": lambda chosen: ExposureEnhancer(chosen.look, chosen.width, chosen.denoise, chosen.local),
 }
 """Each network by its name in `enhancer.kind`."""
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+STRONGEST = 1.5
+
 
 class Enhanced(NamedTuple):
     """Result of an enhancer.
@@ -14,7 +16,7 @@ class Enhanced(NamedTuple):
         image: RGB in [0, 1], (B, 3, H, W).
         maps: what the network predicted to get there, the thing to keep smooth: (B, M, h, w) at the network's own
             resolution (retinex: the light map, M = 1; curves: eight curves of RGB, M = 24; compact: the light
-            exponent, M = 1; bilateral: its light maps, M = 2).
+            exponent, M = 1; bilateral: its light maps, M = 2; exposure: the exposure u of each place, M = 1).
     """
 
     image: Tensor
@@ -28,9 +30,38 @@ class Enhancer(nn.Module):
         """Brighten a batch and say by which maps."""
         raise NotImplementedError
 
-    def picture(self, image: Tensor) -> Tensor:
-        """The picture of `forward` alone, for any size: without a gradient, memory stays near that of the result."""
+    def picture(self, image: Tensor, strength: float = 1.0) -> Tensor:
+        """The picture of `forward` alone, for any size: without a gradient, memory stays near that of the result.
+
+        Args:
+            image: RGB in [0, 1], (B, 3, H, W).
+            strength: from 0, the picture as it is, over 1 to 1.5; networks without one know 1 alone.
+
+        Raises:
+            ValueError: another strength.
+        """
+        if checked_strength(strength) != 1:
+            raise ValueError(
+                f"strength: this network ({type(self).__name__}) knows none but 1; leave it out, or take one of kind "
+                "exposure"
+            )
+        return self._picture(image)
+
+    def _picture(self, image: Tensor) -> Tensor:
         return self(image).image
+
+
+def checked_strength(strength: float) -> float:
+    """The strength, if it is one.
+
+    Raises:
+        ValueError: it lies outside 0 to 1.5.
+    """
+    if not 0 <= strength <= STRONGEST:
+        raise ValueError(
+            f"strength: {strength:g} lies outside 0 to {STRONGEST:g}; give 0 for the photo as it is, 1 as trained"
+        )
+    return float(strength)
 
 
 def start_small(module: nn.Module) -> None:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from lle.enhancers.base import Enhanced, Enhancer
 from lle.enhancers.blocks import PlainBlock, starting_at_zero
 from lle.enhancers.denoiser import REACH, Denoiser
+from lle.enhancers.resizing import enlarged, shrunk
 from lle.enhancers.tiles import EVERYWHERE, Tile, Where, fits_in_one, put_together, strips_of, tiles_of
 
 EXPONENT_RANGE = 4.0
@@ -64,7 +65,7 @@ class BilateralEnhancer(Enhancer):
         maps, balance = self.light(image)
 
         def finished(seen: Where) -> Tensor:
-            relit, exponent = relight(image[(..., *seen)], _enlarged(maps, image, seen), balance)
+            relit, exponent = relight(image[(..., *seen)], enlarged(maps, image, seen), balance)
             return relit if self.denoiser is None else self.denoiser(relit, exponent)
 
         tiles = self._tiles(image)
@@ -72,7 +73,7 @@ class BilateralEnhancer(Enhancer):
 
     def light(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What the small copy tells: a and b in [-1, 1], (B, 2, look / 4, look / 4), and w > 0, (B, 3, 1, 1)."""
-        small = _shrunk(image, self.look)
+        small = shrunk(image, self.look)
         fine = self.fine(small.clamp_min(0).sqrt() - 0.5)
         coarse = self.coarse(fine)
         context = self.context(torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1))
@@ -104,26 +105,3 @@ def relight(image: Tensor, planes: Tensor, balance: Tensor) -> tuple[Tensor, Ten
     exponent = torch.addcmul(planes[:, :1], planes[:, 1:], brightest.sqrt())
     gain = torch.exp(EXPONENT_RANGE * exponent)
     return (balanced * (gain / (1 + (gain - 1) * brightest))).clamp(0, 1), exponent
-
-
-def _shrunk(image: Tensor, side: int) -> Tensor:
-    """(B, 3, side, side); large pictures are thinned out first, for a look needs no more than two pixels a side."""
-    skip_rows, skip_columns = (max(1, length // (4 * side)) for length in image.shape[-2:])
-    thinned = image[..., ::skip_rows, ::skip_columns]
-    return F.interpolate(thinned, size=(side, side), mode="bilinear", antialias=True)
-
-
-def _enlarged(maps: Tensor, image: Tensor, where: Where) -> Tensor:
-    """Some rows and columns of the maps enlarged to the picture by bilinear interpolation, (B, M, rows, columns)."""
-    down, across = (
-        _interpolation(length, knots, maps)[part]
-        for length, knots, part in zip(image.shape[-2:], maps.shape[-2:], where, strict=True)
-    )
-    return down @ (maps @ across.T)
-
-
-def _interpolation(length: int, knots: int, like: Tensor) -> Tensor:
-    """(length, knots): the weights by which pixel i mixes the knots, as in bilinear interpolation."""
-    centre = (torch.arange(length, device=like.device) + 0.5) * knots / length - 0.5
-    distance = centre.clamp(0, knots - 1)[:, None] - torch.arange(knots, device=like.device)
-    return (1 - distance.abs()).clamp_min(0).to(like.dtype)

@@ -38,7 +38,7 @@ class CurveEnhancer(Enhancer):
         maps = self.curve_maps(image)
         return Enhanced(apply_curves(image, maps.chunk(CURVES, dim=1)), maps)
 
-    def picture(self, image: Tensor) -> Tensor:
+    def _picture(self, image: Tensor) -> Tensor:
         return in_tiles(lambda tile: self(tile).image, image, CurveNetwork.reach)
 
 

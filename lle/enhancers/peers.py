@@ -36,7 +36,7 @@ class ZeroDcePlusPlus(Enhancer):
         curve = F.interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=True)
         return Enhanced(apply_curves(image, [curve[..., :height, :width]] * CURVES), maps)
 
-    def picture(self, image: Tensor) -> Tensor:
+    def _picture(self, image: Tensor) -> Tensor:
         if self.scale > 1:  # the small copy is that of the whole picture
             return self(image).image
         return in_tiles(lambda tile: self(tile).image, image, CurveNetwork.reach)
@@ -73,5 +73,5 @@ class Sci(Enhancer):
         light = torch.clamp(image + torch.sigmoid(self.last(x)), DARKEST_LIGHT, 1)
         return Enhanced(torch.clamp(image / light, 0, 1), light)
 
-    def picture(self, image: Tensor) -> Tensor:
+    def _picture(self, image: Tensor) -> Tensor:
         return in_tiles(lambda tile: self(tile).image, image, reach=3)

@@ -53,7 +53,7 @@ class RetinexEnhancer(Enhancer):
         light = self.light_map(image)
         return Enhanced(_relit(image, light), light)
 
-    def picture(self, image: Tensor) -> Tensor:
+    def _picture(self, image: Tensor) -> Tensor:
         """Large pictures in two passes over their tiles: what is pooled from the whole, then the light by it."""
         if fits_in_one(image):
             return self(image).image

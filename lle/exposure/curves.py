@@ -41,9 +41,9 @@ SEARCH_STEPS = 24
 SEARCH_SIDE = 64
 BLUR_RADIUS = 3
 POWER = 2.2
-FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, RED, GREEN, BLUE, SHOULDER, MILD, DRAWS = range(
-    15
-)
+# What is drawn for each photo; newer ones stand behind, so that a seed goes on saying of the others what it did.
+FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, RED, GREEN, BLUE = range(12)
+SHOULDER, MILD, CAST, DRAWS = range(12, 16)
 
 
 def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int], noise: bool = True) -> Tensor:
@@ -222,7 +222,8 @@ def _photographed(
     """Taken again by a camera of `curves.exposure`; stops (B,) or (B, 1, H, W)."""
     camera_of = settings.exposure
     power_law, shoulder = _power_law(image, settings, draws), _shoulder(image, settings, draws)
-    cast = camera_of.cast * (2 * draws[:, RED : BLUE + 1] - 1).to(image)
+    most = camera_of.cast * (draws[:, CAST] < camera_of.cast_share)
+    cast = (most[:, None] * (2 * draws[:, RED : BLUE + 1] - 1)).to(image)
     stops = _per_image(stops, image) + cast[:, :, None, None]
     if not noise:
         return exposure(image, stops, power_law, shoulder=shoulder)

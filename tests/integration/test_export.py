@@ -19,6 +19,7 @@ KINDS = [  # bilateral with its denoiser is the bundled model
     EnhancerSettings(kind="compact", look=48, width=8),
     EnhancerSettings(kind="retinex", padding="reflect"),
     EnhancerSettings(kind="curves"),
+    EnhancerSettings(kind="exposure", look=48, width=8, denoise=8, local=0.7),
 ]
 
 

@@ -24,7 +24,7 @@ def test_each_picture_of_a_batch_reaches_the_target(control, target: float):
     torch.manual_seed(0)
     pictures = torch.rand(3, 3, 9, 9) * torch.tensor([0.03, 0.3, 1.0]).view(3, 1, 1, 1)
     lit = control(pictures, target)
-    torch.testing.assert_close(lit.mean(dim=(1, 2, 3)), torch.full((3,), target))
+    torch.testing.assert_close(lit.mean(dim=(1, 2, 3)), torch.full((3,), target), atol=5e-5, rtol=0)
     assert lit.min() >= 0 and lit.max() <= 1
 
 
@@ -69,6 +69,13 @@ def test_exposure_with_a_shoulder_is_one_k_for_the_picture():
     k = torch.linspace(0.1, 60, 60_000, dtype=torch.float64)[:, None]
     misses = (-torch.log1p(torch.expm1(-k) * after.flatten()) / k - before.flatten()).abs().amax(dim=1)
     assert float(misses.min()) < 1e-4
+
+
+def test_pictures_of_8_and_16_bits_reach_the_target_as_exactly_as_numbers_can_tell():
+    torch.manual_seed(0)
+    for top in (255, 65_535):
+        picture = (0.1 * torch.rand(1, 3, 30, 30, dtype=torch.float64) * top).round() / top
+        assert float(exposure_shoulder(picture, 0.6).mean()) == pytest.approx(0.6, abs=1e-8)
 
 
 def test_a_bright_picture_is_darkened_to_the_target_unless_it_is_only_lifted():

@@ -322,6 +322,13 @@ def test_what_chance_says_of_older_settings_does_not_change_with_newer_ones():
     assert torch.equal(drawn[:12], torch.rand(12, generator=torch.Generator().manual_seed(5)))
 
 
+def test_as_many_photos_have_a_cast_as_asked():
+    pixel = torch.full((600, 3, 1, 1), 0.5, dtype=torch.float64)
+    changed = bag_of_curves(pixel, bent(under=(1, 1), cast=0.35, cast_share=0.4), range(600), noise=False)[..., 0, 0]
+    tinted = changed.amax(dim=1) - changed.amin(dim=1) > 1e-6
+    assert float(tinted.double().mean()) == pytest.approx(0.4, abs=0.06)
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [

@@ -71,6 +71,14 @@ def test_the_light_of_the_best_enhancer_rests_while_its_denoiser_learns(whole):
         assert same(light, later_light) and not same(denoiser, later_denoiser)
 
 
+def test_the_light_of_the_exposure_network_rests_as_well(tmp_path: Path):
+    told = Told(tmp_path)
+    tiny_train(denoising(enhancer={"kind": "exposure"}, loop={"checkpoint_every": 1}), told=told)
+    checkpoints = [read(each).part("enhancer") for each in sorted(tmp_path.iterdir())][-DENOISING - 1 :]
+    (light, denoiser), (later_light, later_denoiser) = split(checkpoints[0]), split(checkpoints[-1])
+    assert same(light, later_light) and not same(denoiser, later_denoiser)
+
+
 def test_the_last_enhancer_is_the_one_whatever_was_measured_before(whole):
     outcome, told = whole
     assert outcome.best[1] == told.reports[-1].step == 3 + ENHANCING + DENOISING

@@ -342,6 +342,7 @@ def test_the_benchmark_reproduces_the_published_table(stored: dict, name: str):
         ("auto-gamma", 2),
         ("auto-exposure", 2),
         ("auto-exposure+denoise", 2),
+        ("exposure-shoulder", 2),
         ("SCL-LLE", 2),
         ("PIE", 2),
         ("Zero-DCE", 2),

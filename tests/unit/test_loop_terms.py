@@ -18,7 +18,7 @@ from lle.training.loop import train
 from lle.training.schedule import Phase
 from pipelines.jobs.settings import load_settings
 
-PRESETS = ["pie", "hybrid", "restoration"]
+PRESETS = ["pie", "hybrid", "restoration", "exposure"]
 
 
 def tiny_preset(name: str, **objective: Any) -> TrainSettings:
@@ -29,7 +29,7 @@ def tiny_preset(name: str, **objective: Any) -> TrainSettings:
     tiny = tiny_settings().model_dump()
     chosen = {branch: preset[branch] for branch in ("objective", "curves", "regions", "augment")}
     chosen["enhancer"] = {**tiny["enhancer"], "kind": preset["enhancer"]["kind"]}
-    if name == "restoration":
+    if name in ("restoration", "exposure"):
         chosen["optimiser"] = preset["optimiser"]
         chosen["objective"]["restoration"]["denoising_structure"] = 0.0  # there is no denoising here
     for term, weight in objective.items():
@@ -55,7 +55,8 @@ def test_every_term_of_the_preset_is_in_the_log_and_finite(trained):
     name, _, told = trained
     published = {"smoothness", "colour", "preservation", "regional", "pixel_contrast", "feature_contrast"}
     hybrid = published - {"colour"} | {"guidance", "identity"}
-    expected = {"pie": published, "hybrid": hybrid, "restoration": {"restoration"}}
+    restored = {"restoration"}
+    expected = {"pie": published, "hybrid": hybrid, "restoration": restored, "exposure": restored}
     assert terms_of(told, "enhancement") == expected[name]
     assert all(term in told.steps[-1].line for term in terms_of(told, "enhancement"))
     assert torch.isfinite(torch.tensor(told.losses())).all() and told.steps[-1].metrics["skipped_steps"] == 0
@@ -67,13 +68,16 @@ def test_the_preset_trains_in_its_phases(trained):
         "pie": {"enhancement": 3},
         "hybrid": {"prompt_init": 3, "reconstruction": 3, "enhancement": 9, "refinement": 6},
         "restoration": {"enhancement": 3},
+        "exposure": {"enhancement": 3},
     }
     assert outcome.finished and outcome.progress.phase_steps == steps[name]
 
 
 def test_well_lit_photos_are_taken_where_a_term_needs_them(trained):
     name, outcome, _ = trained
-    assert outcome.progress.well_lit_row == {"pie": 12, "hybrid": 4 * (3 + 9 + 6), "restoration": 12}[name]
+    assert (
+        outcome.progress.well_lit_row == {"pie": 12, "hybrid": 4 * (3 + 9 + 6), "restoration": 12, "exposure": 12}[name]
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -272,7 +272,7 @@ def test_a_need_with_alternatives_names_them_all_where_none_is_met() -> None:
     ]
     assert warning == (
         "enhancer.look (command line) has no effect while enhancer.kind is curves; "
-        "set enhancer.kind=compact or bilateral, or leave it out"
+        "set enhancer.kind=compact or bilateral or exposure, or leave it out"
     )
 
 

@@ -17,6 +17,7 @@ ENHANCERS = {
     "curves": lambda: build_enhancer(EnhancerSettings(kind="curves")),
     "compact": lambda: build_enhancer(EnhancerSettings(kind="compact", look=48, width=8)),
     "bilateral": lambda: build_enhancer(EnhancerSettings(kind="bilateral", look=48, width=8, denoise=8)),
+    "exposure": lambda: build_enhancer(EnhancerSettings(kind="exposure", look=48, width=8, denoise=8, local=0.7)),
     "zero-dce++": ZeroDcePlusPlus,
     "zero-dce++/12": lambda: ZeroDcePlusPlus(12),
     "sci": Sci,

@@ -1,0 +1,174 @@
+"""Our enhancer of few decisions: one exposure and one white balance for the whole picture, then the noise out.
+
+    e = sRGB(f(min(w x, 1); k)),    k = 2 s sinh(u + d),    x: linear light,    f: the curve of `exposure.shoulder`
+    e' = e + min(s, 1) (D(e, h) - e),    h = asinh(k / 2) / 8.8
+
+u in [-2.5, 7] and three gains w are read off a copy of `look` x `look` pixels. Few parameters cannot flatten a picture,
+whatever the training photos' darkness was like: contrast stays. d, where it is wanted, are local stops of at most
+`local`: a coarse map, fitted to the edges of log light by a guided filter (He et al. 2013) whose slope never turns the
+order of tones round. D: the denoiser, told of the light that was added. s: the strength, 1 as trained; 0 leaves the
+picture as it is, and k grows with it.
+
+Without a gradient, full resolution is touched once, in strips of rows or in the tiles of the denoiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lle.enhancers.base import Enhanced, Enhancer, checked_strength
+from lle.enhancers.blocks import PlainBlock, starting_at_zero
+from lle.enhancers.denoiser import REACH, Denoiser
+from lle.enhancers.resizing import enlarged, shrunk
+from lle.enhancers.tiles import EVERYWHERE, Tile, Where, fits_in_one, put_together, strips_of, tiles_of
+from lle.exposure.camera import linear_to_srgb, srgb_to_linear
+from lle.exposure.shoulder import shoulder
+
+BRIGHTEST, DARKEST = 7.0, 2.5  # u to either side; a picture darkened further is black and teaches nothing
+BALANCE_RANGE = 0.5
+TOLD = 8.8  # u is a logarithm of linear light; the denoiser's exponent a quarter of one of sRGB values, a power of 2.2
+BLACK = 1e-3  # of log light, linear
+SLOWEST = -0.5  # slope of d by log light: at -1 a brighter place would end up as bright as a darker one
+FILTER_RADIUS, FILTER_EPSILON = 4, 0.1  # cells of the small copy; squared log light
+STRIP_PIXELS = 65_536
+
+
+class Light(NamedTuple):
+    """What the small copy tells.
+
+    Attributes:
+        exposure: u in [-2.5, 7], (B, 1, 1, 1).
+        balance: w > 0, (B, 3, 1, 1).
+        local: slope and offset of d by log light, (B, 2, look, look); None: no local stops.
+    """
+
+    exposure: Tensor
+    balance: Tensor
+    local: Tensor | None
+
+
+class ExposureEnhancer(Enhancer):
+    """204,082 parameters with the denoiser at the default widths, 72,036 without, 18,785 more with local stops.
+
+    Args:
+        look: side of the copy the network sees, px.
+        width: channels.
+        denoise: channels of the denoiser; 0: none.
+        local: stops by which the exposure of a place may differ from the picture's; 0: one exposure for all.
+    """
+
+    def __init__(self, look: int = 64, width: int = 32, denoise: int = 32, local: float = 0.0) -> None:
+        super().__init__()
+        self.look, self.local = look, local * log(2)
+        self.fine = nn.Sequential(
+            nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            PlainBlock(width),
+        )
+        self.coarse = nn.Sequential(
+            nn.Conv2d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(0.2), PlainBlock(width), PlainBlock(width)
+        )
+        self.context = nn.Sequential(nn.Linear(2 * width, width), nn.LeakyReLU(0.2))
+        self.exposure = starting_at_zero(nn.Linear(width, 1))
+        self.balance = starting_at_zero(nn.Linear(width, 3))
+        self.places = (
+            nn.Sequential(PlainBlock(width), starting_at_zero(nn.Conv2d(width, 1, 3, padding=1))) if local else None
+        )
+        self.denoiser = Denoiser(denoise) if denoise else None
+
+    def forward(self, image: Tensor, strength: float = 1.0) -> Enhanced:
+        light, maps = self.light(image)
+
+        def finished(seen: Where) -> Tensor:
+            relit, k = relight(image[(..., *seen)], light, self._slices(light, image, seen), strength)
+            if self.denoiser is None:
+                return relit
+            lifted = (torch.asinh(k / 2) / TOLD).expand(-1, -1, *relit.shape[-2:])
+            denoised = self.denoiser(relit, lifted)
+            return denoised if strength >= 1 else torch.lerp(relit, denoised, strength)
+
+        tiles = self._tiles(image)
+        return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
+
+    def picture(self, image: Tensor, strength: float = 1.0) -> Tensor:
+        return self(image, checked_strength(strength)).image
+
+    def light(self, image: Tensor) -> tuple[Light, Tensor]:
+        """What the small copy tells, and u + d before it is fitted to edges, (B, 1, look / 4, look / 4)."""
+        small = shrunk(image, self.look)
+        fine = self.fine(small.clamp_min(0).sqrt() - 0.5)
+        coarse = self.coarse(fine)
+        context = self.context(torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1))
+        exposure = _bounded(self.exposure(context).float())[:, :, None, None]
+        balance = torch.exp(BALANCE_RANGE * F.softsign(self.balance(context).float()))[:, :, None, None]
+        if self.places is None:
+            return Light(exposure, balance, None), exposure.expand(-1, -1, *fine.shape[-2:])
+        seen = fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear") + context[:, :, None, None]
+        places = self.local * F.softsign(self.places(seen).float())
+        local = _fitted(places, _log_light(srgb_to_linear(small.float())))
+        return Light(exposure, balance, local), exposure + places
+
+    def _slices(self, light: Light, image: Tensor, seen: Where) -> Tensor | None:
+        """d of some rows and columns, (B, 1, rows, columns)."""
+        if light.local is None:
+            return None
+        slope, offset = enlarged(light.local, image, seen).split(1, dim=1)
+        return (slope * _log_light(srgb_to_linear(image[(..., *seen)])) + offset).clamp(-self.local, self.local)
+
+    def _tiles(self, image: Tensor) -> Iterator[Tile] | None:
+        """None: in one piece."""
+        if self.denoiser is not None:
+            return None if fits_in_one(image) else tiles_of(image, REACH)
+        return None if torch.is_grad_enabled() or image.is_cuda else strips_of(image, STRIP_PIXELS)
+
+
+def relight(image: Tensor, light: Light, local: Tensor | None = None, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Every pixel by the picture's exposure.
+
+    Args:
+        image: sRGB in [0, 1], (B, 3, H, W).
+        light: of the whole picture.
+        local: d, (B, 1, H, W); None: 0.
+        strength: s >= 0.
+
+    Returns:
+        sRGB in [0, 1], (B, 3, H, W), and k, (B, 1, 1, 1) or (B, 1, H, W).
+    """
+    exposure = light.exposure if local is None else light.exposure + local
+    k = 2 * strength * torch.sinh(exposure)
+    balanced = (srgb_to_linear(image.float()) * light.balance**strength).clamp(max=1)
+    return linear_to_srgb(shoulder(balanced, k)), k
+
+
+def _bounded(h: Tensor) -> Tensor:
+    """u between its ends, with one slope on both sides of 0; it approaches them so slowly that it can turn back."""
+    return BRIGHTEST * h / (1 + torch.maximum(h, -BRIGHTEST / DARKEST * h))
+
+
+def _log_light(light: Tensor) -> Tensor:
+    """(B, 1, H, W) of linear RGB."""
+    return (light.mean(dim=1, keepdim=True) + BLACK).log()
+
+
+def _fitted(places: Tensor, guide: Tensor) -> Tensor:
+    """Slope and offset by which the guide gives the map, locally, (B, 2, look, look), of (B, 1, h, w) and
+    (B, 1, look, look).
+    """
+    wanted = F.interpolate(places, size=guide.shape[-2:], mode="bilinear")
+
+    def mean(x: Tensor) -> Tensor:
+        side = 2 * FILTER_RADIUS + 1
+        return F.avg_pool2d(x, side, stride=1, padding=FILTER_RADIUS, count_include_pad=False)
+
+    mean_p, mean_g = mean(wanted), mean(guide)
+    slope = (mean(guide * wanted) - mean_g * mean_p) / (mean(guide**2) - mean_g**2 + FILTER_EPSILON)
+    slope = slope.clamp_min(SLOWEST)
+    return torch.cat([mean(slope), mean(mean_p - slope * mean_g)], dim=1)

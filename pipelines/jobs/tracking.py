@@ -310,15 +310,16 @@ class Delivery:
         return []
 
     def _until_taken(self, job: Callable[[], None], size: int) -> bool:
-        pause = 1.0
+        pause, tries = 1.0, 0
         while not self._given_up.is_set():
+            tries += 1
             try:
                 job()
                 return True
             except Exception as error:
                 self.reason = first_line(error)
                 refused = getattr(error, "error_code", "") in REFUSALS
-                if (refused or pause > 1) and not self._said:
+                if (refused or tries > 1) and not self._said:
                     self._said = True
                     self._say(self.reason)
                 if refused:

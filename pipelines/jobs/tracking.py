@@ -30,7 +30,7 @@ from cluster.redaction import redacted, without_password
 from lle.config import TrainSettings
 from pipelines.jobs.history import VALIDATION, Row, read_history
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
-from pipelines.jobs.source import program, source_tags
+from pipelines.jobs.source import git_revision, program, source_hash, source_tags
 
 LOGGER = logging.getLogger(__name__)
 RUN_ID = "mlflow_run_id"
@@ -104,6 +104,8 @@ def tracked_run(
         run = TrackedRun(uri, _open_run(client, settings, photos, folder / RUN_ID, uri, parent))
     except Exception as error:
         raise TrackingError(f"tracking.uri: MLflow does not answer at {redacted(uri)} ({first_line(error)})") from error
+    if settings.resume:  # by what may be another source than it began with
+        tag_run(run, {"resumed.git.revision": git_revision(), "resumed.source.hash": source_hash()})
     status = RunStatus.FINISHED
     try:
         yield run

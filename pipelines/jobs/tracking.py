@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from cluster.storage import SQLITE, StorageError, local_path, sqlite_path, sqlit
 from lle.config import TrainSettings
 from pipelines.jobs.history import VALIDATION, Row, read_history
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
-from pipelines.jobs.source import program, source_tags
+from pipelines.jobs.source import git_revision, program, source_hash, source_tags
 
 LOGGER = logging.getLogger(__name__)
 RUN_ID = "mlflow_run_id"
@@ -150,6 +151,8 @@ def tracked_run(
     if opened.status == RunStatus.to_string(RunStatus.FINISHED):
         yield run
         return
+    if settings.resume:  # by what may be another source than it began with
+        tag_run(run, {"resumed.git.revision": git_revision(), "resumed.source.hash": source_hash()})
     status = RunStatus.FINISHED
     try:
         yield run
@@ -256,23 +259,29 @@ class Recorder:
         )
 
     def _send(self, metrics: list[Metric]) -> None:
-        """Numbers that the run lacks, in one message; in smaller ones where one of them is refused.
+        """Numbers that the run lacks, each once.
 
         A step that was done again after a restart is sent again where a validation gave another value, for that chooses
         the model; MLflow would draw every other number twice.
         """
         new = [*{(each.key, each.step): each for each in metrics if not self._has(each)}.values()]
-        if not new:
+        self._log(new)
+        self._note(new)
+
+    def _log(self, metrics: list[Metric]) -> None:
+        """One message; smaller ones where a number in it is refused, so that it takes no other with it."""
+        if not metrics:
             return
         try:
-            self._client.log_batch(self._run.run_id, metrics=new)
+            self._client.log_batch(self._run.run_id, metrics=metrics)
         except MlflowException as error:
-            if error.error_code not in OF_ONE_VALUE or len(new) == 1:
+            if error.error_code not in OF_ONE_VALUE:
                 raise
-            for half in (new[: len(new) // 2], new[len(new) // 2 :]):
-                if not self._numbers.deliver(half):
-                    raise
-        self._note(new)
+            if len(metrics) == 1:
+                self._numbers.refuse(error, 1)
+                return
+            self._log(metrics[: len(metrics) // 2])
+            self._log(metrics[len(metrics) // 2 :])
 
     def _has(self, metric: Metric) -> bool:
         if metric.key.startswith(VALIDATION):
@@ -299,7 +308,7 @@ class Recorder:
             if (name, row["step"]) not in known
         ]
         for start in range(0, len(missing), NUMBERS_AT_ONCE):
-            self._client.log_batch(self._run.run_id, metrics=missing[start : start + NUMBERS_AT_ONCE])
+            self._log(missing[start : start + NUMBERS_AT_ONCE])
         self._note(there)
         self._note(missing)
 
@@ -349,16 +358,23 @@ class Delivery:
         self._given_up.set()
         return self._in_hand + self._queue.qsize() + self._dropped + self._refused
 
-    def deliver(self, jobs: list[Any]) -> bool:
-        """Whether jobs were taken or refused; False where they were given up."""
-        return self._until_taken(lambda: self._send(jobs), len(jobs))
+    def refuse(self, error: Exception, size: int) -> None:
+        """Jobs that are given up for what they hold."""
+        self._refused += size
+        self._fail(error, aloud=True)
+
+    def _fail(self, error: Exception, aloud: bool) -> None:
+        self.reason = first_line(error)
+        if aloud and not self._said:
+            self._said = True
+            self._say(self.reason)
 
     def _run(self) -> None:
         if self._begin:
             self._until_taken(self._begin, 0)
         while not self._given_up.is_set() and (jobs := self._next()):
             self._in_hand = len(jobs)
-            if self.deliver(jobs):
+            if self._until_taken(partial(self._send, jobs), len(jobs)):
                 self._in_hand = 0
             dropped = self._dropped
             if self._begin and dropped and self._queue.empty() and self._until_taken(self._begin, 0):
@@ -376,20 +392,18 @@ class Delivery:
         return []
 
     def _until_taken(self, job: Callable[[], None], size: int) -> bool:
-        pause = 1.0
+        """Whether so many jobs were taken or refused; False where they were given up."""
+        pause, tries = 1.0, 0
         while not self._given_up.is_set():
+            tries += 1
             try:
                 job()
                 return True
             except Exception as error:
-                self.reason = first_line(error)
-                refused = getattr(error, "error_code", "") in REFUSALS
-                if (refused or pause > 1) and not self._said:
-                    self._said = True
-                    self._say(self.reason)
-                if refused:
-                    self._refused += size
+                if getattr(error, "error_code", "") in REFUSALS:
+                    self.refuse(error, size)
                     return True
+                self._fail(error, aloud=tries > 1)
             if not self._ended.is_set():
                 self._ended.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)

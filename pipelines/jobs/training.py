@@ -63,6 +63,7 @@ from pipelines.jobs.worker import GONE_SECONDS, run_worker, validation_set
 
 SETTINGS, SUMMARY = RUN_SETTINGS, "summary.json"
 FREE_BYTES = 500 * 2**20
+RECORD_SECONDS, STOPPED_SECONDS = 30.0, 5.0  # for what MLflow has not taken yet, at the end
 RAYS_LIMIT = 600.0  # s without an answer, after which Ray Train replaces a worker
 
 
@@ -410,7 +411,8 @@ def train(
     finally:
         stop.close()
         lines.shutdown(force=True)
-        recorder.close()
+        stopped = isinstance(sys.exception(), KeyboardInterrupt | SystemExit)  # whoever stopped it soon kills it
+        recorder.close(STOPPED_SECONDS if stopped else RECORD_SECONDS)
     ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]  # of Train V2
     return {**ended, "worker_restarts": heard.restarts, "steps_lost": heard.steps_lost}
 

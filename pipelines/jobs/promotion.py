@@ -44,13 +44,47 @@ def run(settings: PromotionSettings) -> int:
     registry = Registry(tracking_uri(settings.tracking, RUNS), settings.model, settings.champion)
     try:
         if settings.rollback:
-            before, now = registry.roll_back()
+            before, now = roll_back(registry)
             console.print(f"version {now} of {settings.model} is {settings.champion} again, in place of {before}")
             return 0
         return 0 if promote(settings, registry, console) else 1
     except (PromotionError, DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def roll_back(registry: Registry) -> tuple[str, str]:
+    """`Registry.roll_back`, to a version that can be used.
+
+    Raises:
+        PromotionError: also where its files are gone.
+    """
+    present, previous = registry.way_back()
+    try:
+        find_model(f"models:/{registry.name}/{previous}", registry.uri)
+    except (ModelError, TrackingError) as error:
+        raise PromotionError(
+            f"rollback: version {previous}, which version {present} had replaced, cannot be used any more ({error}); "
+            f"version {present} stays {registry.alias} until another is promoted with --candidate VERSION"
+        ) from error
+    return registry.roll_back()
+
+
+def find_champion(registry: Registry, version: str) -> NamedModel:
+    """The champion, or what stands in for it where there is none.
+
+    Raises:
+        PromotionError: its files are gone or damaged.
+    """
+    if not version:
+        return find_model(NO_CHAMPION, registry.uri)
+    try:
+        return find_model(f"models:/{registry.name}/{version}", registry.uri)
+    except (ModelError, TrackingError) as error:
+        raise PromotionError(
+            f"champion: version {version} of {registry.name} cannot be compared with ({error}); bring its files back, "
+            "return to the version before it with --rollback, or delete the version"
+        ) from error
 
 
 def promote(settings: PromotionSettings, registry: Registry, console: Console) -> bool:
@@ -67,14 +101,16 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     if version == champion:
         raise PromotionError(f"candidate: {settings.candidate} is version {version}, which is the champion already")
     candidate = find_model(f"models:/{settings.model}/{version}", registry.uri)
-    rival = find_model(f"models:/{settings.model}/{champion}" if champion else NO_CHAMPION, registry.uri)
+    rival = find_champion(registry, champion)
     measures = find_measures(settings)
     photos, refused = find_evaluated_photos(settings.low, settings.high, settings.good, 0, settings.max_pixels)
     refuse_too_few(sum(photo.group == LOW for photo in photos), settings.significance)
     contents = read_contents(photos, settings.max_pixels)
     refuse_other_photos(settings, contents, registry.evaluation_set)
 
-    against = f"the champion, version {champion}" if champion else "the input, for there is no champion yet"
+    deleted = "" if champion else registry.deleted_champion
+    missing = f"the champion, version {deleted}, was deleted" if deleted else "there is no champion yet"
+    against = f"the champion, version {champion}" if champion else f"the input, for {missing}"
     console.print(f"version {version} of {settings.model} against {against}, on {len(photos)} photos ...")
     for path, reason in refused.items():
         console.print(f"set aside: {path}: {reason}")

@@ -235,7 +235,7 @@ class _Bucket:
         self.place, self.path, self.certain = place, path, True
         bucket, _, key = path.partition("/")
         self._where = {"Bucket": bucket, "Key": f"{key}/{LEASE}".lstrip("/")}
-        self._client = s3_client()
+        self._client, self._unknown = s3_client(), set[str]()
 
     def read(self) -> _Found | None:
         from botocore.exceptions import ClientError
@@ -275,6 +275,7 @@ class _Bucket:
         """Whether the condition was met."""
         from botocore.exceptions import ClientError
 
+        condition = {name: value for name, value in condition.items() if name not in self._unknown}
         with failing_as(f"{self.place} cannot be written"):
             try:
                 self._client.put_object(**self._where, Body=data, ContentType="application/json", **condition)
@@ -284,7 +285,7 @@ class _Bucket:
                     return False
                 if code not in UNKNOWN_CONDITION or not condition:
                     raise
-                self.certain = False
+                self.certain, self._unknown = False, self._unknown | condition.keys()
                 return self._put(data)
             return True
 

@@ -1,7 +1,8 @@
 """What has been enhanced: a table in the output that a run reads first and writes last.
 
 `report.csv` has a row for every photo. While a run goes on, its rows lie in `report.parts/`, so that a run that is
-killed loses the notes of a few seconds, and does those photos again.
+killed loses the notes of a few seconds, and does those photos again. People open such tables, and save them as their
+programs do: what cannot be read any more counts as not done, and is kept beside the new table.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 from pyarrow import fs
 
 from cluster.storage import failing_as, list_files, open_uri, write_atomically
 
-REPORT, PARTS = "report.csv", "report.parts"
+REPORT, PARTS, UNREAD = "report.csv", "report.parts", "report.csv.unread"
+DELIMITERS = ",;\t"  # ours, and those of spreadsheet programs
 SECONDS_BETWEEN_PARTS = 20.0
 
 
@@ -50,13 +54,18 @@ class Done:
     Args:
         uri: the output; need not exist yet.
 
+    Attributes:
+        unreadable: rows of the table that make no sense; `write_report` keeps a table that has such as UNREAD.
+
     Raises:
         StorageError: it cannot be listed or read.
     """
 
     def __init__(self, uri: str) -> None:
         self._filesystem, self._root = open_uri(uri)
+        self.unreadable = 0
         self._noted: list[Entry] = []
+        self._unread = b""
         self._written = time.monotonic()
         self._parts, results = list[str](), set[str]()
         reports = []
@@ -64,12 +73,21 @@ class Done:
             name = file.path[len(self._root) + 1 :]
             if name == REPORT:
                 reports = [file.path]
-            elif name.startswith(f"{PARTS}/") and name.endswith(".csv"):
+            elif name.startswith(f"{PARTS}/") and name.removeprefix(f"{PARTS}/").removesuffix(".csv").isdecimal():
                 self._parts.append(file.path)
             else:
                 results.add(name)
         self._foreign = results if not reports and not self._parts else set[str]()
-        noted = {entry.photo: entry for path in reports + self._parts for entry in self._read(path)}
+        noted = dict[str, Entry]()
+        for path in reports + self._parts:
+            data, before = self._content(path), self.unreadable
+            for entry in _rows(data):
+                if entry is None or (entry.result not in results and not _is_text(entry.result)):
+                    self.unreadable += 1
+                else:
+                    noted[entry.photo] = entry
+            if path in reports and self.unreadable > before:
+                self._unread = data
         self._entries = {photo: entry for photo, entry in noted.items() if entry.result in results and not entry.failed}
 
     def has(self, wanted: Entry) -> bool:
@@ -104,28 +122,83 @@ class Done:
         Raises:
             StorageError: the output cannot be written.
         """
+        if self._unread:
+            write_atomically(self._filesystem, f"{self._root}/{UNREAD}", self._unread)
+            self._unread = b""
         entries = (self._entries[photo] for photo in sorted(self._entries))
         write_atomically(self._filesystem, f"{self._root}/{REPORT}", _table(entries))
         with failing_as(f"{self._root}/{PARTS} cannot be removed"):
             for path in self._parts:
-                self._filesystem.delete_file(path)
+                with suppress(FileNotFoundError):
+                    self._filesystem.delete_file(path)
             if self._parts and isinstance(self._filesystem, fs.LocalFileSystem):
-                self._filesystem.delete_dir(f"{self._root}/{PARTS}")
+                with suppress(OSError):  # somebody else has put something there
+                    Path(self._root, PARTS).rmdir()
         self._parts = []
 
-    def _read(self, path: str) -> Iterable[Entry]:
+    def _content(self, path: str) -> bytes:
         with failing_as(f"{path} cannot be read"), self._filesystem.open_input_stream(path) as stream:
-            text = bytes(stream.read()).decode()
-        for row in csv.DictReader(io.StringIO(text, newline="")):
-            row.setdefault("note", "")  # reports of earlier versions have none
-            if row.keys() == {field.name for field in fields(Entry)}:
-                width, height = int(row.pop("width")), int(row.pop("height"))
-                yield Entry(**row, width=width, height=height)
+            return bytes(stream.read())
+
+
+def _rows(data: bytes) -> Iterator[Entry | None]:
+    """The entries of a table, None for each row that makes none; blank rows are none."""
+    text = data.decode("utf-8-sig", "surrogateescape")
+    header: list[str] = []
+    for row in _cells(text, _delimiter(text)):
+        if not any(cell.strip() for cell in row):
+            continue
+        if set(row) >= {field.name for field in fields(Entry)} - {"note"}:  # which earlier versions did not have
+            header = row
+        else:
+            yield _entry(header, row)
+
+
+def _delimiter(text: str) -> str:
+    """The one that stands in the first line most often."""
+    first = text.lstrip("\r\n").splitlines()[:1]
+    return max(DELIMITERS, key=first[0].count) if first else ","
+
+
+def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error:  # such as a quote that nothing ends
+            yield ["?"]
+
+
+def _entry(header: list[str], row: list[str]) -> Entry | None:
+    if not header or len(row) != len(header):
+        return None
+    cells = dict(zip(header, row, strict=True))
+    try:
+        numbers = {name: int(cells.pop(name)) for name in ("width", "height")}
+    except ValueError:
+        return None
+    texts = {name: cells.get(name, "") for name in ("photo", "version", "recipe", "result", "failed", "note")}
+    return Entry(**texts, **numbers)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8, as all are but those of old file systems."""
+    return name.encode("utf-8", "replace").decode() == name
 
 
 def _table(entries: Iterable[Entry]) -> bytes:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, [field.name for field in fields(Entry)], lineterminator="\n", quoting=csv.QUOTE_ALL)
+    lines = _Lines()
+    writer = csv.DictWriter(lines, [field.name for field in fields(Entry)])
     writer.writeheader()
-    writer.writerows(asdict(entry) for entry in entries)
-    return table.getvalue().encode()
+    for entry in entries:
+        writer.writerow(asdict(entry) | {"failed": entry.failed.encode("utf-8", "replace").decode()})
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+class _Lines(list[str]):
+    """Ends rows with \\n, which the csv module allows only if names that hold \\r are left without quotes."""
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix("\r\n") + "\n")

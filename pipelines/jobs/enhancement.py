@@ -15,7 +15,7 @@ from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, fitting, leads_out, name_below, open_uri, place
 from lle.config import EnhanceSettings
-from pipelines.jobs.done import REPORT, Done, Entry
+from pipelines.jobs.done import REPORT, UNREAD, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
 from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError, no_picture
@@ -76,7 +76,12 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
         model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
         done = Done(settings.output)
         photos, skipped = find_work(settings, model.version, done, console.print)
-        if photos:
+        if done.unreadable:
+            console.print(
+                f"{done.unreadable} rows of {REPORT} in {settings.output} cannot be read: their photos count as not "
+                f"done, and the table is kept as {UNREAD}"
+            )
+        if photos or done.unreadable:
             done.write_report()  # or who may not write there would learn it from every single photo
     except (DataError, ModelError, StorageError, TrackingError) as error:
         return ended(error)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,12 @@ def note(file: Path, numbers: Row) -> None:
 def read_history(file: Path) -> list[Row]:
     """The rows of a history by step, one a step; empty without the file.
 
-    Steps that were done again after a restart count as they were done last; half a line at the end is left out.
+    Steps that were done again after a restart count as they were done last; half a line at the end, and whatever else
+    is no step, is left out.
     """
     by_step: dict[int, Row] = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+    for row in map(_row, file.read_bytes().split(b"\n") if file.exists() else []):
+        if row is None:
             continue
         row.pop(TIME, None)  # for people, and not of the training
         while by_step and next(reversed(by_step)) > row["step"]:
@@ -121,6 +120,21 @@ def curves(rows: list[Row], best_step: int | None = None) -> list[Curve]:
     if len(terms) > 1:
         drawn += [Curve(f"Term {name.removeprefix('term/')}", _lines(rows, "enhancement", name)) for name in terms]
     return [curve for curve in drawn if any(curve.lines)]
+
+
+def _row(line: bytes) -> Row | None:
+    """What a line says of a step: numbers, and the name of its phase; None where it says nothing."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict) or type(said.get("step")) is not int:
+        return None
+    phase = said.pop("phase", None)
+    row = {name: value for name, value in said.items() if isinstance(value, float) or type(value) is int}
+    if isinstance(phase, str) and isfinite(row.get("round", inf)):
+        row["phase"] = phase
+    return row
 
 
 def _points(rows: Iterable[Row], name: str) -> Points:

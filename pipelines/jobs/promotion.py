@@ -75,12 +75,44 @@ def run(settings: PromotionSettings) -> int:
         registry = Registry(tracking, settings.model, settings.champion)
         refuse_throwaway({"tracking": tracking, "manifest": settings.manifest if settings.repin else ""})
         if settings.rollback:
-            before, now = registry.roll_back()
+            before, now = roll_back(registry)
             console.print(f"version {now} of {settings.model} is {settings.champion} again, in place of {before}")
             return 0
         return 0 if promote(settings, registry, console) else 1
     except (PromotionError, DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         return ended(error)
+
+
+def roll_back(registry: Registry) -> tuple[str, str]:
+    """`Registry.roll_back`, to a version that can be used.
+
+    Raises:
+        PromotionError: also where its files are gone.
+    """
+    present, previous = registry.way_back()
+    try:
+        find_model(f"models:/{registry.name}/{previous}", registry.uri)
+    except (ModelError, TrackingError) as error:
+        raise PromotionError(
+            f"rollback: version {previous}, which version {present} had replaced, cannot be used any more ({error}); "
+            f"version {present} stays {registry.alias} until another is promoted with --candidate VERSION"
+        ) from error
+    return registry.roll_back()
+
+
+def find_champion(registry: Registry, version: str) -> NamedModel:
+    """The champion.
+
+    Raises:
+        PromotionError: its files are gone or damaged.
+    """
+    try:
+        return find_model(f"models:/{registry.name}/{version}", registry.uri)
+    except (ModelError, TrackingError) as error:
+        raise PromotionError(
+            f"champion: version {version} of {registry.name} cannot be compared with ({error}); bring its files back, "
+            "return to the version before it with --rollback, or delete the version"
+        ) from error
 
 
 def promote(settings: PromotionSettings, registry: Registry, console: Console) -> bool:
@@ -99,7 +131,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     candidate = find_model(f"models:/{settings.model}/{version}", registry.uri)
     rivals = {name: find_model(f"control:{name}", registry.uri) for name in BASELINES}
     if champion:
-        rivals = {CHAMPION: find_model(f"models:/{settings.model}/{champion}", registry.uri), **rivals}
+        rivals = {CHAMPION: find_champion(registry, champion), **rivals}
     measures = find_measures(settings)
     photos, refused = find_evaluated_photos(
         settings.low, settings.high, settings.good, 0, settings.max_pixels, console.print
@@ -109,7 +141,9 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     refuse_other_photos(settings, contents, registry.evaluation_set)
     photos += truth_as_good(photos) if not settings.good else []
 
-    against = f"the champion, version {champion}, and" if champion else "no champion yet, but"
+    deleted = "" if champion else registry.deleted_champion
+    missing = f"no champion, for version {deleted} was deleted, but" if deleted else "no champion yet, but"
+    against = f"the champion, version {champion}, and" if champion else missing
     console.print(
         f"version {version} of {settings.model} against {against} {len(BASELINES)} baselines that learn nothing "
         f"({', '.join(BASELINES)}), on {len(photos)} photos ..."

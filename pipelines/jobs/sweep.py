@@ -45,7 +45,16 @@ from pipelines.jobs.settings_text import OF_ONE_RUN, as_yaml
 from pipelines.jobs.signals import AGAIN, heard_by, raising, run_job
 from pipelines.jobs.stopping import StopRequest
 from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
-from pipelines.jobs.tracking import TrackedRun, TrackingError, end_run, log_files, log_metrics, tag_run, tracked_run
+from pipelines.jobs.tracking import (
+    TrackedRun,
+    TrackingError,
+    end_run,
+    first_line,
+    log_files,
+    log_metrics,
+    tag_run,
+    tracked_run,
+)
 from pipelines.jobs.training import (
     SETTINGS,
     TrainingError,
@@ -235,7 +244,12 @@ def run_trials(
     )
     notes = plan.folder / TUNE
     if tune.Tuner.can_restore(notes):
-        tuner = tune.Tuner.restore(str(notes), trainable)
+        try:
+            tuner = tune.Tuner.restore(str(notes), trainable)
+        except Exception as error:  # Tune's own notes, pickled
+            raise TrainingError(
+                f"resume: Tune's notes in {notes} are damaged ({first_line(error)}); begin another sweep"
+            ) from error
     else:
         drawn = OptunaSearch(seed=seed) if sweep.searcher == "optuna" else BasicVariantGenerator(random_state=seed)
         tuner = tune.Tuner(
@@ -339,7 +353,10 @@ class GentleASHA(ASHAScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         if not self.recalled and (self.folder / RUNGS).exists():
-            self.restore(str(self.folder / RUNGS))
+            try:
+                self.restore(str(self.folder / RUNGS))
+            except Exception:  # damaged: pickle raises anything; it learns anew from the trials to come
+                _say(f"{self.folder / RUNGS} is damaged; trials are compared with those from here on")
         self.recalled = True
         super().on_trial_add(tune_controller, trial)
 
@@ -398,9 +415,18 @@ def run_trial(
             "tracking": settings.tracking.model_copy(update={"uri": parent.uri}),
         }
     )
-    if not (folder / SUMMARY).exists():
+    if not {measure, "outcome"} <= noted(folder / SUMMARY).keys():
         train_trial(settings, photos, parent, scaling, measure, folder)
-    tune.report(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    tune.report(noted(folder / SUMMARY))
+
+
+def noted(file: Path) -> dict[str, Any]:
+    """What a trial has noted as JSON; nothing where the file is missing or damaged: it is done anew then."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def parent_name(trial: str) -> str:
@@ -470,7 +496,7 @@ class TrialReports(TuneReportCallback):
     def __init__(self, measure: str, run_id: str, file: Path) -> None:
         super().__init__()
         self.measure, self.run_id, self.file = measure, run_id, file
-        self.values: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        self.values = {step: float(each) for step, each in noted(file).items() if isinstance(each, int | float)}
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         first = metrics[0]

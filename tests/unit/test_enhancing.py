@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,13 @@ import torch
 from PIL import Image, ImageCms, features
 from torch import nn
 
+from cluster.lease import held
 from lle.config import EnhancerSettings, EnhanceSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode_picture, encode, read
 from lle.model import Model, enhance, enhance_pixels
 from pipelines import enhance as entry_point
-from pipelines.jobs.done import PARTS, REPORT, Done, Entry
+from pipelines.jobs.done import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table
 from pipelines.jobs.enhancement import find_work, result_name
 from pipelines.jobs.enhancing import Photo, Worker, cores_beside_a_gpu
 from pipelines.jobs.ingest import DataError
@@ -257,6 +258,91 @@ def test_a_killed_run_leaves_its_notes_in_parts(photos: Path, monkeypatch: pytes
     work_off(given)
     assert not (out / PARTS).exists() and len((out / REPORT).read_text().splitlines()) == 5
     assert work(given) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "unreadable", "left"),
+    [
+        (lambda text: text.replace("\n", "\r\n"), 0, 0),
+        (lambda text: text.replace("\n", "\r"), 0, 0),
+        (lambda text: text.replace("\n", "\n\n") + " \n,,,\n", 0, 0),
+        (lambda text: text.replace(",", ";"), 0, 0),
+        (lambda text: text.replace(",", "\t"), 0, 0),
+        (lambda text: "\ufeff" + text, 0, 0),
+        (lambda text: text + text, 0, 0),
+        (lambda text: text.replace("\n", ",seen\n"), 0, 0),
+        (lambda text: "", 0, 4),
+        (lambda text: text.replace("\na.png", "\na\r.png"), 1, 1),
+        (lambda text: text.replace("\na.png", "\na\0.png"), 0, 1),
+        (lambda text: text + "a.png,short\n", 1, 0),
+        (lambda text: text.replace(",20,", ",twenty,"), 3, 3),
+        (lambda text: text.replace(",20,", ",20.0,"), 3, 3),
+        (lambda text: text + 'an "unbalanced, row\n"x,' + "y" * 200_000, 2, 0),
+        (lambda text: text.partition("\n")[2], 4, 4),
+        (lambda text: text.encode() + "caf\xe9.png,1-2,model,caf\xe9.png,4,4,\n".encode("latin-1"), 1, 0),
+        (lambda text: text.encode("utf-16"), 6, 4),
+        (lambda text: bytes(range(256)), 2, 4),
+    ],
+)
+def test_a_report_that_people_have_saved_anew_costs_only_the_rows_that_make_no_sense(
+    photos: Path,
+    damage: Callable[[str], str | bytes],
+    unreadable: int,
+    left: int,
+    capsys: pytest.CaptureFixture[str],
+):
+    given, version = settings(photos), find_model("control:input", "").version
+    work_off(given, version=version)
+    report, kept = (photos.parent / "out" / name for name in (REPORT, UNREAD))
+    damaged = damage(report.read_text())
+    report.write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
+    before, done = report.read_bytes(), Done(given.output)
+    assert done.unreadable == unreadable and len(find_work(given, version, done)[0]) == left
+    if left:
+        work_off(given, version=version)
+    else:
+        arguments = ["--model", "control:input", "--input", str(photos), "--output", given.output]
+        assert entry_point.main(arguments) == 0
+        told = f"{unreadable} rows of report.csv in" in capsys.readouterr().out
+        assert told == (unreadable > 0)
+    assert (kept.read_bytes() if kept.exists() else b"") == (before if unreadable else b"")
+    again = Done(given.output)
+    assert again.unreadable == 0 and find_work(given, version, again) == ([], 4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a,b.png", 'a"b.png', "a\rb.png", "a\nb.png", "a\r\nb.png", " a .png", "=1+1.png", "caf\udce9.png", "\u65e5.png"],
+)
+def test_any_file_name_comes_back_from_the_report(tmp_path: Path, name: str):
+    entry = Entry(name, "1-2", "model", name, 3, 4)
+    (tmp_path / REPORT).write_bytes(_table([entry, Entry("bad", "", "", "bad", failed="why,\r\n\ud800\0 \u2026")]))
+    first, second = _rows((tmp_path / REPORT).read_bytes())
+    assert first == entry and second == Entry("bad", "", "", "bad", failed="why,\r\n?\0 \u2026")
+
+
+def test_of_two_runs_into_one_output_neither_dies_on_the_others_notes(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipelines.jobs.done.SECONDS_BETWEEN_PARTS", -1.0)
+    given = settings(photos)
+    worker, parts = Worker(NamedModel("", "", Brighten()), given), photos.parent / "out" / PARTS
+    first = Done(given.output)
+    for entry in worker.enhance(work(given)):
+        first.note(entry)
+    second = Done(given.output)  # knows the first one's notes
+    (parts / "people.txt").touch()
+    first.write_report()
+    second.write_report()
+    assert [file.name for file in parts.iterdir()] == ["people.txt"] and work(given) == []
+
+
+def test_an_output_that_another_run_works_in_is_left_alone(photos: Path, capsys: pytest.CaptureFixture):
+    given = settings(photos)
+    arguments = ["--model", "control:input", "--input", str(photos), "--output", given.output]
+    with held(given.output):
+        assert entry_point.main(arguments) == 1
+        assert [file.name for file in Path(given.output).iterdir()] == [".lease"]
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {given.output} is in use by process {os.getpid()} of ") and told.count("\n") == 1
 
 
 def model(**changes: object) -> Model:

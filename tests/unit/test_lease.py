@@ -1,4 +1,4 @@
-"""Leases of folders: real processes that hold them, are killed, stopped and taken over."""
+"""Leases of folders: real processes that hold them, are killed, stopped, taken over; jobs that find one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cluster import lease
 from cluster.lease import Holder, LeaseError, held
 from cluster.storage import LEASE, StorageError, list_files
+from lle.config import TuneSettings
+from pipelines import enhance, evaluate, export, prepare, tune
 from pipelines.jobs.checkpoints import Checkpoints
+from pipelines.jobs.search import Distribution, Plan, remember
+from pipelines.jobs.settings import load_settings, to_yaml
 
 HOLD = """
 import sys, time
@@ -267,6 +272,38 @@ def test_a_place_that_cannot_be_written_is_told_as_such(tmp_path: Path):
         pytest.fail("no folder can be there")
     assert str(refused.value) == f"{tmp_path}/file/out cannot be read: Not a directory"
     assert not isinstance(refused.value, LeaseError)
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (prepare.main, ["--input", "photos", "--output", "out"]),
+        (enhance.main, ["--model", "control:input", "--input", "photos", "--output", "out"]),
+        (evaluate.main, ["--model", "control:input", "--low", "photos", "--out", "out"]),
+        (export.main, ["--model", "bundled", "--out", "out"]),
+        (tune.main, ["--resume", "out", "--runs", "."]),
+    ],
+)
+def test_every_job_leaves_a_place_alone_that_somebody_works_in(
+    main: Callable[[list[str]], int],
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "a.png")
+    plan = Plan(TuneSettings(name="out"), load_settings(["--runs", "."]), {"seed": Distribution("int", (1, 2))})
+    plan.folder.mkdir()
+    remember(plan, to_yaml(plan.training.settings))
+    with held("out"):
+        before = content(tmp_path)
+        assert main(arguments) == 1
+        assert content(tmp_path) == before
+    said = capsys.readouterr().err
+    assert f"out is in use by process {os.getpid()} of " in said
+    assert said.startswith("error: ") and said.count("\n") == 1
 
 
 def test_a_lease_is_neither_a_file_nor_a_checkpoint_to_anybody(tmp_path: Path):

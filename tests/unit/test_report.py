@@ -75,6 +75,23 @@ def test_every_line_has_its_time_and_old_files_without_are_read(history: Path):
     assert read_history(history) == with_times
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\0", b"5", b"null", b"[1]", b"{}", b'{"step": "9"}', b'{"step": NaN}', b'{"step": true}', b"[" * 9000,
+        b'{"step": 99, "phase": 7, "loss": "much", "term/a": [1], "validation/psnr": {}}',
+        b'{"step": 99, "phase": "enhancement"}',
+        b'{"step": 99, "phase": "enhancement", "round": Infinity, "loss": NaN}',
+        b'{"step": 99, "phase": "enhan',
+    ],
+)  # fmt: skip
+def test_lines_that_say_nothing_of_a_step_cost_no_other(history: Path, line: bytes):
+    whole = read_history(history)
+    history.write_bytes(history.read_bytes() + line + b"\r\n\n")
+    assert read_history(history)[: len(whole)] == whole
+    assert curves(read_history(history)) == curves(whole) and spans(read_history(history)) == spans(whole)
+
+
 def test_steps_done_again_count_as_they_were_done_last(history: Path):
     note(history, {"step": 30, "phase": "enhancement", "round": 1.0, "loss": 7.0})
     rows = read_history(history)

@@ -12,13 +12,33 @@ from ray.tune.schedulers import TrialScheduler
 from lle.config import TuneSettings
 from pipelines.jobs.search import Distribution, Plan
 from pipelines.jobs.settings import load_settings
-from pipelines.jobs.sweep import ENOUGH, GentleASHA, best_first, concurrent_trials, sampled
+from pipelines.jobs.sweep import (
+    ENOUGH,
+    RUNGS,
+    SUMMARY,
+    GentleASHA,
+    best_first,
+    concurrent_trials,
+    noted,
+    sampled,
+)
 from pipelines.jobs.sweep_report import Tried, draw_importance, draw_parallel_coordinates, study_of
 from pipelines.jobs.training import TrainingError
 
 
 def asha(folder: Path) -> GentleASHA:
     return GentleASHA(folder, time_attr="validations", metric="psnr", mode="max", max_t=100, grace_period=1)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff", b"[1]", b"null", b"[" * 9000, b'{"psnr": 1'])
+def test_damaged_notes_of_a_trial_are_none_and_of_the_rungs_too(
+    tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
+):
+    for name in (SUMMARY, RUNGS):
+        (tmp_path / name).write_bytes(damage)
+    assert noted(tmp_path / SUMMARY) == {} == noted(tmp_path / "missing.json")
+    asha(tmp_path).on_trial_add(None, NamedTrial(trial_id="first"))
+    assert "asha.pkl is damaged" in capsys.readouterr().out
 
 
 class NamedTrial(SimpleNamespace):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from cluster.lease import held
 from lle.config import DataSettings, ScalingSettings, TrainSettings
 from pipelines.jobs import training
 from pipelines.train import main
@@ -67,6 +69,25 @@ def test_a_run_that_exists_is_not_overwritten(tmp_path: Path, folders, capsys):
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path, folders, capsys):
     assert "holds no checkpoint" in run_and_read(settings(tmp_path, folders, resume=True), capsys)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_another_driver_trains_is_resumed_by_nobody_else(tmp_path: Path, folders, capsys):
+    run = tmp_path / "runs" / "run"
+    (run / "checkpoints" / "step_00000001").mkdir(parents=True)
+    (run / "settings.yaml").write_text("as it was")
+    with held(str(run)):
+        before = sorted(run.rglob("*"))
+        said = run_and_read(settings(tmp_path, folders, resume=True), capsys)
+        assert f"{run} is in use by process {os.getpid()} of " in said and sorted(run.rglob("*")) == before
+    assert (run / "settings.yaml").read_text() == "as it was"
+
+
+def test_drivers_that_share_only_their_checkpoints_know_of_each_other(tmp_path: Path, folders, capsys):
+    store = str(tmp_path / "store")
+    with held(f"{store}/run"):
+        said = run_and_read(settings(tmp_path, folders, checkpoints=store), capsys)
+    assert f"{store}/run is in use by process" in said
+    assert not (tmp_path / "runs" / "run").exists() and not (tmp_path / "store").exists()
 
 
 def test_a_full_disk_is_told_before_the_start(tmp_path: Path, folders, capsys, monkeypatch):

@@ -14,6 +14,7 @@ from cluster.connect import ClusterError, connect
 from cluster.storage import StorageError, list_files, open_uri
 from lle.config import EnhanceSettings
 from lle.images import SUFFIXES, is_image_name
+from pipelines.jobs.closing import there
 from pipelines.jobs.done import REPORT, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
 from pipelines.jobs.ingest import DataError
@@ -73,7 +74,7 @@ def run(settings: EnhanceSettings) -> int:
         f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")
     )
-    console.print(f"photos and {REPORT} in {settings.output}")
+    console.print(f"photos and {REPORT} in {there(settings.output)}")
     return 1 if tally.failed else 0
 
 

@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.connect import ClusterError, connect
-from cluster.redaction import redacted
 from cluster.storage import StorageError, failing_as, inside, open_uri
 from lle.config import EvaluationSettings
 from lle.metrics import METRICS
+from pipelines.jobs.closing import record_of, there
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measures import load_measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos, measure_photos
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import evaluation_page, keep_worst_views
-from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
+from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, recorded_run, tracking_uri
 
 RUNS = "runs"
 NUMBERS, OTHERS = "metrics.json", (REPORT, "metrics.csv", "pictures")
@@ -91,12 +91,12 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     for each in measured:
         if each.refused:
             console.print(f"set aside: {each.name}: {each.refused}")
-    console.print(f"{REPORT}, numbers and pictures in {settings.out}")
+    console.print(f"{REPORT}, numbers and pictures in {there(settings.out)}")
     if settings.log:
         means = {f"{group}/{name}": found["mean"] for group, part in summary.items() for name, found in part.items()}
         parameters = {name: str(value) for name, value in settings.model_dump().items()}
         run_id = record_evaluation(tracking, settings.experiment, model.name, parameters, means, files)
-        console.print(f"recorded as run {run_id} in {redacted(tracking)}")
+        console.print(f"recorded as run {run_id}: {record_of(recorded_run(tracking, run_id))}")
     return summary
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from lle.config import ExportSettings
 from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
 from lle.model import Model
+from pipelines.jobs.closing import shown
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.tracking import TrackingError, tracking_uri
 
@@ -37,7 +38,7 @@ def run(settings: ExportSettings) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     sizes = ", ".join(f"{height} x {width}" for height, width in CHECKED_SIZES)
-    console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    console.print(f"{shown(file.absolute())}: {file.stat().st_size / 1e6:.1f} MB")
     console.print(f"differs from the model by {difference * 255:.2g} of 255 at most, checked at {sizes}")
     return 0
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from cluster.connect import ClusterError, connect
 from cluster.storage import StorageError, failing_as, list_files, open_uri
 from lle.config import PrepareSettings
+from pipelines.jobs.closing import there
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.jobs.preparing import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
@@ -54,8 +55,8 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
     with failing_as(f"output: {settings.output} cannot be read"):
         totals = finish(settings)
     console.print(
-        f"{settings.output} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and {totals.similar:,} "
-        f"near copies of another; {totals.refused:,} files are refused, with reasons in manifest.parquet"
+        f"{there(settings.output)} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and "
+        f"{totals.similar:,} near copies of another; {totals.refused:,} files are refused, with reasons in manifest.parquet"
     )
     for group, count in totals.groups.items():
         console.print(f"{group}: {count:,}")

@@ -12,12 +12,12 @@ import numpy as np
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
-from cluster.redaction import redacted
 from cluster.storage import StorageError
 from lle.config import PromotionSettings
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import enhance
 from pipelines.jobs.champion import PromotionError, Registry
+from pipelines.jobs.closing import record_of
 from pipelines.jobs.decision import CHAMPION, INPUT, Check, Comparison, check_gain, check_guards, gains, refuse_too_few
 from pipelines.jobs.evaluation import LEAST_SLOTS, RUNS, print_summary, result_files, summarise
 from pipelines.jobs.evaluation_set import check_unchanged, contents_hash, read_contents, write_manifest
@@ -28,7 +28,7 @@ from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, promotion_page, worst_cases
 from pipelines.jobs.report import side_by_side
-from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
+from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, recorded_run, tracking_uri
 
 NO_CHAMPION = "control:input"
 TIMED_PHOTOS, TIMED_ROUNDS, TIMED_SIDE = 3, 5, 1024
@@ -117,7 +117,8 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         **worst_pictures(cases),
     }
     run_id = record(settings, registry.uri, version, checks, gained, files)
-    console.print(f"{REPORT}, decision, tables and worst pictures in run {run_id} of {redacted(registry.uri)}")
+    page = record_of(recorded_run(registry.uri, run_id))
+    console.print(f"{REPORT}, decision, tables and worst pictures in run {run_id}: {page}")
     if not compared.earned:
         console.print(f"not promoted: {', '.join(check.name for check in checks if not check.passed)}")
         return False

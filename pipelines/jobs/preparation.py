@@ -56,7 +56,8 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
         totals = finish(settings)
     console.print(
         f"{there(settings.output)} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and "
-        f"{totals.similar:,} near copies of another; {totals.refused:,} files are refused, with reasons in manifest.parquet"
+        f"{totals.similar:,} near copies of another; {totals.refused:,} files are refused, with reasons in "
+        "manifest.parquet"
     )
     for group, count in totals.groups.items():
         console.print(f"{group}: {count:,}")

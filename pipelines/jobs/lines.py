@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,9 +81,12 @@ def printed(lines: Queue, console: Console, history: Path) -> Iterator[Heard]:
         while not (ended.is_set() and lines.empty()):
             try:
                 line: Line = lines.get(timeout=0.5)
-                console.print(heard.hear(line))
+                text = heard.hear(line)
+                with suppress(OSError):  # of a terminal that was closed
+                    console.print(text)
                 if line.numbers:
-                    note(history, line.numbers)
+                    with suppress(OSError):  # a full disk must not silence what the workers say of it
+                        note(history, line.numbers)
             except Empty:
                 continue
             except ray.exceptions.RayError:

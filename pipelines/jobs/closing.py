@@ -9,14 +9,16 @@ import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.redaction import redacted
 from cluster.storage import local_path
 from lle.config import DataSettings, TrainSettings
 from pipelines.jobs.manifest import is_prepared
 from pipelines.jobs.page import REPORT
-from pipelines.jobs.tracking import TrackedRun
+
+if TYPE_CHECKING:
+    from pipelines.jobs.tracking import TrackedRun  # and with it MLflow, which some jobs do without
 
 PIPELINES = Path(__file__).parents[1]
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` started
@@ -81,11 +83,12 @@ def shown(path: Path) -> str:
 
 def record_of(run: TrackedRun) -> str:
     """Where a run's record is looked at: the page of a server, or the command that shows a database."""
-    if not run.uri.startswith(("http://", "https://")):
-        database = redacted(run.uri)
-        return shlex.join([python(), "-m", "mlflow", "ui", "--backend-store-uri", database]) if "://" in run.uri else ""
-    page = f"/#/experiments/{run.experiment_id}/runs/{run.run_id}" if run.experiment_id else ""
-    return f"{redacted(run.uri.rstrip('/'))}{page}"
+    where = redacted(run.uri)
+    if run.uri.startswith(("http://", "https://")):
+        page = f"/#/experiments/{run.experiment_id}/runs/{run.run_id}" if run.experiment_id else ""
+        return f"{where.rstrip('/')}{page}"
+    is_shown = "://" in run.uri and where == run.uri  # a database whose address has a password is not
+    return shlex.join([python(), "-m", "mlflow", "ui", "--backend-store-uri", where]) if is_shown else where
 
 
 def there(photos: str) -> str:

@@ -15,6 +15,7 @@ from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, fitting, leads_out, name_below, open_uri, place
 from lle.config import EnhanceSettings
+from pipelines.jobs.closing import there
 from pipelines.jobs.done import REPORT, UNREAD, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
 from pipelines.jobs.exits import begun, ended
@@ -96,7 +97,7 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
     )
     for note, count in tally.lost.items():
         console.print(f"not kept in {count} of them: {note}")
-    console.print(f"photos and {REPORT} in {settings.output}")
+    console.print(f"photos and {REPORT} in {there(settings.output)}")
     return 1 if tally.failed else 0
 
 

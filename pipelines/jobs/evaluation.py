@@ -20,10 +20,10 @@ from rich.table import Table
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.redaction import redacted
 from cluster.storage import StorageError, explain, failing_as, fitting, inside, open_uri
 from lle.config import EvaluationSettings, PromotionSettings
 from lle.metrics import METRICS
+from pipelines.jobs.closing import record_of, there
 from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measures import load_measures
@@ -32,7 +32,7 @@ from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import TITLES, Summary, evaluation_page, keep_worst_views, verdicts
 from pipelines.jobs.source import git_revision, source_hash
-from pipelines.jobs.tracking import TrackingError, dataset, record_evaluation, tracking_uri
+from pipelines.jobs.tracking import TrackingError, dataset, record_evaluation, recorded_run, tracking_uri
 from pipelines.jobs.words import direction, plain, split
 
 RUNS = "runs"
@@ -109,14 +109,14 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     for each in measured:
         if each.refused:
             console.print(f"set aside: {each.name}: {each.refused}")
-    console.print(f"{REPORT}, numbers and pictures in {settings.out}")
+    console.print(f"{REPORT}, numbers and pictures in {there(settings.out)}")
     if settings.log:
         means = {f"{group}/{name}": found["mean"] for group, part in summary.items() for name, found in part.items()}
         parameters = {name: str(value) for name, value in settings.model_dump().items()} | model.record
         run_id = record_evaluation(
             tracking, settings.experiment, model.name, PROGRAM, parameters, means, files, evaluated(settings, photos)
         )
-        console.print(f"recorded as run {run_id} in {redacted(tracking)}")
+        console.print(f"recorded as run {run_id}: {record_of(recorded_run(tracking, run_id))}")
     return summary
 
 

@@ -18,6 +18,7 @@ from cluster.storage import StorageError, local_path
 from lle.config import ExportSettings
 from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
 from lle.model import Model
+from pipelines.jobs.closing import shown
 from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.tracking import TrackingError, tracking_uri
@@ -39,7 +40,7 @@ def run(settings: ExportSettings) -> int:
     except (ExportError, ModelError, StorageError, TrackingError) as error:
         return ended(error)
     sizes = ", ".join(f"{height} x {width}" for height, width in CHECKED_SIZES)
-    console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    console.print(f"{shown(file.absolute())}: {file.stat().st_size / 1e6:.1f} MB")
     console.print(f"differs from the model by {difference * 255:.2g} of 255 at most, checked at {sizes}")
     return 0
 

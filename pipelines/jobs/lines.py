@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,9 @@ def printed(lines: Queue, console: Console, history: Path, recorder: Recorder) -
             elif isinstance(said, Attached):
                 recorder.file(said.name, said.content)
             else:
-                console.print(heard.hear(said))
+                text = heard.hear(said)
+                with suppress(OSError):  # of a terminal that was closed
+                    console.print(text)
                 if said.numbers:
                     keep(said.numbers)
 

@@ -18,6 +18,7 @@ from cluster.lease import held
 from cluster.storage import StorageError, failing_as, list_files, open_uri, place
 from cluster.waiting import told_while_waiting
 from lle.config import PrepareSettings
+from pipelines.jobs.closing import there
 from pipelines.jobs.exits import begun, ended
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
@@ -62,8 +63,9 @@ def _prepared(settings: PrepareSettings, console: Console) -> Totals:
     with failing_as(f"output: {settings.output} cannot be read"):
         totals = finish(settings)
     console.print(
-        f"{settings.output} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and {totals.similar:,} "
-        f"near copies of another; {totals.refused:,} files are refused, with reasons in manifest.parquet"
+        f"{there(settings.output)} holds {totals.kept:,} pictures, of which {totals.exact:,} are exact and "
+        f"{totals.similar:,} near copies of another; {totals.refused:,} files are refused, with reasons in "
+        "manifest.parquet"
     )
     if totals.left_out:
         console.print(totals.left_out)

@@ -16,12 +16,12 @@ from rich.table import Table
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
-from cluster.redaction import redacted
 from cluster.storage import StorageError, fitting
 from lle.config import PromotionSettings
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import BUNDLED, enhance
 from pipelines.jobs.champion import PromotionError, Registry
+from pipelines.jobs.closing import record_of
 from pipelines.jobs.decision import (
     BASELINES,
     CHAMPION,
@@ -54,7 +54,7 @@ from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, least_gained, promotion_page, worst_cases
 from pipelines.jobs.report import side_by_side
 from pipelines.jobs.source import git_revision, source_hash
-from pipelines.jobs.tracking import TrackingError, record_evaluation, tracking_uri
+from pipelines.jobs.tracking import TrackingError, record_evaluation, recorded_run, tracking_uri
 from pipelines.jobs.words import direction, number, plain
 
 PROGRAM = "pipelines/promote.py"
@@ -199,7 +199,8 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         described = about | {"candidate_version": version, "champion_version": champion}
         sets = evaluated(settings, photos)
         run_id = record(settings, registry.uri, described, compared.checks, dict(compared.gained), files, sets)
-        console.print(f"{REPORT}, decision, tables and worst pictures in run {run_id} of {redacted(registry.uri)}")
+        page = record_of(recorded_run(registry.uri, run_id))
+        console.print(f"{REPORT}, decision, tables and worst pictures in run {run_id}: {page}")
         if not compared.earned:
             console.print(f"not promoted: {', '.join(check.name for check in compared.checks if not check.passed)}")
             console.print(f"version {version} stays as it is; what to do next: docs/promote.md, {NEXT}")

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NAMES = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM", int(signal.SIGHUP): "SIGHUP"}
@@ -52,20 +53,23 @@ def name_of(end: BaseException) -> str:
     return NAMES[number_of(end)]
 
 
+def raise_for(number: int) -> NoReturn:
+    """End the job for a signal: KeyboardInterrupt or SystemExit. Further signals do not cut off the cleaning up."""
+    _received.append(number)
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+
 @contextmanager
 def raising() -> Iterator[None]:
-    """Let signals raise KeyboardInterrupt or SystemExit where the program is, for the length of a block.
-
-    A SIGHUP that comes after another signal does not: terminals and shells send it twice.
-    """
-
-    def end(number: int, frame: object) -> None:
-        _received.append(number)
-        if number != signal.SIGHUP or len(_received) == 1:
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-    with heard_by(end):
+    """Let the first signal raise KeyboardInterrupt or SystemExit where the program is, for the length of a block."""
+    with heard_by(_end):
         yield
+
+
+def rearm() -> None:
+    """Hear signals again as `raising` does, around it, where something else has installed handlers of its own."""
+    if threading.current_thread() is threading.main_thread():
+        _listen(_end)
 
 
 @contextmanager
@@ -77,6 +81,21 @@ def heard_by(handler: Callable[[int, object], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = _listen(handler)
+    try:
+        yield
+    finally:
+        for number, known in before.items():
+            signal.signal(number, known if known is not None else signal.SIG_DFL)
+
+
+def _end(number: int, frame: object) -> None:
+    if not _received:
+        raise_for(number)
+
+
+def _listen(handler: Callable[[int, object], None]) -> dict[signal.Signals, Any]:
+    """Install a handler; what was there before, by signal."""
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def on_signal(number: int, frame: object) -> None:
@@ -84,15 +103,11 @@ def heard_by(handler: Callable[[int, object], None]) -> Iterator[None]:
             _fall_silent(terminals)
         handler(number, frame)
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {number: known for number, known in before.items() if known != signal.SIG_IGN}
+    known = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: each for number, each in known.items() if each != signal.SIG_IGN}
     for number in before:
         signal.signal(number, on_signal)
-    try:
-        yield
-    finally:
-        for number, known in before.items():
-            signal.signal(number, known if known is not None else signal.SIG_DFL)
+    return before
 
 
 def _fall_silent(terminals: list[int]) -> None:

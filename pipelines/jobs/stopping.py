@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import ray
 
 from pipelines.jobs.lines import queue_here
-from pipelines.jobs.signals import heard_by
+from pipelines.jobs.signals import heard_by, raise_for
 
 GRACE_SECONDS = 25.0  # clusters wait 30 s before they kill
 POLL_SECONDS = 0.5
@@ -88,7 +88,7 @@ def run_until_stopped(
             while not ended.wait(POLL_SECONDS) and not hurried(signals) and time.monotonic() < deadline:
                 pass
     if signals:
-        raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
+        raise_for(signals[0])
     if "error" in box:
         raise box["error"]
     return box["result"]

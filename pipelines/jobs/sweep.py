@@ -42,7 +42,7 @@ from pipelines.jobs.pinned import photos_of_run
 from pipelines.jobs.search import Distribution, Plan, remember, remembered, trial_settings
 from pipelines.jobs.settings import Loaded, SettingsError, of_a_run
 from pipelines.jobs.settings_text import OF_ONE_RUN, as_yaml
-from pipelines.jobs.signals import AGAIN, heard_by, raising, run_job
+from pipelines.jobs.signals import AGAIN, heard_by, raise_for, rearm, run_job
 from pipelines.jobs.stopping import StopRequest
 from pipelines.jobs.sweep_report import Tried, print_trials, write_plots
 from pipelines.jobs.tracking import (
@@ -62,6 +62,7 @@ from pipelines.jobs.training import (
     best_model,
     checkpoints_uri,
     final_picture,
+    new_folder,
     refuse_too_large,
     scaling_config,
     tell_photos,
@@ -137,7 +138,8 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         tell_photos(photos, console)
         measure = measure_of(settings, photos)
         console.print("starting Ray and MLflow ...")
-        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources, raising():
+        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
+            rearm()  # over the handler that Ray has just installed
             scaling = scaling_config(settings, resources)
             refuse_too_large(scaling, nodes())
             refuse_unshared("runs", settings.runs)  # trials write there, wherever they run
@@ -161,14 +163,8 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
         TrainingError: it exists.
     """
     folder, elsewhere = plan.folder, plan.training.settings.checkpoints
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=plan.resume)
-    except FileExistsError:
-        remedy = f", or continue it with --resume {folder.name}" if remembered(folder) else ""
-        raise TrainingError(f"name: {folder} exists; choose another --name{remedy}") from None
-    except OSError as error:
-        raise TrainingError(f"runs: {folder} cannot be made ({error.strerror}); choose another folder") from error
+    way_on = f", or continue it with --resume {folder.name}"
+    made = new_folder(folder, plan.resume, lambda: way_on if remembered(folder) else "")
     marked = ""
     try:
         if elsewhere and not plan.resume:  # or trials would go on from those of an older sweep
@@ -176,7 +172,7 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
             marked = f"{elsewhere.rstrip('/')}/{folder.name}"
         yield folder
     except BaseException:
-        if not plan.resume and not remembered(folder):
+        if made and not remembered(folder):
             with suppress(StorageError):
                 if marked:
                     forget(marked)
@@ -288,7 +284,7 @@ def run_trials(
             tried = tried_of(trial, measure)
             if tried.outcome == "unfinished" and tried.run_id:
                 end_run(TrackedRun(parent.uri, tried.run_id), "KILLED")
-        raise KeyboardInterrupt if stopped_by == signal.SIGINT else SystemExit(128 + stopped_by)
+        raise_for(stopped_by)
     return best_first([tried_of(trial, measure) for trial in trials], measure)
 
 

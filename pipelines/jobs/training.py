@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, UserCallb
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
+from safetensors import SafetensorError
 
 from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown, nodes
 from cluster.lasting import refuse_throwaway, refuse_unshared
@@ -46,7 +47,7 @@ from pipelines.jobs.report import before_after, print_quality
 from pipelines.jobs.resuming import RUN_SETTINGS
 from pipelines.jobs.samples import quickstart_folders, write_quickstart_data
 from pipelines.jobs.settings import of_a_run
-from pipelines.jobs.signals import AGAIN, name_of, raising, run_job
+from pipelines.jobs.signals import AGAIN, name_of, rearm, run_job
 from pipelines.jobs.stopping import StopRequest, run_until_stopped
 from pipelines.jobs.tracking import (
     Recorder,
@@ -81,6 +82,9 @@ def run(settings: TrainSettings) -> int:
             fit(settings, console)
         except (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError) as error:
             return ended(error)
+        except (OSError, SafetensorError) as error:  # such as a full disk while the results are written
+            print(f"error: runs: {first_line(error)}; then continue with {resume_command(settings)}", file=sys.stderr)
+            return 1
         return 0
 
     return run_job(job, lambda: how_to_go_on(settings))
@@ -118,7 +122,8 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
         photos = photos_of_run(chosen, checkpoints_uri(chosen))
         tell_photos(photos, console)
         console.print("starting Ray and MLflow ...")
-        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2), raising():  # over Ray's own handler
+        with connect(settings.cluster.address, cpus=settings.scaling.workers + 2):
+            rearm()  # over the handler that Ray has just installed
             scaling = scaling_config(settings, grown(wanted(settings), settings.cluster.wait_minutes, console.print))
             refuse_too_large(scaling, nodes())
             refuse_unshared("checkpoints" if settings.checkpoints else "runs", checkpoints_uri(settings))
@@ -140,7 +145,8 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
     folder, uri = Path(local_path(settings.runs, "runs")) / settings.name, checkpoints_uri(settings)
     if settings.resume and not is_begun(folder, uri):
         raise TrainingError(f"resume: {uri} holds no checkpoint; check name, runs and checkpoints")
-    made = new_folder(folder, uri, may_exist=settings.resume)
+    way_on = ", or continue it with --resume"
+    made = new_folder(folder, settings.resume, lambda: way_on if is_begun(folder, uri) else "")
     mark: Mark | None = None
     try:
         if (free := shutil.disk_usage(folder).free) < FREE_BYTES:
@@ -152,10 +158,11 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
             mark = begun(uri, settings.name)
         yield folder
     except BaseException as error:
-        is_refused = not settings.resume and mark is None  # what lies at the URI is another's
-        if made and (is_refused or not came_to_something(folder, uri, error)):
+        if made and settings.resume and not (folder / SETTINGS).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # its checkpoints lie elsewhere
+        elif made and not settings.resume and not (mark and came_to_something(folder, uri, error)):
             with suppress(StorageError):
-                if mark:
+                if mark:  # else what lies there is another run's
                     forget(uri)
                 shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -171,21 +178,24 @@ def is_begun(folder: Path, uri: str) -> bool:
     return mark_of(uri) is not None or bool(Checkpoints.of_run(uri).found())
 
 
-def new_folder(folder: Path, uri: str, may_exist: bool) -> bool:
-    """Make a run's folder; whether it was made. `uri` is the place of the run's checkpoints.
+def new_folder(folder: Path, may_exist: bool, way_on: Callable[[], str]) -> bool:
+    """Make the folder of a run or a sweep; whether it was made.
+
+    Args:
+        folder: to be made.
+        may_exist: whether one that is there is right, too.
+        way_on: what can be done beside choosing another name, if it exists and should not.
 
     Raises:
         TrainingError: it exists and should not, or cannot be made.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.mkdir()
-        except FileExistsError:
+        if folder.exists():
             if may_exist and folder.is_dir():
                 return False
-            remedy = f"choose another --name{', or continue it with --resume' if is_begun(folder, uri) else ''}"
-            raise TrainingError(f"name: {folder} exists; {remedy}") from None
+            raise TrainingError(f"name: {folder} exists; choose another --name{way_on()}")
+        folder.mkdir()
     except StorageError:
         raise
     except OSError as error:
@@ -229,13 +239,15 @@ def summary_of(settings: TrainSettings) -> dict[str, Any] | None:
 def finished_before(settings: TrainSettings, summary: dict[str, Any], console: Console) -> dict[str, Any]:
     """Leave a run as it is that was finished, but for a model that MLflow did not take: register that."""
     folder = Path(local_path(settings.runs, "runs")) / settings.name
-    settings = with_sample_photos(settings, folder, console)
     if summary["model"]:
+        if (folder / "photos").exists():
+            settings = with_sample_photos(settings, folder, console)
         console.print(f"{settings.name} is finished, and stays as it is; for another training choose another --name")
         run = recorded_run(tracking_uri(settings.tracking.uri, settings.runs), summary["mlflow_run_id"])
         console.print(closing_lines(settings, run, folder, summary))
         return summary
     console.print(f"{settings.name} is trained; MLflow did not take its model then")
+    settings = with_sample_photos(settings, folder, console)
     photos = photos_of_run(settings, checkpoints_uri(settings))
     try:
         model = load(folder / "model")

@@ -43,6 +43,12 @@ class ClusterError(RuntimeError):
     """The cluster cannot be reached or cannot hold the job; the message says what to change."""
 
 
+def quieten_ray() -> None:
+    """Keep what concerns only Ray off the terminal; some of it only where this comes before Ray is imported."""
+    for name, value in (QUIET | FOR_RAY_ITSELF).items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     """A Ray cluster for the length of a block; gives its resources (`CPU`, `GPU`, ...).
@@ -55,8 +61,7 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     Raises:
         ClusterError: nobody answers at the address, or Ray does not start here, whatever the reason.
     """
-    for name, value in (QUIET | FOR_RAY_ITSELF).items():
-        os.environ.setdefault(name, value)
+    quieten_ray()
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     if address not in ("local", "auto"):
         see_a_cluster_at(address)

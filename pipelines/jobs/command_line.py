@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, TypeVar
@@ -72,3 +73,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(message.removeprefix("argument "), file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def stopped(stop: BaseException, advice: str) -> int:
+    """Say on stderr that a signal ended the job, and what to do; the exit status, 128 + the signal's number.
+
+    Args:
+        stop: KeyboardInterrupt or SystemExit, whose own code Ray changes on its way through.
+        advice: how to go on.
+    """
+    print(f"stopped; {advice}", file=sys.stderr)
+    return 128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)

@@ -15,11 +15,11 @@ from cluster.lasting import refuse_throwaway
 from cluster.storage import StorageError, list_files, open_uri
 from lle.config import EnhanceSettings
 from lle.images import SUFFIXES, is_image_name
+from pipelines.jobs.command_line import stopped
 from pipelines.jobs.done import REPORT, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.models import ModelError, NamedModel, find_model
-from pipelines.jobs.stopping import stopped
 from pipelines.jobs.tracking import TrackingError, tracking_uri
 
 RUNS = "runs"

@@ -21,13 +21,13 @@ from cluster.redaction import redacted
 from cluster.storage import StorageError, inside, open_uri
 from lle.config import EvaluationSettings
 from lle.metrics import METRICS
+from pipelines.jobs.command_line import stopped
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measures import load_measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos, measure_photos
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import evaluation_page, keep_worst_views
-from pipelines.jobs.stopping import stopped
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
 RUNS = "runs"

@@ -18,10 +18,10 @@ from cluster.lasting import refuse_throwaway
 from cluster.storage import StorageError, failing_as, list_files, open_uri
 from cluster.waiting import told_while_waiting
 from lle.config import PrepareSettings
+from pipelines.jobs.command_line import stopped
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.jobs.preparing import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
-from pipelines.jobs.stopping import stopped
 
 LEAST_SLOTS = 2
 TELL_SECONDS = 5.0

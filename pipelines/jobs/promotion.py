@@ -19,6 +19,7 @@ from lle.config import PromotionSettings
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import enhance
 from pipelines.jobs.champion import PromotionError, Registry
+from pipelines.jobs.command_line import stopped
 from pipelines.jobs.decision import CHAMPION, INPUT, Check, Comparison, check_gain, check_guards, gains, refuse_too_few
 from pipelines.jobs.evaluation import LEAST_SLOTS, RUNS, print_summary, result_files, summarise
 from pipelines.jobs.evaluation_set import check_unchanged, contents_hash, read_contents, write_manifest
@@ -29,7 +30,6 @@ from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, promotion_page, worst_cases
 from pipelines.jobs.report import side_by_side
-from pipelines.jobs.stopping import stopped
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
 NO_CHAMPION = "control:input"

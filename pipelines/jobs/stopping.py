@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -49,17 +48,6 @@ class StopRequest:
     def close(self) -> None:
         """Nobody will ask any more."""
         self._queue.shutdown(force=True)
-
-
-def stopped(stop: BaseException, advice: str) -> int:
-    """Say on stderr that a signal ended the job, and what to do; the exit status, 128 + the signal's number.
-
-    Args:
-        stop: KeyboardInterrupt or SystemExit, whose own code Ray changes on its way through.
-        advice: how to go on.
-    """
-    print(f"stopped; {advice}", file=sys.stderr)
-    return 128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
 
 
 def run_until_stopped(

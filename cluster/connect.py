@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -70,7 +71,8 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     slots = max(os.cpu_count() or 1, cpus)
     start_here: dict[str, Any] = {"num_cpus": slots, "include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **start_here)
+        with _silent_stderr():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **start_here)
     except Exception as error:  # Ray raises nothing narrower when a node is not up in time
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         if address == "local":
@@ -84,6 +86,20 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's part in C++ says on stderr that it was told to say nothing; what goes wrong is raised."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _exit(number: int, frame: object) -> NoReturn:

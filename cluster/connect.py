@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -44,6 +45,12 @@ class ClusterError(RuntimeError):
     """The cluster cannot be reached or cannot hold the job; the message says what to change."""
 
 
+def quieten_ray() -> None:
+    """Keep what concerns only Ray off the terminal; some of it only where this comes before Ray is imported."""
+    for name, value in (QUIET | FOR_RAY_ITSELF).items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     """A Ray cluster for the length of a block; gives its resources (`CPU`, `GPU`, ...).
@@ -56,8 +63,7 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     Raises:
         ClusterError: nobody answers at the address, or Ray does not start here, whatever the reason.
     """
-    for name, value in (QUIET | FOR_RAY_ITSELF).items():
-        os.environ.setdefault(name, value)
+    quieten_ray()
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     if address not in ("local", "auto"):
         see_a_cluster_at(address)
@@ -66,7 +72,7 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
     slots = max(os.cpu_count() or 1, cpus)
     start_here: dict[str, Any] = {"num_cpus": slots, "include_dashboard": False} if address == "local" else {}
     try:
-        with _deaf_to_hangups():
+        with _deaf_to_hangups(), _silent_stderr():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **start_here)
     except Exception as error:  # Ray raises nothing narrower when a node is not up in time
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -84,6 +90,20 @@ def connect(address: str = "", cpus: int = 0) -> Iterator[Amount]:
         raise
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's part in C++ says on stderr that it was told to say nothing; what goes wrong is raised."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _exit(number: int, frame: object) -> NoReturn:

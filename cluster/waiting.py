@@ -133,12 +133,13 @@ def jobs_on_cluster() -> dict[str, Job]:
         actor = gcs_pb2.ActorTableData.FromString(data)
         taken = _counted(actor.required_resources)
         owner = jobs.get(actor.job_id.hex())
-        if not owner or not taken or actor.state == gcs_pb2.ActorTableData.DEAD:
+        in_group = bool(actor.placement_group_id.strip(b"\xff"))  # has what its group has, under other names
+        if not owner or not (taken or in_group) or actor.state == gcs_pb2.ActorTableData.DEAD:
             continue
         up = actor.state == gcs_pb2.ActorTableData.ALIVE
         owner.up, owner.workers = owner.up + up, owner.workers + 1
-        if actor.placement_group_id.strip(b"\xff"):
-            continue  # it has what its group has
+        if in_group:
+            continue
         if up:
             owner.holds.update(taken)
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from cluster.connect import quieten_ray
 from lle.prior.weights import PriorError, check_prior
 from pipelines.jobs.settings import load_settings, with_run_name
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PriorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    quieten_ray()
     from pipelines.jobs import training  # torch and ray wait until the settings are known to be good
 
     return training.run(settings)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from cluster.connect import quieten_ray
 from lle.config import TuneSettings
 from lle.prior.weights import PriorError, check_prior
 from pipelines.jobs.command_line import parse_known_settings
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PriorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    quieten_ray()
     from pipelines.jobs import sweep  # torch and ray wait until the settings are known to be good
 
     return sweep.run(plan)

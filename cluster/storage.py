@@ -300,6 +300,20 @@ def failing_as(what: str) -> Iterator[None]:
         raise StorageError(f"{what}: {explain(error)}") from error
 
 
+@contextlib.contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Say with each StorageError of the block which setting names the place.
+
+    Raises:
+        StorageError: `SETTING: what was said`.
+    """
+    try:
+        yield
+    except StorageError as error:
+        said = str(error)
+        raise StorageError(said if said.startswith(f"{setting}: ") else f"{setting}: {said}") from error
+
+
 def s3_client() -> Any:
     """A boto3 client for S3 with the endpoint, region and time-outs that `open_uri` uses, and retries for as long.
 

@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipelines.jobs.settings_text import accepts, shown
-from pipelines.jobs.terminal import print_every_name
+from pipelines.jobs.terminal import not_utf8, print_every_name
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -49,6 +49,10 @@ def parse_known_settings(
         SystemExit: 0 after --help; 2 and one sentence on stderr after a mistake.
     """
     print_every_name()
+    argv = sys.argv[1:] if argv is None else argv
+    if mistake := not_utf8(argv):
+        print(mistake, file=sys.stderr)
+        raise SystemExit(2)
     parser = _Parser(
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,

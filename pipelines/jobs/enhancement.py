@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.storage import StorageError, fitting, leads_out, name_below, open_uri, place
+from cluster.storage import StorageError, fitting, leads_out, name_below, naming, open_uri, place
 from lle.config import EnhanceSettings
 from pipelines.jobs.closing import there
 from pipelines.jobs.done import REPORT, UNREAD, Done, Entry
@@ -75,7 +77,8 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
     """`run` in an output that nobody else works in."""
     try:
         model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
-        done = Done(settings.output)
+        with naming("output"):
+            done = Done(settings.output)
         photos, skipped = find_work(settings, model.version, done, console.print)
         if done.unreadable:
             console.print(
@@ -83,7 +86,8 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
                 f"done, and the table is kept as {UNREAD}"
             )
         if photos or done.unreadable:
-            done.write_report()  # or who may not write there would learn it from every single photo
+            with naming("output"):
+                done.write_report()  # or who may not write there would learn it from every single photo
     except (DataError, ModelError, StorageError, TrackingError) as error:
         return ended(error)
     try:
@@ -147,12 +151,17 @@ def find_work(
         DataError: no photo there, or results would be written over photos.
         StorageError: it cannot be listed.
     """
-    _refuse_overwriting(settings)
+    with naming("input"):
+        place(settings.input)
+    with naming("output"):
+        _refuse_overwriting(settings)
     recipe = f"{model_version} {settings.format} {settings.quality}" + (
         " side-by-side" if settings.side_by_side else ""
     )
     photos, skipped, photo_of, left_out = list[Photo](), 0, dict[str, str](), LeftOut()
-    for path, entry in _entries(settings, left_out):
+    with naming("input"):
+        entries = list(_entries(settings, left_out))
+    for path, entry in entries:
         entry = replace(entry, recipe=recipe)
         other = photo_of.setdefault(entry.result, entry.photo)
         if other != entry.photo:
@@ -188,13 +197,14 @@ def result_name(photo: str, format: str) -> str:
 
 
 def _entries(settings: EnhanceSettings, left_out: LeftOut) -> Iterator[tuple[str, Entry]]:
-    """Path and first notes of each photo of the input; the output is left out where it lies inside."""
-    _, root = open_uri(settings.input)
-    source, target = place(settings.input), place(settings.output)
-    inside = target[len(source) :] if target.startswith(source) else None
+    """Path and first notes of each photo of the input; the output is left out where it lies inside, or a link leads."""
+    filesystem, root = open_uri(settings.input)
+    target = place(settings.output)
+    kind = filesystem.type_name
+    real = cache(os.path.realpath if kind == "local" else str)
     for file in photos_in(settings.input, left_out):
         name = name_below(root, file.path)
-        if not (inside and name.startswith(inside)):
+        if not f"{kind}:{real(posixpath.dirname(file.path))}/".startswith(target):
             yield file.path, Entry(name, file.version, "", result_name(name, settings.format))
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.storage import StorageError, failing_as, list_files, open_uri, place
+from cluster.storage import StorageError, failing_as, list_files, naming, open_uri, place
 from cluster.waiting import told_while_waiting
 from lle.config import PrepareSettings
 from pipelines.jobs.closing import there
@@ -89,10 +89,13 @@ def check(settings: PrepareSettings) -> None:
     Raises:
         DataError, ManifestError, StorageError: one sentence each.
     """
-    source, target = place(settings.input), place(settings.output)
+    with naming("input"):
+        source = place(settings.input)
+        first = next(list_files(settings.input), None)
+    with naming("output"):
+        target = place(settings.output)
     if target.startswith(source) or source.startswith(target):
         raise DataError("input and output: one lies in the other; choose an output beside the input")
-    first = next(list_files(settings.input), None)
     if first is None:
         raise DataError(f"input: {settings.input} does not exist or holds no file; check the path")
     if first.path == open_uri(settings.input)[1]:

@@ -40,7 +40,7 @@ from pipelines.jobs.settings_text import (
     no_such_setting,
     shown,
 )
-from pipelines.jobs.terminal import print_every_name
+from pipelines.jobs.terminal import not_utf8, print_every_name
 
 PRESETS = Path(__file__).parent.parent / "presets"
 YES = ("true", "1", "yes", "on", "t", "y")
@@ -95,6 +95,8 @@ def load_settings(argv: Sequence[str] | None = None, default_preset: str = "quic
     print_every_name()
     argv = sys.argv[1:] if argv is None else argv
     try:
+        if mistake := not_utf8(argv):
+            raise SettingsError(mistake)
         options = _parse(argv)
         layers = _layers(options, default_preset)
         if options.pop("help", False):

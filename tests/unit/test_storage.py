@@ -15,10 +15,14 @@ from cluster.storage import (
     StorageError,
     explain,
     list_files,
+    local_path,
     mlflow_environment,
     open_uri,
+    place,
     s3_client,
     s3_endpoint,
+    sqlite_path,
+    sqlite_uri,
     write_atomically,
 )
 
@@ -270,3 +274,85 @@ def test_pages_follow_each_other_without_overlap():
     # Order is what lets a caller compare two listings without holding either.
     paths = [file.path for file in list_files(str(Path(__file__).parent))]
     assert len(paths) > 20 and all(first < second for first, second in pairwise(paths))
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("file:/data/a", "/data/a"),
+        ("file://localhost/data/a", "/data/a"),
+        ("file:///data/a%23b%3Fc%25", "/data/a#b?c%"),
+        ("file:///data/a#b?c", "/data/a#b?c"),
+        ("//data", "/data"),
+        ("~nobody-of-this-name/x", f"{Path.cwd()}/~nobody-of-this-name/x"),
+        ("/data/a://b", "/data/a:/b"),
+    ],
+)
+def test_a_path_means_one_thing_everywhere(uri: str, path: str):
+    assert open_uri(uri)[1] == local_path(uri) == local_path(local_path(uri)) == path
+    assert local_path(Path(path).as_uri()) == path == sqlite_path(sqlite_uri(path))
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("a\0b", r"holds a NUL, which no name can; check the path"),
+        ("caf\udce9", r"caf\\udce9: its name is not UTF-8; rename it"),
+        ("file:///caf%e9", "its name is not UTF-8; rename it"),
+        ("s3://photos//dark", "two slashes name another object than one; write one"),
+        ("s3://photos/a\0", "holds a NUL"),
+    ],
+)
+def test_what_no_file_can_be_called_is_a_sentence(uri: str, message: str):
+    with pytest.raises(StorageError, match=message) as raised:
+        open_uri(uri)
+    str(raised.value).encode()
+
+
+def test_what_must_lie_on_this_machine_names_its_setting():
+    with pytest.raises(
+        StorageError, match=r"runs: s3://photos/x lies on no file system of this machine; name a folder"
+    ):
+        local_path("s3://photos/x", "runs")
+
+
+def test_a_home_folder_is_not_needed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "")
+    assert local_path("photos") == f"{Path.cwd()}/photos"
+    assert Path(local_path("~/photos")).is_absolute()
+
+
+def test_a_folder_that_vanished_under_the_program_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(StorageError, match="the working directory is gone"):
+        local_path("photos")
+
+
+@pytest.mark.parametrize("name", ["日" * 85, "🌙" * 63 + "abc", "é" * 127 + "a", "a" * 255])
+def test_a_name_that_fills_its_bytes_can_be_written(tmp_path: Path, name: str):
+    filesystem, path = open_uri(str(tmp_path / name))
+    write_atomically(filesystem, path, b"1")
+    assert [file.path for file in list_files(str(tmp_path))] == [path]
+
+
+def test_a_place_is_the_same_however_it_is_written(tmp_path: Path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert place(str(tmp_path / "link" / "b")).startswith(place(f"file://{tmp_path}/a/"))
+    assert not place(str(tmp_path / "ab")).startswith(place(str(tmp_path / "a")))
+    assert place("s3://photos/a/b").startswith(place("s3://photos")) and place("/tmp").startswith(place("/"))
+
+
+def test_roots_that_are_no_folder_are_a_sentence(tmp_path: Path):
+    (tmp_path / "dead").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in (("dead", "is a link that leads nowhere"), ("pipe", "is neither a folder nor a file")):
+        with pytest.raises(StorageError, match=message):
+            list(list_files(str(tmp_path / name)))
+    with pytest.raises(StorageError, match="cannot be listed: Too many levels of symbolic links"):
+        list(list_files(str(tmp_path / "loop")))
+    with pytest.raises(StorageError, match="cannot be listed: File name too long"):
+        list(list_files(str(tmp_path / ("x" * 300))))

@@ -311,7 +311,7 @@ def naming(setting: str) -> Iterator[None]:
         yield
     except StorageError as error:
         said = str(error)
-        raise StorageError(said if said.startswith(f"{setting}: ") else f"{setting}: {said}") from error
+        raise type(error)(said if said.startswith(f"{setting}: ") else f"{setting}: {said}") from error
 
 
 def s3_client() -> Any:

@@ -67,7 +67,7 @@ def run(settings: EnhanceSettings) -> int:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         refuse_throwaway({"output": settings.output})
-        with held(settings.output):
+        with naming("output"), held(settings.output):
             return enhance_what_is_left(settings, console)
     except StorageError as error:
         return ended(error)

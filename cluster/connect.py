@@ -129,7 +129,7 @@ def see_a_cluster_at(address: str, seconds: float = ANSWER_SECONDS) -> None:
         warnings.simplefilter("ignore")
         import grpc
         from ray._private.gcs_utils import create_gcs_channel
-        from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+        from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest  # type: ignore[attr-defined]
         from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
         from ray.exceptions import AuthenticationError
     try:

@@ -110,8 +110,8 @@ class Holder:
         try:
             found = json.loads(data)
             said: dict[str, Any] = {each.name: found[each.name] for each in fields(cls)}
-            numbers = {name: int(said.pop(name)) for name in ("process", "started")}
-            return cls(**{name: _shown(text) for name, text in said.items()}, **numbers)
+            numbers: dict[str, Any] = {name: int(said.pop(name)) for name in ("process", "started")}
+            return cls(**({name: _shown(text) for name, text in said.items()} | numbers))
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             return cls("", "somebody", "a machine", 0, "", 0, "")
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from cluster.redaction import redacted
 
@@ -110,8 +111,9 @@ def jobs_on_cluster() -> dict[str, Job]:
     Tasks are not in it: Ray accounts for them by node only.
     """
     from ray._private.state import state
-    from ray.core.generated import gcs_pb2
+    from ray.core.generated import gcs_pb2 as generated
 
+    gcs_pb2: Any = generated  # without type information
     accessor = state._connect_and_get_accessor()  # Ray's public list of states needs the dashboard
     jobs = dict[str, Job]()
     for data in accessor.get_job_table(skip_submission_job_info_field=True, skip_is_running_tasks_field=True):

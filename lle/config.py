@@ -43,7 +43,7 @@ def setting(
     """
     remarks = "; ".join(remark for remark in (unit, source) if remark)
     description = f"{about} [{remarks}]" if remarks else about
-    extra = ({"needs": needs} if needs else {}) | ({"phases": list(phases)} if phases else {})
+    extra: dict[str, Any] = ({"needs": needs} if needs else {}) | ({"phases": list(phases)} if phases else {})
     return Field(default, description=description, json_schema_extra=extra or None, **bounds)
 
 

@@ -54,7 +54,7 @@ def _deep_png(file: File, chunks: png.Chunks) -> np.ndarray:
         header = b"IHDR" + file.data[16:24] + b"\x08\x06" + file.data[26:29]
         disguised = file.data[:12] + header + png.checksum(header) + file.data[33:]
         pairs = np.asarray(_loaded(disguised)).astype(np.uint16)
-        samples = pairs[..., ::2] << 8 | pairs[..., 1::2]
+        samples: np.ndarray = pairs[..., ::2] << 8 | pairs[..., 1::2]
     elif chunks.colour == 0:
         file.image.load()
         samples = np.asarray(file.image).astype(np.uint16)[..., None]

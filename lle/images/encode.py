@@ -196,7 +196,7 @@ def _deep_png(samples: np.ndarray, options: dict[str, Any]) -> bytes:
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     replaced = {
         b"IHDR": struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0),
-        b"IDAT": zlib.compress(filtered, 6),
+        b"IDAT": zlib.compress(filtered.tobytes(), 6),
     }
     parts, at = [png.SIGNATURE], len(png.SIGNATURE)
     while at < len(small):

@@ -94,9 +94,9 @@ def _take_over(chunks: png.Chunks, image: Image.Image) -> None:
     for name, value in (("exif", chunks.exif), ("xmp", chunks.xmp), ("icc_profile", chunks.profile)):
         if value:
             image.info[name] = value
-    value = chunks.transparent()
-    if value is not None and chunks.depth in (2, 4) and chunks.colour == 0:
-        image.info["transparency"] = value[0] % 2**chunks.depth * (255 // (2**chunks.depth - 1))
+    nothing = chunks.transparent()
+    if nothing is not None and chunks.depth in (2, 4) and chunks.colour == 0:
+        image.info["transparency"] = nothing[0] % 2**chunks.depth * (255 // (2**chunks.depth - 1))
 
 
 def _profile(image: Image.Image, data: bytes, chunks: png.Chunks | None) -> bytes | None:

@@ -102,8 +102,7 @@ def _kept(settings: TrainSettings, ended: Mapping[str, Any]) -> str:
     better = "higher" if METRICS[measure].higher_is_better else "lower"
     steps = sum(ended["steps"].values())
     stopped = "" if ended.get("finished", True) else " The training was stopped before its end."
-    is_number = isinstance(value, float) and math.isfinite(value)
-    if not is_number:
+    if not (isinstance(value, float) and math.isfinite(value)):
         return f"Step {steps:,}, the last: nothing was validated before.{stopped}"
     found = f"{plain(measure)} {number(measure, float(value))} ({better} is better) on {photos}"
     if ended["steps"].get("denoising"):

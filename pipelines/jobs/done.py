@@ -176,11 +176,13 @@ def _entry(header: list[str], row: list[str]) -> Entry | None:
         return None
     cells = dict(zip(header, row, strict=True))
     try:
-        numbers = {name: int(cells.pop(name)) for name in ("width", "height")}
+        width, height = int(cells["width"]), int(cells["height"])
     except ValueError:
         return None
-    texts = {name: cells.get(name, "") for name in ("photo", "version", "recipe", "result", "failed", "note")}
-    return Entry(**texts, **numbers)
+    photo, version, recipe, result, failed = (
+        cells[name] for name in ("photo", "version", "recipe", "result", "failed")
+    )
+    return Entry(photo, version, recipe, result, width, height, failed, cells.get("note", ""))
 
 
 def _is_text(name: str) -> bool:

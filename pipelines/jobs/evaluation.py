@@ -20,7 +20,7 @@ from rich.table import Table
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.storage import StorageError, explain, failing_as, fitting, inside, open_uri
+from cluster.storage import StorageError, explain, failing_as, fitting, inside, naming, open_uri
 from lle.config import EvaluationSettings, PromotionSettings
 from lle.metrics import METRICS
 from pipelines.jobs.closing import record_of, there
@@ -46,7 +46,7 @@ def run(settings: EvaluationSettings) -> int:
     """`evaluate` as a job: the table on stdout, mistakes as one sentence on stderr; the exit status."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        with held(settings.out):
+        with naming("out"), held(settings.out):
             evaluate(settings, console)
     except (DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
         return ended(error)

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from cluster.lease import held
-from cluster.storage import StorageError, local_path
+from cluster.storage import StorageError, local_path, naming
 from lle.config import ExportSettings
 from lle.exporting import INPUT, ExportError, save_onnx, save_pt2
 from lle.model import Model
@@ -35,7 +35,7 @@ def run(settings: ExportSettings) -> int:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")
     try:
-        with held(settings.out):
+        with naming("out"), held(settings.out):
             file, difference = export(settings)
     except (ExportError, ModelError, StorageError, TrackingError) as error:
         return ended(error)

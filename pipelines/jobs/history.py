@@ -131,7 +131,7 @@ def _row(line: bytes) -> Row | None:
     if not isinstance(said, dict) or type(said.get("step")) is not int:
         return None
     phase = said.pop("phase", None)
-    row = {name: value for name, value in said.items() if isinstance(value, float) or type(value) is int}
+    row: Row = {name: value for name, value in said.items() if isinstance(value, float) or type(value) is int}
     if isinstance(phase, str) and isfinite(row.get("round", inf)):
         row["phase"] = phase
     return row

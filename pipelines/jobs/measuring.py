@@ -159,7 +159,7 @@ def measure_models(
     # Blocks from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
     blocks = math.ceil(len(photos) / PHOTOS_PER_BLOCK)
     done = ray.data.from_items([asdict(photo) for photo in photos], override_num_blocks=blocks).flat_map(
-        _Worker,  # type: ignore[arg-type]  # its instances are what is called
+        _Worker,
         fn_constructor_args=(models, measures, max_pixels, tuple(shown)),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,

@@ -32,7 +32,7 @@ def run(settings: PrepareSettings) -> int:
     """`prepare` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        with held(settings.output):
+        with naming("output"), held(settings.output):
             prepare(settings, console)
     except (DataError, ManifestError, StorageError, ClusterError) as error:
         return ended(error)

@@ -94,8 +94,8 @@ def _near_settings(path: str) -> list[str]:
     group, _, name = path.rpartition(".")
     if not group and (home := get_close_matches(name, GROUPS, n=1)):
         return [known for known in SETTINGS if known.startswith(f"{home[0]}.")][:3]
-    for home in get_close_matches(group, GROUPS, n=1):
-        members = {known.rpartition(".")[2]: known for known in SETTINGS if known.rpartition(".")[0] == home}
+    for owner in get_close_matches(group, GROUPS, n=1):
+        members = {known.rpartition(".")[2]: known for known in SETTINGS if known.rpartition(".")[0] == owner}
         ending = [known for last, known in members.items() if name and last.endswith(name)]
         if near := ending or [members[last] for last in get_close_matches(name, members, n=1)]:
             return near[:3]

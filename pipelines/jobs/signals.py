@@ -44,8 +44,9 @@ def number_of(end: BaseException) -> int:
     if isinstance(end, KeyboardInterrupt):
         return signal.SIGINT
     code = getattr(end, "code", None)
-    own = isinstance(code, int) and code - 128 in SIGNALS
-    return code - 128 if own else signal.SIGTERM  # Ray's own handler gives another code
+    if isinstance(code, int) and code - 128 in SIGNALS:
+        return code - 128
+    return signal.SIGTERM  # Ray's own handler gives another code
 
 
 def name_of(end: BaseException) -> str:

@@ -78,7 +78,7 @@ RUNGS = "asha.pkl"
 ENOUGH = "stop"  # the file that ends a trial
 POLL_SECONDS = 0.2
 # Of a trial's own process, which only waits: a part of a CPU would keep the rest of it idle where others wait for one.
-OWN = {"CPU": 0, "memory": 500_000_000}
+OWN: dict[str, float] = {"CPU": 0, "memory": 500_000_000}
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")

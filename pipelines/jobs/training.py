@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, UserCallback
@@ -348,9 +348,10 @@ def refuse_too_large(scaling: ScalingConfig, machines: Sequence[dict[str, float]
     Raises:
         TrainingError: they never would.
     """
-    fewest = scaling.num_workers[0] if isinstance(scaling.num_workers, tuple) else scaling.num_workers
+    asked: Any = scaling.num_workers
+    fewest = asked[0] if isinstance(asked, tuple) else asked or 1
     each = worker_resources(scaling)
-    if not fits([each] * (fewest or 1), machines):
+    if not fits([each] * fewest, machines):
         raise TrainingError(
             f"scaling.cpus_per_worker: {fewest} workers with {amount(each)} each do not fit on the cluster's machines, "
             f"which have {', '.join(filter(None, map(amount, machines)))}; take fewer workers, or fewer CPUs for each"
@@ -359,7 +360,8 @@ def refuse_too_large(scaling: ScalingConfig, machines: Sequence[dict[str, float]
 
 def worker_resources(scaling: ScalingConfig) -> dict[str, float]:
     """What one worker reserves; its streams, its validation and its own threads all live on that."""
-    return {**(scaling.resources_per_worker or {}), **({"GPU": 1.0} if scaling.use_gpu else {})}
+    reserved = cast(dict[str, float], scaling.resources_per_worker or {})
+    return reserved | ({"GPU": 1.0} if scaling.use_gpu else {})
 
 
 def train(
@@ -478,7 +480,7 @@ def publish(
     """Compare, register and tell of a saved model; `told` is what is known of how it was trained."""
     quality = paired_quality(settings, photos, model)
     console.print("registering the model ...")
-    uri = registered(settings, photos, run, model, quality, ended, console)
+    uri = registered(settings, photos, run, model, quality, told, console)
     summary: dict[str, Any] = {
         **{f"psnr_{each.name.replace('-', '_')}": each.psnr() for each in quality},
         **{f"ssim_{each.name.replace('-', '_')}": each.ssim() for each in quality},
@@ -506,12 +508,12 @@ def registered(
     run: TrackedRun,
     model: Model,
     quality: list[Quality],
-    ended: dict[str, Any],
+    told: dict[str, Any],
     console: Console,
 ) -> str:
     """`register`, without losing a trained model to a server that is gone; empty where it was not taken."""
     try:
-        return register(model, run, settings, model_card(settings, photos, model, quality, run.run_id, ended))
+        return register(model, run, settings, model_card(settings, photos, model, quality, run.run_id, told))
     except Exception as error:
         console.print(
             f"MLflow did not take the model ({first_line(error)}); it is saved. Once {redacted(run.uri)} answers, "

@@ -7,7 +7,7 @@ import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,10 +34,15 @@ class Job:
     """
 
     name: str
-    holds: Counter[str] = field(default_factory=Counter)
+    holds: Amount = field(default_factory=dict)
     wants: list[Amount] = field(default_factory=list)
     up: int = 0
     workers: int = 0
+
+    def hold(self, taken: Amount) -> None:
+        """Count what one more of its groups or actors has."""
+        for name, value in taken.items():
+            self.holds[name] = self.holds.get(name, 0) + value
 
 
 @contextmanager
@@ -95,8 +100,8 @@ def _seen(me: str, needs: Amount, begun: bool, seconds: float) -> tuple[str, str
         return "", "" if begun else f"starting: {up}{seconds:.0f} s so far ...", True
     holders = [f"{job.name}: {amount(job.holds)}" for job in jobs.values() if job.holds]
     total, free = state.cluster_resources(), state.available_resources()
-    by_tasks = total.get("CPU", 0) - free.get("CPU", 0) - sum(job.holds["CPU"] for job in jobs.values())
-    others = [job.name for id, job in jobs.items() if id != me and not (job.holds or job.wants)]
+    by_tasks = total.get("CPU", 0) - free.get("CPU", 0) - sum(job.holds.get("CPU", 0) for job in jobs.values())
+    others = [job.name for number, job in jobs.items() if number != me and not (job.holds or job.wants)]
     if by_tasks > NEGLIGIBLE and others:
         holders.append(f"tasks, of {' or '.join(others)}: {amount({'CPU': by_tasks})}")
     by = f"; held by {', '.join(holders)}" if holders else ""
@@ -128,7 +133,7 @@ def jobs_on_cluster() -> dict[str, Job]:
             bundles = [_counted(each.unit_resources) for each in group.bundles]
             if group.state == gcs_pb2.PlacementGroupTableData.CREATED:
                 for each in bundles:
-                    owner.holds.update(each)
+                    owner.hold(each)
             elif group.state != gcs_pb2.PlacementGroupTableData.REMOVED:
                 owner.wants += [each for each in bundles if each]
     for data in accessor.get_actor_table(None, None):
@@ -143,7 +148,7 @@ def jobs_on_cluster() -> dict[str, Job]:
         if in_group:
             continue
         if up:
-            owner.holds.update(taken)
+            owner.hold(taken)
         else:
             owner.wants.append(taken)
     for job in jobs.values():
@@ -188,10 +193,10 @@ def listed(bundles: Sequence[Amount]) -> str:
     return ", ".join(f"{count} x {text}" if count > 1 else text for text, count in counts.items())
 
 
-def amount(resources: Amount | Counter[str]) -> str:
+def amount(resources: Amount) -> str:
     """CPUs and GPUs in words, such as `1 CPU and 1 GPU`."""
     return " and ".join(f"{round(resources[name], 2):g} {name}" for name in COUNTED if resources.get(name))
 
 
-def _counted(resources: object) -> Amount:
-    return {name: value for name, value in dict(resources).items() if name in COUNTED and value}  # type: ignore[call-overload]
+def _counted(resources: Mapping[str, float]) -> Amount:
+    return {name: value for name, value in resources.items() if name in COUNTED and value}

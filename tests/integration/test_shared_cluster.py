@@ -118,7 +118,7 @@ def jobs(two_cpus: Cluster, tmp_path_factory: pytest.TempPathFactory, repository
         for each in started.values():
             ending.callback(each.process.kill)
         for each in started.values():
-            each.wait_until("waiting for ")
+            each.wait_until("waiting for ", 600)
         holder.stdin.close()
         holder.wait(60)
         for each in started.values():
@@ -171,7 +171,7 @@ def test_a_job_goes_on_after_its_code_was_edited_and_leaves_nothing_where_it_wou
 
     kept = ("--runs", str(tmp_path / "runs"), "--name", "edited")
     first = submit("first", *kept)
-    first.wait_until("step 10/602")
+    first.wait_until("step 10/602", 600)
     stop = [ray_command(), "job", "stop", "--address", two_cpus.dashboard, "first"]
     assert run(stop, two_cpus.environment).returncode == 0
     first.wait()

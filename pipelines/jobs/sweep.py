@@ -228,9 +228,7 @@ def run_trials(
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVE_SECONDS)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
-    # Tune would copy them into each trial's runtime environment, which Ray writes into a log that all may read. Trials
-    # find keys as every worker does, in the environment or the role of their machine (docs/security.md).
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
+    keep_keys_to_oneself()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainable: Any = tune.with_resources(
         tune.with_parameters(
@@ -286,6 +284,14 @@ def run_trials(
                 end_run(TrackedRun(parent.uri, tried.run_id), "KILLED")
         raise_for(stopped_by)
     return best_first([tried_of(trial, measure) for trial in trials], measure)
+
+
+def keep_keys_to_oneself() -> None:
+    """Tune would copy keys into each trial's runtime environment, which Ray writes into a log that all may read.
+
+    Trials find keys as every worker does, in the environment or by the role of their machine (docs/security.md).
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
 
 
 def fitted(tuner: tune.Tuner) -> tuple[tune.ResultGrid, int]:

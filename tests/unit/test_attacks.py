@@ -70,7 +70,7 @@ from pipelines.jobs.preparing import pending_parts, prepare_part
 from pipelines.jobs.search import prepared, read_search
 from pipelines.jobs.served import MAX_PIXELS, PhotoServer
 from pipelines.jobs.settings import SettingsError, load_settings, read_tree, to_yaml
-from pipelines.jobs.tracking import TrackedRun, TrackingError, tracked_run
+from pipelines.jobs.tracking import TrackedRun, TrackingError, reachable, tracked_run, tracking_uri
 from pipelines.jobs.training import closing_lines, tell_photos
 
 SECRET = "hunter2-correct-horse"
@@ -753,6 +753,26 @@ def test_a_password_of_the_environment_is_in_no_error_no_log_and_no_closing_line
     assert all("127.0.0.1:9" in each for each in said)
     ours = [record.getMessage() for record in caplog.records if record.name.startswith(("pipelines", "cluster", "lle"))]
     assert SECRET not in "".join([*said, *ours, *capsys.readouterr()])
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        (f"http://me:{SECRET}@host:5000/path", "http://host:5000/path"),
+        (f"https://{SECRET}@host", "https://host"),
+        (f"postgresql+psycopg2://me:{SECRET}@db:5432/mlflow?sslmode=require", "postgresql+psycopg2://me@db:5432/mlflow?sslmode=require"),
+        (f"mysql://db/mlflow?user=me&password={SECRET}&charset=utf8", "mysql://db/mlflow?user=me&charset=utf8"),
+        ("sqlite:////data/a@b:c@d/mlflow.db", "sqlite:////data/a@b:c@d/mlflow.db"),
+    ],
+)  # fmt: skip
+def test_a_password_of_the_environment_is_used_and_not_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, kept: str
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", told)
+    run = TrackedRun(tracking_uri("", "runs"), "1")
+    assert run.uri == kept and SECRET not in repr(run) + pickle.dumps(run).decode("latin-1")
+    assert reachable(run.uri) == told and reachable("http://another:5000") == "http://another:5000"
+    assert TrackingSettings(uri=run.uri).uri == kept  # as the settings of a trial name it
 
 
 def test_keys_in_the_address_of_a_bucket_are_refused_and_not_repeated():

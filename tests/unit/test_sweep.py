@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from ray.train import ScalingConfig
+from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.schedulers import TrialScheduler
 
 from lle.config import TuneSettings
@@ -14,15 +15,19 @@ from pipelines.jobs.search import Distribution, Plan
 from pipelines.jobs.settings import load_settings
 from pipelines.jobs.sweep import (
     ENOUGH,
+    KEYS,
     RUNGS,
     SUMMARY,
     GentleASHA,
     best_first,
     concurrent_trials,
+    keep_keys_to_oneself,
+    note_best,
     noted,
     sampled,
 )
 from pipelines.jobs.sweep_report import Tried, draw_importance, draw_parallel_coordinates, study_of
+from pipelines.jobs.tracking import TrackedRun, client_of
 from pipelines.jobs.training import TrainingError
 
 
@@ -61,6 +66,23 @@ def test_a_resumed_sweep_stops_trials_that_are_worse_than_those_before(tmp_path:
     resumed.on_trial_result(None, good, {"validations": 2, "psnr": 20.0})
     assert (tmp_path / "bad" / ENOUGH).exists() and not (tmp_path / "good" / ENOUGH).exists()
     assert verdict == TrialScheduler.CONTINUE  # Tune must not kill it: it ends by itself
+
+
+def test_tune_does_not_copy_keys_into_the_environment_of_trials(monkeypatch: pytest.MonkeyPatch):
+    for name in (*KEYS, "RAY_CHDIR_TO_TRIAL_DIR"):
+        monkeypatch.setenv(name, f"value-of-{name}")
+    keep_keys_to_oneself()
+    handed_on = _ActorClassCache().get(type("Trainable", (), {}))._default_options["runtime_env"]["env_vars"]
+    assert handed_on["RAY_CHDIR_TO_TRIAL_DIR"] == "value-of-RAY_CHDIR_TO_TRIAL_DIR"  # it does copy others
+    assert not [name for name in handed_on if name.startswith(("AWS_", "MLFLOW_"))]
+
+
+def test_the_best_of_a_sweep_is_a_number_of_its_own_run(tmp_path: Path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    parent = TrackedRun(uri, client_of(uri).create_run("0").info.run_id)
+    note_best(parent, [Tried("a", {}, "finished", 20.0), Tried("b", {}, "failed", None)], "psnr")
+    note_best(parent, [Tried("b", {}, "failed", None)], "psnr")
+    assert parent.client.get_run(parent.run_id).data.metrics == {"best/psnr": 20.0, "trials": 1.0}
 
 
 def plan(**sweep: int) -> Plan:

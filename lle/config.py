@@ -90,7 +90,10 @@ class DataSettings(Settings):
     well_lit: str = setting("", "Folder or URI prefix of well-lit photos, unpaired.", unit="folder or URI")
     pairs_low: str = setting("", "Held-out dark photos with ground truth, for validation only.", unit="folder or URI")
     pairs_high: str = setting(
-        "", "Ground truth of data.pairs_low: the same paths below it; suffixes may differ.", unit="folder or URI", needs="data.pairs_low!="
+        "",
+        "Ground truth of data.pairs_low: the same paths below it; suffixes may differ.",
+        unit="folder or URI",
+        needs="data.pairs_low!=",
     )
     samples: bool = setting(
         False, "Use photos of installed packages, darkened by the camera model, when no folders are given."
@@ -960,7 +963,9 @@ class EvaluationSettings(Settings):
         min_length=1,
     )
     low: str = setting("", "Low-light or backlit photos.", unit="folder or URI")
-    high: str = setting("", "Ground truth of low: the same paths below it, suffixes may differ, and sizes.", unit="folder or URI")
+    high: str = setting(
+        "", "Ground truth of low: the same paths below it, suffixes may differ, and sizes.", unit="folder or URI"
+    )
     good: str = setting(
         "", "Photos that need no enhancing, to see whether they stay as they are.", unit="folder or URI"
     )
@@ -1014,7 +1019,9 @@ class PromotionSettings(Settings):
     )
     rollback: bool = setting(False, "Compare nothing: make the version champion that the present one replaced.")
     low: str = setting("", "Low-light or backlit photos that both are measured on.", unit="folder or URI")
-    high: str = setting("", "Ground truth of low: the same paths below it, suffixes may differ, and sizes.", unit="folder or URI")
+    high: str = setting(
+        "", "Ground truth of low: the same paths below it, suffixes may differ, and sizes.", unit="folder or URI"
+    )
     good: str = setting("", "Photos that need no enhancing and must stay as they are.", unit="folder or URI")
     manifest: str = setting(
         "",

@@ -12,6 +12,7 @@ was made. This module imports neither torch nor ray, so that `--help` answers at
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -156,7 +157,7 @@ def _layers(options: dict[str, Any], default_preset: str) -> list[_Layer]:
     preset_file = _find_preset(options.get("preset", default_preset))
     layers = [_Layer("default", DEFAULTS), _Layer(f"preset {preset_file.stem}", _read(preset_file))]
     if config := options.get("config"):
-        layers.append(_Layer(f"file {config}", _read(Path(config))))
+        layers.append(_Layer(f"file {config}", _read(_file(config))))
     given = {path: value for path, value in options.items() if path in SETTINGS}
     layers.append(_Layer("command line", {**(BUNDLED_PRIOR if "prior" in options else {}), **given}))
     return layers
@@ -164,13 +165,17 @@ def _layers(options: dict[str, Any], default_preset: str) -> list[_Layer]:
 
 def _find_preset(name: str) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
-        return Path(name)
+        return _file(name)
     names = [file.stem for file in _presets()]
     if name in names:
         return PRESETS / f"{name}.yaml"
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}? There are" if near else "choose from"
     raise SettingsError(f"--preset {name}: no such preset; {hint} {', '.join(names)}, or give a YAML file")
+
+
+def _file(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111  # Path's raises where nobody has a home
 
 
 def _presets() -> list[Path]:

@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +84,12 @@ def training_pictures(kodak: Path | None, leaves: int) -> list[NDArray[np.uint8]
 
     photos = list(sample_photos(PRIOR_PHOTOS).values())
     if kodak is not None:
-        files = sorted(path for path in kodak.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if not kodak.is_dir():
+            raise SystemExit(f"--kodak {kodak} is no folder; give the one with Kodak's 24 photos")
+        beside = sorted(path for path in kodak.iterdir() if path.is_file() and not path.name.startswith("."))
+        files = [path for path in beside if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+        if others := Counter(path.suffix or "without suffix" for path in beside if path not in files):
+            print(f"left out: {', '.join(f'{count} {kind}' for kind, count in others.items())}")
         if not files:
             raise SystemExit(f"--kodak {kodak} holds no JPEG or PNG file; give the folder with Kodak's 24 photos")
         photos += [np.asarray(Image.open(path).convert("RGB")) for path in files]

@@ -196,10 +196,12 @@ def refuse_nested(places: Mapping[str, str]) -> None:
     Raises:
         DataError: one does.
     """
-    try:
-        found = [(setting, uri, place(uri)) for setting, uri in places.items() if uri]
-    except StorageError as error:
-        raise DataError(f"{' and '.join(places)}: {error}") from None
+    found = list[tuple[str, str, str]]()
+    for setting, uri in places.items():
+        try:
+            found += [(setting, uri, place(uri))] if uri else []
+        except StorageError as error:
+            raise DataError(f"{setting}: {error}") from None
     for setting, uri, inner in found:
         for other, other_uri, outer in found:
             if setting == other or not inner.startswith(outer):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from cluster.connect import ALLOCATOR
+from cluster.storage import explain
 from cluster.waiting import told_while_waiting
 from lle.config import DataSettings
 from lle.images import ImageError, encode, from_tensor, to_tensor
@@ -115,6 +116,8 @@ def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixel
         truth = read_photo(photo.truth_uri, photo.truth_path, max_pixels) if photo.truth_path else None
     except ImageError as error:
         return Measured(photo.group, photo.name, refused=str(error))
+    except OSError as error:
+        return Measured(photo.group, photo.name, refused=f"{photo.name} cannot be read ({explain(error)})")
     if truth is not None and truth.shape != before.shape:
         sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (before, truth))
         return Measured(

@@ -10,6 +10,7 @@ This module imports neither torch nor ray.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -24,7 +25,6 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from cluster.storage import StorageError, local_path
 from lle.config import TuneSettings
 from pipelines.jobs.settings import Loaded, SettingsError, laid_over, load_settings, read_tree, read_yaml
 from pipelines.jobs.settings_text import SETTINGS, flat, no_such_setting, shown
@@ -85,6 +85,8 @@ class Plan:
     @property
     def folder(self) -> Path:
         """`runs/NAME`."""
+        from cluster.storage import local_path  # with pyarrow, which --help need not wait for
+
         return Path(local_path(self.training.settings.runs, "runs")) / self.sweep.name
 
 
@@ -130,7 +132,7 @@ def remembered(folder: Path) -> bool:
 def find_search(name: str) -> Path:
     """The file of a search space, by its name or path; raises SettingsError where there is none."""
     if "/" in name or name.endswith((".yaml", ".yml")):
-        return Path(name)
+        return Path(os.path.expanduser(name))  # noqa: PTH111  # Path's raises where nobody has a home
     names = sorted(file.stem for file in SEARCHES.glob("*.yaml"))
     if name in names:
         return SEARCHES / f"{name}.yaml"
@@ -222,6 +224,8 @@ def trial_settings(drawn: Mapping[str, Any], training: Loaded, name: str) -> Loa
 
 def _remembered(sweep: TuneSettings, given: Loaded, arguments: list[str]) -> Plan:
     name = sweep.resume
+    from cluster.storage import StorageError, local_path
+
     try:
         folder = Path(local_path(given.settings.runs, "runs")) / name
     except StorageError as error:

@@ -12,6 +12,7 @@ was made. This module imports neither torch nor ray, so that `--help` answers at
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -170,7 +171,7 @@ def _layers(options: dict[str, Any], default_preset: str) -> list[_Layer]:
     preset = _without_resume(_read(preset_file), str(preset_file))
     layers = [_Layer("default", DEFAULTS), _Layer(f"preset {preset_file.stem}", preset)]
     if config := options.get("config"):
-        layers.append(_Layer(f"file {config}", _without_resume(_read(Path(config)), config)))
+        layers.append(_Layer(f"file {config}", _without_resume(_read(_file(config)), config)))
     given = {path: value for path, value in options.items() if path in SETTINGS}
     if "prior" in options:
         layers.append(_Layer("--prior bundled", BUNDLED_PRIOR))
@@ -226,13 +227,17 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 def _find_preset(name: str) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
-        return Path(name)
+        return _file(name)
     names = [file.stem for file in _presets()]
     if name in names:
         return PRESETS / f"{name}.yaml"
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}? There are" if near else "choose from"
     raise SettingsError(f"--preset {name}: no such preset; {hint} {', '.join(names)}, or give a YAML file")
+
+
+def _file(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111  # Path's raises where nobody has a home
 
 
 def _presets() -> list[Path]:

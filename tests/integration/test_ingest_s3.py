@@ -17,10 +17,14 @@ import pytest
 from cluster.connect import connect
 from cluster.storage import open_uri, s3_client, write_atomically
 from lle import images
-from lle.config import DataSettings, PrepareSettings
+from lle.config import DataSettings, EnhanceSettings, PrepareSettings
 from lle.training.order import photo_at
-from pipelines.jobs.ingest import DataError, RayStream, list_photos
+from pipelines.jobs.done import Done
+from pipelines.jobs.enhancement import find_work
+from pipelines.jobs.enhancing import Worker
+from pipelines.jobs.ingest import DataError, RayStream, list_photos, load_photo
 from pipelines.jobs.manifest import begin, finish
+from pipelines.jobs.models import find_model
 from pipelines.jobs.preparing import pending_parts, prepare_part
 from tests.integration.conftest import Stack, run
 
@@ -100,6 +104,31 @@ def test_prefixes_that_hold_nothing_or_do_not_exist_are_told_with_their_setting(
         list_photos(f"s3://{BUCKET}/nothing", "data.dark", DataSettings())
     with pytest.raises(DataError, match=r"data\.dark: s3://elsewhere.* has no such bucket"):
         list_photos("s3://elsewhere/dark", "data.dark", DataSettings())
+
+
+def test_keys_of_every_kind_are_listed_read_prepared_and_named(bucket: Bucket, tmp_path: Path):
+    keys = ("two//slashes.png", "/in front.png", "a+b c.png", "?x=1#y.png", "%41 é日🌙.png", "@eaDir/z.png", "raw.dng")
+    for number, key in enumerate(keys):
+        data = images.encode(np.full((40, 40, 3), 10 + STEP * number, np.uint8), "png")
+        s3_client().put_object(Bucket=BUCKET, Key=f"odd/{key}", Body=data)
+    uri = f"s3://{BUCKET}/odd/"
+    found = list_photos(uri, "data.dark", DataSettings())
+    assert sorted(found.names) == sorted(keys[:5]) and not found.refused
+    assert "1 .dng (raw" in found.left_out and "1 in @eaDir" in found.left_out
+    levels = {name: load_photo(found, path, 10**6).max() for name, path in zip(found.names, found.paths, strict=True)}
+    assert levels == {key: 10 + STEP * number for number, key in enumerate(keys[:5])}
+    settings = EnhanceSettings(model="control:input", input=uri, output=str(tmp_path / "out"))
+    work, _ = find_work(settings, "1", Done(settings.output))
+    entries = [*Worker(find_model("control:input", ""), settings).enhance(work)]
+    assert not any(entry.failed for entry in entries)
+    assert {(tmp_path / "out" / name).exists() for name in ("two/slashes.png", "in front.png", "?x=1#y.png")} == {True}
+    prepared = PrepareSettings(input=uri, output=f"s3://{BUCKET}/odd-prepared", format="png", similar_bits=0)
+    begin(prepared)
+    for part in pending_parts(prepared, []):
+        prepare_part(prepared, part)
+    totals = finish(prepared)
+    assert (totals.kept, totals.refused) == (5, 2) and "1 .dng (raw" in totals.left_out
+    assert sorted(list_photos(prepared.output, "data.dark", DataSettings()).names) == sorted(keys[:5])
 
 
 def test_a_training_streams_plain_photos_and_shards_from_s3(

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
@@ -168,11 +169,11 @@ def _entry(header: list[str], row: list[str]) -> Entry | None:
     if not header or len(row) != len(header):
         return None
     cells = dict(zip(header, row, strict=True))
+    said: dict[str, Any] = {field.name: cells[field.name] for field in fields(Entry)}
     try:
-        numbers = {name: int(cells.pop(name)) for name in ("width", "height")}
+        return Entry(**(said | {name: int(said[name]) for name in ("width", "height")}))
     except ValueError:
         return None
-    return Entry(**{name: cells[name] for name in ("photo", "version", "recipe", "result", "failed")}, **numbers)
 
 
 def _is_text(name: str) -> bool:

@@ -109,9 +109,9 @@ class Holder:
         """What a lease says, whatever is in it."""
         try:
             found = json.loads(data)
-            said: dict[str, Any] = {each.name: found[each.name] for each in fields(cls)}
-            numbers: dict[str, Any] = {name: int(said.pop(name)) for name in ("process", "started")}
-            return cls(**({name: _shown(text) for name, text in said.items()} | numbers))
+            numbers = {name: int(found[name]) for name in ("process", "started")}
+            said: dict[str, Any] = {each.name: _shown(found[each.name]) for each in fields(cls)}
+            return cls(**(said | numbers))
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             return cls("", "somebody", "a machine", 0, "", 0, "")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
@@ -174,15 +175,12 @@ def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
 def _entry(header: list[str], row: list[str]) -> Entry | None:
     if not header or len(row) != len(header):
         return None
-    cells = dict(zip(header, row, strict=True))
+    cells = {"note": ""} | dict(zip(header, row, strict=True))
+    said: dict[str, Any] = {field.name: cells[field.name] for field in fields(Entry)}
     try:
-        width, height = int(cells["width"]), int(cells["height"])
+        return Entry(**(said | {name: int(said[name]) for name in ("width", "height")}))
     except ValueError:
         return None
-    photo, version, recipe, result, failed = (
-        cells[name] for name in ("photo", "version", "recipe", "result", "failed")
-    )
-    return Entry(photo, version, recipe, result, width, height, failed, cells.get("note", ""))
 
 
 def _is_text(name: str) -> bool:

@@ -7,6 +7,7 @@ import io
 import json
 import posixpath
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from statistics import mean
@@ -26,6 +27,7 @@ from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos,
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import evaluation_page, keep_worst_views
+from pipelines.jobs.pairing import stem
 from pipelines.jobs.tracking import TrackingError, git_revision, record_evaluation, tracking_uri
 
 RUNS = "runs"
@@ -149,7 +151,12 @@ def result_files(measured: Sequence[Measured], about: dict[str, Any]) -> dict[st
     writer = csv.DictWriter(table, ["set", "name", *names], lineterminator="\n")
     writer.writeheader()
     writer.writerows(content["photos"])
-    pictures = {f"pictures/{each.group}/{picture_name(each.name)}": each.picture for each in good if each.picture}
+    alike = Counter((each.group, stem(each.name)) for each in good)
+    pictures = {
+        f"pictures/{each.group}/{picture_name(each.name, alone=alike[each.group, stem(each.name)] == 1)}": each.picture
+        for each in good
+        if each.picture
+    }
     return {
         "metrics.json": (json.dumps(content, indent=2) + "\n").encode(),
         "metrics.csv": table.getvalue().encode(),
@@ -157,9 +164,10 @@ def result_files(measured: Sequence[Measured], about: dict[str, Any]) -> dict[st
     }
 
 
-def picture_name(photo: str) -> str:
-    """The path of a photo's before/after picture, a JPEG: its own with one suffix more, so that no two are the same."""
-    return fitting(posixpath.normpath(photo.lstrip("/")), "" if photo.endswith(".jpg") else ".jpg")
+def picture_name(photo: str, alone: bool = True) -> str:
+    """The path of a photo's before/after picture: `a.jpg` for `a.png`, or `a.png.jpg` where there is an `a.tif` too."""
+    name = posixpath.normpath(photo) if photo else photo
+    return fitting(stem(name) if alone else name, ".jpg")
 
 
 def write_files(out: str, files: dict[str, bytes]) -> None:

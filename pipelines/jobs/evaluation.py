@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -31,8 +32,9 @@ from pipelines.jobs.measuring import GOOD, LOW, Measured, Photo, find_evaluated_
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import TITLES, Summary, evaluation_page, keep_worst_views, verdicts
+from pipelines.jobs.pairing import stem
 from pipelines.jobs.source import git_revision, source_hash
-from pipelines.jobs.tracking import TrackingError, dataset, record_evaluation, recorded_run, tracking_uri
+from pipelines.jobs.tracking import TrackingError, dataset, git_revision, record_evaluation, recorded_run, tracking_uri
 from pipelines.jobs.words import direction, plain, split
 
 RUNS = "runs"
@@ -210,7 +212,12 @@ def result_files(measured: Sequence[Measured], about: dict[str, Any]) -> dict[st
     writer = csv.DictWriter(table, ["set", "name", *names], lineterminator="\n")
     writer.writeheader()
     writer.writerows(content["photos"])
-    pictures = {f"pictures/{each.group}/{picture_name(each.name)}": each.picture for each in good if each.picture}
+    alike = Counter((each.group, stem(each.name)) for each in good)
+    pictures = {
+        f"pictures/{each.group}/{picture_name(each.name, alone=alike[each.group, stem(each.name)] == 1)}": each.picture
+        for each in good
+        if each.picture
+    }
     return {
         "metrics.json": (json.dumps(content, indent=2) + "\n").encode(),
         "metrics.csv": table.getvalue().encode(),
@@ -218,9 +225,10 @@ def result_files(measured: Sequence[Measured], about: dict[str, Any]) -> dict[st
     }
 
 
-def picture_name(photo: str) -> str:
-    """The path of a photo's before/after picture, a JPEG: its own with one suffix more, so that no two are the same."""
-    return fitting(posixpath.normpath(photo.lstrip("/")), "" if photo.endswith(".jpg") else ".jpg")
+def picture_name(photo: str, alone: bool = True) -> str:
+    """The path of a photo's before/after picture: `a.jpg` for `a.png`, or `a.png.jpg` where there is an `a.tif` too."""
+    name = posixpath.normpath(photo) if photo else photo
+    return fitting(stem(name) if alone else name, ".jpg")
 
 
 def write_files(out: str, files: dict[str, bytes]) -> None:

@@ -200,7 +200,7 @@ def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:
     shard_paths = {name: _shard_path(filesystem, root, name, uri) for name in pc.unique(good["shard"]).to_pylist()}
     columns = [good[name].to_pylist() for name in ("shard", "offset", "length", "path")]
     for offset, length, name in zip(*columns[1:], strict=True):
-        if offset is None or length is None or min(offset, length) < 0 or not name or leads_out(name.lstrip("/")):
+        if offset is None or length is None or min(offset, length) < 0 or not name or leads_out(name):
             raise ManifestError(f"{uri}: its manifest has no usable place for {str(name)[:200]!r}; prepare it anew")
     places = tuple(shards.place(shard_paths[shard], *where) for shard, *where in zip(*columns, strict=True))
     bad = table.filter(pc.not_equal(table["refused"], ""))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pyarrow import fs
 
-from cluster.storage import explain, list_files, name_below, open_file, open_uri, write_atomically
+from cluster.storage import explain, leads_out, list_files, name_below, open_file, open_uri, write_atomically
 from lle import images
 from lle.config import PrepareSettings
 from pipelines.jobs import shards
@@ -204,6 +204,8 @@ def _prepare(
         return row | {"refused": f"lies {kind}"}, b""
     if kind:
         return row | {"refused": f"the name does not end as a picture's ({', '.join(images.SUFFIXES[:4])} ...)"}, b""
+    if leads_out(file.path):  # a key of S3 may; no manifest holds an absolute path
+        return row | {"refused": "its key begins with two slashes; copy it to another"}, b""
     if file.size > settings.max_megabytes * MEGABYTE:
         return row | {"refused": f"{file.size / MEGABYTE:.0f} MB are over the limit of {settings.max_megabytes}"}, b""
     try:

@@ -182,7 +182,7 @@ def model_at(text: str) -> None:
 def names(chooser: Chooser) -> None:
     """The names of results and pictures: fit for every file system, one for each."""
     name, suffix = chooser.text(), chooser.one_of((".png", ".jpg.webp", ""))
-    for fit in (fitting(name, suffix), result_name(name + ".jpg", "png"), picture_name(name + ".tif")):
+    for fit in (fitting(name, suffix), result_name(name + ".jpg", "png"), picture_name(name + ".tif", alone=False)):
         assert all(len(os.fsencode(part)) <= LONGEST_NAME for part in fit.split("/"))
     assert fitting(fitting(name)) == fitting(name)
     with contextlib.suppress(StorageError):

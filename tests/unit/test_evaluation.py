@@ -174,7 +174,7 @@ def test_pairs_of_different_names_are_told_in_one_sentence(folders, tmp_path: Pa
     told = refusal(
         capsys, "--model", "control:input", "--low", folders["low"], "--high", folders["high"], "--out", str(tmp_path)
     )
-    assert "low and high: 2.png has no partner of the same name; 2 such files" in told
+    assert "low and high: 2.png, 3.png have no partner of the same name" in told
 
 
 @pytest.mark.parametrize("name", ["low", "good"])
@@ -281,18 +281,22 @@ def test_the_summary_knows_the_worst_in_each_direction():
 def test_the_files_hold_every_number_and_picture(tmp_path: Path):
     measured = [
         Measured("good", "night/c.webp", {"unchanged": 30.0}, picture=b"jpeg"),
+        Measured("good", "night/d.png", {"unchanged": 30.0}, picture=b"of png"),
+        Measured("good", "night/d.tif", {"unchanged": 30.0}, picture=b"of tif"),
         Measured("low", "a.png", {"psnr": 10.0, "ssim": 0.5}),
         Measured("low", "b.png", refused="b.png: broken"),
     ]
     write_files(str(tmp_path / "new" / "out"), result_files(measured, {"model": "control:input"}))
     content = json.loads((tmp_path / "new" / "out" / "metrics.json").read_text())
     assert content["model"] == "control:input" and content["refused"] == {"b.png": "b.png: broken"}
-    assert content["photos"][1] == {"set": "low", "name": "a.png", "psnr": 10.0, "ssim": 0.5}
+    assert content["photos"][3] == {"set": "low", "name": "a.png", "psnr": 10.0, "ssim": 0.5}
     with (tmp_path / "new" / "out" / "metrics.csv").open(newline="") as lines:
-        assert list(csv.DictReader(lines))[1] == {
+        assert list(csv.DictReader(lines))[3] == {
             "set": "low", "name": "a.png", "psnr": "10.0", "ssim": "0.5", "unchanged": ""
         }  # fmt: skip
     assert (tmp_path / "new" / "out" / "pictures" / "good" / "night" / "c.jpg").read_bytes() == b"jpeg"
+    pictures = {file.name: file.read_bytes() for file in (tmp_path / "new/out/pictures/good/night").iterdir()}
+    assert pictures == {"c.jpg": b"jpeg", "d.png.jpg": b"of png", "d.tif.jpg": b"of tif"}
 
 
 def test_files_that_cannot_be_written_are_told(tmp_path: Path):

@@ -164,7 +164,9 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
 
 def is_begun(folder: Path, uri: str) -> bool:
     """Whether a run can be continued there: from a checkpoint or, had it none yet, from the beginning."""
-    if (folder / SETTINGS).exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if (folder / SETTINGS).exists():
+        return True
+    if folder.is_dir() and all(each.name.startswith(".") for each in folder.iterdir()):  # empty but for a lease
         return True
     return mark_of(uri) is not None or bool(Checkpoints.of_run(uri).found())
 

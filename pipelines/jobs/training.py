@@ -442,10 +442,10 @@ def publish(
         "model": uri,
         "mlflow_run_id": run.run_id,
     }
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
     history = read_history(folder / HISTORY)
     page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
     (folder / REPORT).write_bytes(render(page))
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")  # last: with it the run is finished
     log_files(run, folder)
     if quality:
         print_quality(console, quality, "enhanced")

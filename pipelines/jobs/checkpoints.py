@@ -162,7 +162,8 @@ class Checkpoints:
         """
         assert report.write is not None
         round_ = f"_round_{report.ended_round}" if report.ended_round else ""
-        name, local = f"step_{report.step:08d}{round_}", None
+        name = f"step_{report.step:08d}{round_}"
+        local: Path | None = None
         try:
             local = Path(tempfile.mkdtemp(prefix=self._temporary))
             report.write(local / name)

@@ -34,7 +34,7 @@ from pipelines.jobs.page import REPORT, render
 from pipelines.jobs.pages import TITLES, Summary, evaluation_page, keep_worst_views, verdicts
 from pipelines.jobs.pairing import stem
 from pipelines.jobs.source import git_revision, source_hash
-from pipelines.jobs.tracking import TrackingError, dataset, git_revision, record_evaluation, recorded_run, tracking_uri
+from pipelines.jobs.tracking import TrackingError, dataset, record_evaluation, recorded_run, tracking_uri
 from pipelines.jobs.words import direction, plain, split
 
 RUNS = "runs"

@@ -401,11 +401,8 @@ def run_trial(
     loaded = trial_settings(drawn, training, parent.run_id)
     shared = loaded.settings
     folder = Path(local_path(shared.runs, "runs")) / parent_name(name) / name
-    runs, checkpoints = (
-        str(folder.parent),
-        shared.checkpoints and f"{shared.checkpoints.rstrip('/')}/{parent_name(name)}",
-    )
-    settings = shared.model_copy(update={"name": name, "runs": runs, "checkpoints": checkpoints})
+    checkpoints = shared.checkpoints and f"{shared.checkpoints.rstrip('/')}/{parent_name(name)}"
+    settings = shared.model_copy(update={"name": name, "runs": str(folder.parent), "checkpoints": checkpoints})
     folder.mkdir(parents=True, exist_ok=True)
     uri = checkpoints_uri(settings)
     goes_on = (folder / SETTINGS).exists() or mark_of(uri) is not None or bool(Checkpoints(uri).found())
@@ -457,7 +454,8 @@ def train_trial(
             with stopped_by(folder / ENOUGH) as stop:
                 ended = train(settings, photos, run, scaling, folder, console, [reports], stop)
         finally:
-            Checkpoints.of_run(checkpoints_uri(settings)).clear()
+            with suppress(StorageError):
+                Checkpoints.of_run(checkpoints_uri(settings)).clear()
         model = best_model(settings, ended["last_step"])
         model.save(folder / "model")
         (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, model)))
@@ -571,10 +569,8 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, c
         raise TrainingError(f"no trial came as far as a validation; the first failed with: {tried[0].reason}")
     best = trial_settings(tried[0].drawn, plan.training, plan.sweep.name)
     write_plots(plan, tried, parent, measure)
-    best_yaml = as_yaml(best.settings, best.sources, without=OF_ONE_RUN)
-    (plan.folder / BEST).write_text(
-        f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n" + best_yaml
-    )  # the sweep's end
+    title = f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n"
+    (plan.folder / BEST).write_text(title + as_yaml(best.settings, best.sources, without=OF_ONE_RUN))  # last of all
     log_files(parent, plan.folder)
     tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})
     console.print(f"MLflow      {record_of(parent)}")

@@ -173,7 +173,9 @@ def run_folder(settings: TrainSettings) -> Iterator[Path]:
 
 def is_begun(folder: Path, uri: str) -> bool:
     """Whether a run can be continued there: from a checkpoint or, had it none yet, from the beginning."""
-    if (folder / SETTINGS).exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if (folder / SETTINGS).exists():
+        return True
+    if folder.is_dir() and all(each.name.startswith(".") for each in folder.iterdir()):  # empty but for a lease
         return True
     return mark_of(uri) is not None or bool(Checkpoints.of_run(uri).found())
 
@@ -490,10 +492,10 @@ def publish(
         "model": uri,
         "mlflow_run_id": run.run_id,
     }
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
     history = read_history(folder / HISTORY)
     page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
     (folder / REPORT).write_bytes(render(page))
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")  # last: with it the run is finished
     log_files(run, folder)
     log_metrics(run, {f"best/{summary['measure']}": summary["best_value"]}, summary["best_step"])
     if quality:

@@ -165,7 +165,9 @@ def test_16_bit_grey_png_with_a_transparent_value_is_filled_there() -> None:
 def test_floating_point_tiff_is_refused_with_its_reason() -> None:
     data = file_of(Image.new("F", (8, 8), 0.5), "TIFF")
     for reader in (decode, read_header):
-        with pytest.raises(ImageError, match=r"f\.tif: TIFF with floating-point, .* samples, which .*; save it as grey"):
+        with pytest.raises(
+            ImageError, match=r"f\.tif: TIFF with floating-point, .* samples, which .*; save it as grey"
+        ):
             reader(data, "f.tif")
 
 

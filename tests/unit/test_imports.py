@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 # Files that must load before torch does, so that --help and wrong arguments answer at once.
-LIGHT = ["lle/config.py", *[f"lle/images/{name}.py" for name in ("__init__", "decode", "encode", "picture", "pixels")], "pipelines/jobs/settings.py", "pipelines/jobs/settings_text.py"]
+LIGHT = [
+    "lle/config.py",
+    *[f"lle/images/{name}.py" for name in ("__init__", "decode", "encode", "picture", "pixels")],
+    "pipelines/jobs/settings.py",
+    "pipelines/jobs/settings_text.py",
+]
 
 
 def imported(file: Path, *, module_level: bool = False) -> Iterator[str]:

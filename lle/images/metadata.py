@@ -16,7 +16,9 @@ _PREFIX = b"Exif\0\0"
 _NO_LONGER_TRUE = re.compile(
     rb"<((?:xmp|xap):Thumbnails|G?Container:Directory|(?:hdrgm|HDRGainMap|GCamera):\w{1,60})\b[^<>]{0,4096}>"
 )
-_ATTRIBUTE = re.compile(rb"""\s(?:hdrgm|HDRGainMap|GCamera):\w{1,60}=("[^"<]{0,200}"|'[^'<]{0,200}')""")
+_ATTRIBUTE = re.compile(
+    rb"""\s(?:xmlns:(?:hdrgm|HDRGainMap)|(?:hdrgm|HDRGainMap|GCamera):\w{1,60})=("[^"<]{0,4096}"|'[^'<]{0,4096}')"""
+)
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s?=\s?["']|>\s?))[1-8](?=\s?["'<])""")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from lle.config import DemoSettings
 from lle.images import decode
@@ -92,3 +92,18 @@ def test_a_model_that_fails_is_told_as_such():
 
     with pytest.raises(Refusal, match="could not be enhanced .the model gives values that are not numbers"):
         brighten(NamedModel("broken", "broken", Broken()), photo("PNG"), 10**6)
+
+
+def test_previews_keep_the_colour_space_and_alpha_is_shown_on_white():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.new("RGBA", (60, 40), (20, 20, 20, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 60, 20))
+    data = io.BytesIO()
+    image.save(data, "PNG", icc_profile=profile)
+    found = brighten(find_model("control:input", ""), data.getvalue(), 10**6)
+    for label, kept in (("input", profile), ("enhanced", profile), ("light map", None)):
+        with Image.open(io.BytesIO(base64.b64decode(found["pictures"][label].partition(",")[2]))) as shown:
+            assert shown.info.get("icc_profile") == kept
+            assert label == "light map" or np.asarray(shown)[5, 5].min() >= 250
+    with Image.open(io.BytesIO(base64.b64decode(found["file"]))) as file:
+        assert np.array_equal(file.getchannel("A"), image.getchannel("A"))

@@ -635,7 +635,7 @@ def test_xmp_is_kept_and_told_the_truth(format: str) -> None:
     assert picture.xmp == XMP
     again = decode_picture(encode_picture(picture, format)).xmp
     assert again is not None and b"dc:source='here'" in again and b"tiff:Orientation='1'" in again
-    assert b"OLD PICTURE" not in again and b"hdrgm:Version" not in again
+    assert b"OLD PICTURE" not in again and b"hdrgm" not in again
 
 
 def test_dpi_and_iptc_are_kept_where_the_format_holds_them() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lle.config import DataSettings, EnhancerSettings, TrackingSettings, TrainSettings
@@ -51,3 +53,53 @@ def test_it_names_data_numbers_terms_and_settings(model: Model):
 def test_what_nobody_said_is_called_unsaid(model: Model):
     card = model_card(settings(), PHOTOS, model, [], "abc123")
     assert "Not stated (`tracking.terms`)" in card and "None: no pairs were given." in card
+
+
+ENDED = {
+    "measure": "feature_gap",
+    "best_step": 240,
+    "best_value": 0.125,
+    "steps": {"enhancement": 300},
+    "finished": True,
+}
+
+
+def test_it_says_what_chose_the_step_and_on_which_photos(model: Model):
+    quality = [Quality("input", (("1.png", 8.0, 0.2),)), Quality("enhanced", (("1.png", 18.25, 0.75),))]
+    by_gap = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED)
+    assert "Step 240 of 300, chosen by Feature gap 0.125 (lower is better) on held-out photos of both sets" in by_gap
+    assert "the given pairs" not in by_gap
+    by_pairs = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED | {"measure": "psnr", "best_value": 18.0})
+    assert "chosen by PSNR 18.00" in by_pairs and "(higher is better) on the given pairs" in by_pairs
+    stopped = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED | {"finished": False})
+    assert "The training was stopped before its end." in stopped
+    assert "chosen by" not in model_card(settings(), PHOTOS, model, quality, "abc123")
+
+
+def test_a_denoiser_that_learned_on_is_told_apart_from_the_light_that_was_chosen(model: Model):
+    ended = ENDED | {"steps": {"enhancement": 300, "denoising": 100}, "best_step": 400}
+    card = model_card(settings(), PHOTOS, model, [], "abc123", ended)
+    assert "Step 400 of 400: the light is that of the enhancement's step with the best Feature gap" in card
+    assert "its denoiser learned on to the last validation" in card
+
+
+def test_pairs_that_were_trained_on_are_told(model: Model):
+    quality = [Quality("input", (("a.jpg", 8.0, 0.2),)), Quality("enhanced", (("a.jpg", 18.25, 0.75),))]
+    apart = replace(PHOTOS, pairs_low=PhotoSet("low", ("low/a.jpg",)), pairs_high=PhotoSet("high", ("high/a.jpg",)))
+    shared = replace(apart, pairs_low=PhotoSet("s3://photos/dark", ("a.jpg",)))
+    assert "none of their files is, by its path, among the photos" in model_card(settings(), apart, model, quality, "r")
+    assert "1 of their files are among the photos" in model_card(settings(), shared, model, quality, "r")
+
+
+def test_a_prior_is_named_only_for_what_it_had_a_say_in(model: Model):
+    def card(**weights: float) -> str:
+        objective = {name: {"weight": weights.get(name, 0.0)} for name in ("guidance", "identity", "rank")}
+        objective["reconstruction"], objective["restoration"] = {"weight": 0.0}, {"weight": 1.0}
+        schedule = {"reconstruction": {"steps": 0}, "refinement": {"steps": 0}}
+        data = {"dark": "dark", "well_lit": "day"}
+        given = TrainSettings(name="night", data=data, objective=objective, schedule=schedule)
+        return model_card(given, PHOTOS, model, [], "abc123")
+
+    assert "No prior had a say in what was learned." in card()
+    assert "`bundled` judged the light (prompts)" in card(guidance=1.0)
+    assert "`bundled` compared features (identity)" in card(identity=1.0)

@@ -51,7 +51,7 @@ MODEL = "control:auto-exposure"
 BAD = {
     "bomb.png": "50000 x 50000 pixels are over the limit",
     "empty.jpg": "the file is empty",
-    "text.jpg": "not a JPEG, PNG, WebP, TIFF, BMP or GIF image",
+    "text.jpg": "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
     "truncated.jpg": "truncated",
 }
 FULL = "No space left on device"

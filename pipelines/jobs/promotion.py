@@ -97,7 +97,8 @@ def roll_back(registry: Registry) -> tuple[str, str]:
             f"rollback: version {previous}, which version {present} had replaced, cannot be used any more ({error}); "
             f"version {present} stays {registry.alias} until another is promoted with --candidate VERSION"
         ) from error
-    return registry.roll_back()
+    with begun():
+        return registry.roll_back()
 
 
 def find_champion(registry: Registry, version: str) -> NamedModel:

@@ -201,7 +201,7 @@ def test_after_a_deletion_it_is_said_what_is_gone_and_the_pinned_photos_stay(
     client, rollback = MlflowClient(registry.uri), ["--tracking", registry.uri, "--rollback"]
 
     def told(arguments: list[str]) -> str:
-        assert main(arguments) == 1
+        assert main(arguments) == 2
         said = capsys.readouterr().err
         assert said.startswith("error: ") and said.count("\n") == 1 and names(registry)[1:] == []
         return said

@@ -72,7 +72,7 @@ def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
 
 
 def print_quality(console: Console, qualities: Sequence[Quality], trained_here: str) -> None:
-    """The table at the end of a training: one row for the input, the baseline and the model, a column for each group;
+    """The table at the end of a training: one row for the input, each baseline and the model, a column for each group;
     below it what that means.
     """
     table = Table(title="Held-out pairs: PSNR (dB) / SSIM, higher is better", title_justify="left")
@@ -87,8 +87,9 @@ def print_quality(console: Console, qualities: Sequence[Quality], trained_here: 
 
 
 def quality_verdict(qualities: Sequence[Quality]) -> str:
-    """Input, baseline and model in a sentence."""
-    before, baseline, model = qualities
+    """Input, the strongest baseline and the model in a sentence."""
+    before, *baselines, model = qualities
+    baseline = max(baselines, key=lambda each: each.psnr())
     over_input, over_baseline = (model.psnr() - each.psnr() for each in (before, baseline))
     worse = " One exposure for each photo, found without learning, does more." if over_baseline < 0 else ""
     return (

@@ -18,7 +18,9 @@ from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import read
 from lle.model import Model
+from pipelines.jobs.measuring import PICTURE_HEIGHT
 from pipelines.jobs.registry import register
+from pipelines.jobs.report import LABEL_HEIGHT
 from pipelines.jobs.tracking import TrackedRun
 from tests.integration.conftest import Cluster, run
 
@@ -77,7 +79,7 @@ def test_an_evaluation_measures_every_photo_and_records_it(
     with (out / "metrics.csv").open(newline="") as lines:
         assert len(list(csv.DictReader(lines))) == 2 * PAIRS - 1
     pictures = sorted(out.glob("pictures/low/*/*.jpg"))
-    assert len(pictures) == 2 and read(pictures[0]).shape[0] == 400
+    assert len(pictures) == 2 and read(pictures[0]).shape[0] == PICTURE_HEIGHT + LABEL_HEIGHT
 
     report = (out / "report.html").read_text()
     assert report.count("<figure") == 4
@@ -113,7 +115,7 @@ def test_a_registered_model_measures_like_the_saved_one(
     ):
         done = evaluate(
             cluster, repository, "--model", uri, "--low", str(photos / "low"), "--high", str(photos / "high"),
-            "--out", str(tmp_path / name), "--tracking", tracking,
+            "--out", str(tmp_path / name), "--log", "--tracking", tracking,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         found[name] = numbers(tmp_path / name)

@@ -20,7 +20,7 @@ from lle.images import decode
 from lle.metrics import METRICS, psnr
 from lle.training.validation import ValidationSet
 from pipelines.jobs.chart import chart, ticks_between
-from pipelines.jobs.decision import Comparison, check_gain, check_guards, gains
+from pipelines.jobs.decision import BASELINES, Comparison, check_gain, check_guards, gains
 from pipelines.jobs.evaluation import print_summary
 from pipelines.jobs.history import Curve, Span, curves, note, read_history, spans
 from pipelines.jobs.light_map import light_map
@@ -379,10 +379,12 @@ def test_tables_on_the_terminal_fit_eighty_columns():
     }
     both = {LOW: part, GOOD: part}
     print_summary(console, "models:/lle-enhancer@challenger", both, {"input": both, "auto-exposure": both})
-    rows = ["candidate", "champion", "input", "auto-gain", "auto-gamma", "auto-exposure"]
+    rows = ["candidate", "champion", *BASELINES]
     print_comparison(console, "psnr_gt_mean", dict.fromkeys(rows, both))
-    qualities = [Quality(name, (("backlit_under.png", 18.0, 0.7),)) for name in ("input", "auto-exposure", "enhanced")]
+    values = {"input": 9.0, "auto-exposure": 17.0, "exposure-shoulder": 19.0, "enhanced": 18.0}
+    qualities = [Quality(name, (("backlit_under.png", value, 0.7),)) for name, value in values.items()]
     print_quality(console, qualities, "enhanced")
+    assert "worse by 1.00 dB than exposure-shoulder" in console.export_text(clear=False)
     drawn = [line for line in console.export_text().splitlines() if "│" in line or "┃" in line]
     assert len(drawn) > 30 and max(map(len, drawn)) <= 80
     assert not [line for line in drawn if "…" in line], "nothing is cut off"

@@ -46,7 +46,7 @@ def register(model: Model, run: TrackedRun, settings: TrainSettings, card: str) 
     mlflow.set_tracking_uri(reachable(run.uri))
     with tempfile.TemporaryDirectory() as name:
         folder = model.save(Path(name, "model"))
-        (folder / CARD).write_text(card)
+        (folder / CARD).write_text(card, encoding="utf-8")
         # Not in `start_run`, which would set a finished run RUNNING again.
         mlflow.set_experiment(experiment_id=run.client.get_run(run.run_id).info.experiment_id)
         info = LoggedModel.log(

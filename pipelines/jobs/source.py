@@ -47,15 +47,19 @@ def head(git: Path) -> str:
     try:
         if git.is_file():  # of a worktree, whose folder lies elsewhere
             git = git.parent / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
-        text = (git / "HEAD").read_text().strip()
+        text = (git / "HEAD").read_text(encoding="utf-8").strip()
         if not text.startswith("ref: "):
             return text if COMMIT.fullmatch(text) else UNKNOWN
         branch, shared = text.removeprefix("ref: "), git / "commondir"
-        common = git / shared.read_text().strip() if shared.exists() else git
+        common = git / shared.read_text(encoding="utf-8").strip() if shared.exists() else git
         if (common / branch).exists():
-            text = (common / branch).read_text().strip()
+            text = (common / branch).read_text(encoding="utf-8").strip()
         else:
-            packed = (line.split(" ", 1) for line in (common / "packed-refs").read_text().splitlines() if " " in line)
+            packed = (
+                line.split(" ", 1)
+                for line in (common / "packed-refs").read_text(encoding="utf-8").splitlines()
+                if " " in line
+            )
             text = next((commit for commit, name in packed if name == branch), "")
     except (OSError, ValueError):
         return UNKNOWN

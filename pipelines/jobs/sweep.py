@@ -447,7 +447,7 @@ def train_trial(
         tracked_run(settings, photos, folder, parent.run_id) as run,
     ):
         if not (folder / SETTINGS).exists():
-            (folder / SETTINGS).write_text(of_a_run(settings))
+            (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
         reports = TrialReports(measure, run.run_id, folder / VALIDATIONS)
         console = Console(file=log, width=200, markup=False)
         try:
@@ -570,7 +570,8 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, c
     best = trial_settings(tried[0].drawn, plan.training, plan.sweep.name)
     write_plots(plan, tried, parent, measure)
     title = f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n"
-    (plan.folder / BEST).write_text(title + as_yaml(best.settings, best.sources, without=OF_ONE_RUN))  # last of all
+    best_yaml = title + as_yaml(best.settings, best.sources, without=OF_ONE_RUN)
+    (plan.folder / BEST).write_text(best_yaml, encoding="utf-8")  # last of all
     log_files(parent, plan.folder)
     tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})
     console.print(f"MLflow      {record_of(parent)}")
@@ -580,7 +581,7 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, c
 def closing_lines(plan: Plan) -> str:
     """Where the best settings of a finished sweep lie, and what to do with them and with the model they gave."""
     file = plan.folder / BEST
-    name = file.read_text().partition("\n")[0].lstrip("# ").partition(":")[0]
+    name = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").partition(":")[0]
     data = plan.training.settings.data
     photos = data.dark or str(plan.folder / "photos" / "dark")
     enhance = ["--model", shown(plan.folder / name / "model"), "--input", there(photos)]

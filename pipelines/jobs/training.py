@@ -129,7 +129,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
             refuse_unshared("checkpoints" if settings.checkpoints else "runs", checkpoints_uri(settings))
             with tracked_run(chosen, photos, folder, tell=console.print) as run:
                 if not (folder / SETTINGS).exists():
-                    (folder / SETTINGS).write_text(of_a_run(settings))
+                    (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
                 with report_if_cut_off(chosen, run, folder):
                     ended = train(chosen, photos, run, scaling, folder, console)
                 return conclude(chosen, photos, run, ended, folder, console, started)
@@ -231,7 +231,7 @@ def summary_of(settings: TrainSettings) -> dict[str, Any] | None:
     """What summary.json of the run holds; None before there is a whole one."""
     try:
         summary: dict[str, Any] = json.loads(
-            (Path(local_path(settings.runs, "runs")) / settings.name / SUMMARY).read_text()
+            (Path(local_path(settings.runs, "runs")) / settings.name / SUMMARY).read_text(encoding="utf-8")
         )
     except (OSError, ValueError):
         return None
@@ -495,7 +495,8 @@ def publish(
     history = read_history(folder / HISTORY)
     page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
     (folder / REPORT).write_bytes(render(page))
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")  # last: with it the run is finished
+    told_whole = json.dumps(summary, indent=2) + "\n"
+    (folder / SUMMARY).write_text(told_whole, encoding="utf-8")  # last: with it the run is finished
     log_files(run, folder)
     log_metrics(run, {f"best/{summary['measure']}": summary["best_value"]}, summary["best_step"])
     if quality:

@@ -652,7 +652,7 @@ def test_a_file_that_grows_after_it_was_listed_is_not_read_into_memory(endless: 
 
 
 def test_a_file_on_this_machine_is_read_up_to_the_budget_only(endless: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 100_000)
+    monkeypatch.setattr("lle.images.decode.MAX_PIXELS", 100_000)
     with pytest.raises(ImageError, match="endless.jpg: is over the limit of 17 MB"):
         Model(build_enhancer(SMALL), SMALL).enhance(endless)
 

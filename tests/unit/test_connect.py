@@ -71,7 +71,7 @@ def test_a_port_that_says_nothing_is_not_waited_for_longer_than_asked():
 
 
 def test_somebody_else_at_the_address_is_told():
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with pytest.raises(ClusterError, match="what answers there is no Ray head node"):
             see_a_cluster_at(f"127.0.0.1:{server.server_port}")

@@ -342,7 +342,10 @@ def test_an_output_that_another_run_works_in_is_left_alone(photos: Path, capsys:
         assert entry_point.main(arguments) == 1
         assert [file.name for file in Path(given.output).iterdir()] == [".lease"]
     told = capsys.readouterr().err
-    assert told.startswith(f"error: {given.output} is in use by process {os.getpid()} of ") and told.count("\n") == 1
+    assert (
+        told.startswith(f"error: output: {given.output} is in use by process {os.getpid()} of ")
+        and told.count("\n") == 1
+    )
 
 
 def model(**changes: object) -> Model:

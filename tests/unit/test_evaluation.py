@@ -23,8 +23,9 @@ from pipelines.jobs import evaluation
 from pipelines.jobs.evaluation import result_files, summarise, write_files
 from pipelines.jobs.ingest import DataError
 from pipelines.jobs.measures import Measures, load_measures
-from pipelines.jobs.measuring import Measured, Photo, find_evaluated_photos, measure_photo
+from pipelines.jobs.measuring import PICTURE_HEIGHT, Measured, Photo, find_evaluated_photos, measure_photo
 from pipelines.jobs.models import ModelError, find_model
+from pipelines.jobs.report import LABEL_HEIGHT
 from tests.unit.test_published import FILES
 
 BUDGET = 10**8
@@ -55,7 +56,7 @@ def folders(tmp_path: Path) -> dict[str, str]:
     return {name: str(tmp_path / name) for name in ("low", "high", "good")}
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 1) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
     try:
         assert main(arguments) == status
     except SystemExit as stop:
@@ -220,7 +221,9 @@ def test_a_dark_photo_is_measured_against_its_ground_truth(folders, measures: Me
     untouched = measure_photo(find_model("control:input", ""), measures, photo, BUDGET)
     assert measured.values["psnr"] > untouched.values["psnr"]
     picture = np.asarray(Image.open(io.BytesIO(measured.picture)))
-    assert picture.shape[0] == 400 and picture.shape[1] == 3 * 500 + 2 * 6, "before, after, ground truth"
+    assert picture.shape[0] == PICTURE_HEIGHT + LABEL_HEIGHT and picture.shape[1] == 3 * 500 + 2 * 6, (
+        "before, after, ground truth"
+    )
 
 
 def test_a_good_photo_is_compared_with_itself(folders, measures: Measures):

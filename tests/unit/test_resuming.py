@@ -77,7 +77,7 @@ def test_a_resume_that_fails_deletes_and_changes_nothing(night: TrainSettings, s
         (folder / RUN_SETTINGS).write_text("data: {")
     before = contents(folder)
     Path(night.data.dark).rename(f"{night.data.dark}-elsewhere")
-    assert training.run(night.model_copy(update={"resume": True})) == 1
+    assert training.run(night.model_copy(update={"resume": True})) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: data.dark: ") and told.count("\n") == 1
     assert contents(folder) == before
@@ -88,7 +88,7 @@ def test_a_new_run_never_takes_the_checkpoints_of_one_of_the_same_name(night: Tr
     cut_off(there)
     elsewhere = there.model_copy(update={"runs": str(tmp_path / "other")})  # as on another machine
     before = contents(tmp_path / "store")
-    assert training.run(elsewhere) == 1
+    assert training.run(elsewhere) == 2
     told = capsys.readouterr().err
     assert "holds the run night, which began on " in told
     assert "choose another --name, or continue it with --resume" in told and told.count("\n") == 1
@@ -99,9 +99,9 @@ def test_a_folder_that_is_no_run_is_not_to_be_resumed(night: TrainSettings, caps
     folder = Path(night.runs) / "night"
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("mine")
-    assert training.run(night) == 1
+    assert training.run(night) == 2
     assert capsys.readouterr().err == f"error: name: {folder} exists; choose another --name\n"
-    assert training.run(night.model_copy(update={"resume": True})) == 1
+    assert training.run(night.model_copy(update={"resume": True})) == 2
     assert "holds no checkpoint" in capsys.readouterr().err and contents(folder) == {"thesis.txt": b"mine"}
 
 

@@ -20,7 +20,8 @@ OF_THE_COMMAND_LINE = {"preset", "config", "prior", "dry-run", "help", "profile"
 TOPS = {path.split(".")[0] for path in GROUPS}
 OTHERS = {
     "env-manager", "working-dir", "backend-store-uri",  # of MLflow's and Ray's own commands
-    "always", "dirty", "abbrev",  # of git's
+    "always", "dirty", "abbrev", "error-unmatch", "exclude",  # of git's
+    "upgrade",  # of pip's
     "path", "name",  # what stands for any
 }  # fmt: skip
 

@@ -39,8 +39,8 @@ def settings(tmp_path: Path, folders: dict[str, str], **others) -> TrainSettings
     return TrainSettings(name="run", runs=str(tmp_path / "runs"), data=data, **others)
 
 
-def run_and_read(chosen: TrainSettings, capsys: pytest.CaptureFixture[str]) -> str:
-    assert training.run(chosen) == 2
+def run_and_read(chosen: TrainSettings, capsys: pytest.CaptureFixture[str], status: int = 2) -> str:
+    assert training.run(chosen) == status
     message = capsys.readouterr().err
     assert message.startswith("error: ") and message.count("\n") == 1
     return message
@@ -67,7 +67,7 @@ def test_a_run_that_exists_is_not_overwritten(tmp_path: Path, folders, capsys):
 
 
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path, folders, capsys):
-    assert "holds no checkpoint" in run_and_read(settings(tmp_path, folders, resume=True), capsys)
+    assert "holds no checkpoint" in run_and_read(settings(tmp_path, folders, resume=True), capsys, status=1)
     assert not (tmp_path / "runs").exists()
 
 
@@ -85,7 +85,7 @@ def test_a_run_that_another_driver_trains_is_resumed_by_nobody_else(tmp_path: Pa
 def test_drivers_that_share_only_their_checkpoints_know_of_each_other(tmp_path: Path, folders, capsys):
     store = str(tmp_path / "store")
     with held(f"{store}/run"):
-        said = run_and_read(settings(tmp_path, folders, checkpoints=store), capsys)
+        said = run_and_read(settings(tmp_path, folders, checkpoints=store), capsys, status=1)
     assert f"{store}/run is in use by process" in said
     assert not (tmp_path / "runs" / "run").exists() and not (tmp_path / "store").exists()
 

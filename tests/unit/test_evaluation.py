@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.oracle import oracle
 from benchmarks.quality import as_text, find_models
 from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
@@ -21,7 +22,7 @@ from lle.model import Model
 from pipelines.evaluate import main
 from pipelines.jobs import evaluation
 from pipelines.jobs.evaluation import result_files, summarise, write_files
-from pipelines.jobs.ingest import DataError
+from pipelines.jobs.ingest import DataError, read_photo
 from pipelines.jobs.measures import Measures, load_measures
 from pipelines.jobs.measuring import PICTURE_HEIGHT, Measured, Photo, find_evaluated_photos, measure_photo
 from pipelines.jobs.models import ModelError, find_model
@@ -208,6 +209,20 @@ def test_mistakes_on_the_command_line_are_told_in_one_sentence(capsys, arguments
 
 
 # --- which numbers ----------------------------------------------------------------------------------------------------
+
+
+def test_the_best_exposure_of_a_photo_is_no_worse_than_any_that_knows_less(folders):
+    photo = find_evaluated_photos(**folders, pictures=0, max_pixels=BUDGET)[0][0]
+    image, truth = (
+        torch.from_numpy(read_photo(*where, BUDGET)).permute(2, 0, 1)[None] / 255
+        for where in ((photo.uri, photo.path), (photo.truth_uri, photo.truth_path))
+    )
+    named = oracle(photo, "best", BUDGET)
+    best = (named.network(image) - truth).square().mean()
+    assert (named.name, named.parameters) == ("best", 0)
+    for target in (0.2, 0.3, 0.44, 0.6):
+        other = find_model(f"control:exposure-shoulder={target}", "").network(image)
+        assert float(best) < float((other - truth).square().mean()) * 1.05
 
 
 def test_a_dark_photo_is_measured_against_its_ground_truth(folders, measures: Measures):

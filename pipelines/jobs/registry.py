@@ -69,7 +69,8 @@ def resolve_model(uri: str, tracking: str) -> str:
         tracking: the tracking server or database.
 
     Raises:
-        TrackingError: nobody answers, or there is no such model.
+        ModelError: there is no such model.
+        TrackingError: nobody answers.
     """
     if not uri.startswith("models:/"):
         return uri
@@ -77,7 +78,7 @@ def resolve_model(uri: str, tracking: str) -> str:
     try:
         found = get_model_name_and_version(client_of(tracking), uri)
     except Exception as error:
-        raise TrackingError(f"model: {uri} cannot be loaded from {redacted(tracking)} ({first_line(error)})") from error
+        raise _not_found(uri, tracking, error) from error
     return f"models:/{'/'.join(str(each) for each in found)}"
 
 
@@ -103,10 +104,15 @@ def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
             )
             shutil.copytree(found, folder, dirs_exist_ok=True)
     except Exception as error:
-        if getattr(error, "error_code", "") in NOT_THERE:
-            raise ModelError(f"model: {redacted(tracking)} has no {uri} ({first_line(error)})") from error
-        raise TrackingError(f"model: {uri} cannot be loaded from {redacted(tracking)} ({first_line(error)})") from error
+        raise _not_found(uri, tracking, error) from error
     return folder
+
+
+def _not_found(uri: str, tracking: str, error: Exception) -> ModelError | TrackingError:
+    """What it means that MLflow did not give a model."""
+    if getattr(error, "error_code", "") in NOT_THERE:
+        return ModelError(f"model: {redacted(tracking)} has no {uri} ({first_line(error)})")
+    return TrackingError(f"model: {uri} cannot be loaded from {redacted(tracking)} ({first_line(error)})")
 
 
 class _PhotosAndProgram:

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import http.server
 import os
+import re
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -71,11 +70,16 @@ def test_a_port_that_says_nothing_is_not_waited_for_longer_than_asked():
 
 
 def test_somebody_else_at_the_address_is_told():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(ClusterError, match="what answers there is no Ray head node"):
-            see_a_cluster_at(f"127.0.0.1:{server.server_port}")
-        server.shutdown()
+    command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout
+        port = re.search(r"port (\d+)", server.stdout.readline())
+        assert port
+        try:
+            with pytest.raises(ClusterError, match="what answers there is no Ray head node"):
+                see_a_cluster_at(f"127.0.0.1:{port[1]}")
+        finally:
+            server.kill()
 
 
 def test_a_name_that_nobody_knows_is_told():

@@ -148,7 +148,7 @@ def test_a_registry_without_the_model_is_told_in_one_sentence(folders, tmp_path:
     told = refusal(
         capsys, "--model", "models:/absent@best", "--low", folders["low"], "--out", "out", "--tracking", tracking
     )
-    assert "model: models:/absent@best cannot be loaded from sqlite:///" in told
+    assert "has no models:/absent@best (" in told and "model: sqlite:///" in told
 
 
 # --- which photos -----------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_a_run_that_exists_is_not_overwritten(tmp_path: Path, folders, capsys):
 
 
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path, folders, capsys):
-    assert "holds no checkpoint" in run_and_read(settings(tmp_path, folders, resume=True), capsys, status=1)
+    assert "holds no checkpoint" in run_and_read(settings(tmp_path, folders, resume=True), capsys)
     assert not (tmp_path / "runs").exists()
 
 
@@ -77,7 +77,7 @@ def test_a_run_that_another_driver_trains_is_resumed_by_nobody_else(tmp_path: Pa
     (run / "settings.yaml").write_text("as it was")
     with held(str(run)):
         before = sorted(run.rglob("*"))
-        said = run_and_read(settings(tmp_path, folders, resume=True), capsys)
+        said = run_and_read(settings(tmp_path, folders, resume=True), capsys, status=1)
         assert f"{run} is in use by process {os.getpid()} of " in said and sorted(run.rglob("*")) == before
     assert (run / "settings.yaml").read_text() == "as it was"
 

@@ -351,7 +351,7 @@ choices = {
     "augment.flip": st.floats(0, 1),
     "augment.zoom_range": st.tuples(st.floats(1e-6, 1), st.floats(1, 1e6)),
     "objective.guidance.weight": st.floats(0, allow_infinity=False, allow_nan=False),
-    "objective.identity.layers": st.tuples(*[st.floats(0, 10)] * 5),
+    "objective.identity.layers": st.tuples(*[st.floats(0, 10)] * 5).filter(any),
     "optimiser.enhancer_lr": st.floats(0, 1, exclude_min=True),
     "tracking.register_model": st.booleans(),
     "scaling.gpu": st.sampled_from(["auto", "true", "false"]),

@@ -271,7 +271,7 @@ def print_comparison(
         table.add_column(f"{plain(metric)}\n({direction(metric)} is better)", justify="right")
     for name, summary in summaries.items():
         cells = [number(metric, summary[group][metric]["mean"]) for group, metric in columns]
-        table.add_row(name, *cells, style="bold" if name == CANDIDATE else "")
+        table.add_row(name.replace("-", " "), *cells, style="bold" if name == CANDIDATE else "")
     console.print(table)
 
 

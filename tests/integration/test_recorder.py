@@ -14,7 +14,7 @@ from cluster.storage import s3_client
 from pipelines.jobs import tracking
 from pipelines.jobs.history import note
 from pipelines.jobs.tracking import Recorder, TrackedRun
-from tests.integration.conftest import Stack, free_port, mlflow_server, use_environment
+from tests.integration.conftest import Stack, free_port, mlflow_server, use_environment, wait_for
 from tests.integration.unreliable import Trouble, UnreliableServer
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -82,6 +82,7 @@ def test_a_resumed_training_sends_what_the_run_lacks_and_nothing_twice(run: Trac
         before.metrics(step, {"loss": 1.0 / step, "validation/psnr": float(step)})
     before.close(30)
     resumed = Recorder(run, history)
+    wait_for(lambda: len(points(run, "validation/psnr")) == 30, 60, "the numbers that the run lacks")
     for step in range(
         26, 36
     ):  # from the checkpoint of step 25: five steps are done again, and one comes out differently

@@ -23,7 +23,7 @@ from pipelines.jobs.tracking import TrackedRun, TrackingError, client_of, first_
 CARD = "MODEL_CARD.md"
 SAVED = "artifacts/model"
 """Where a logged model keeps what `Model.save` writes; MLflow's own name for the artifact `model`."""
-TRAINING_ONLY = ("exposure", "losses", "metrics", "prior", "training")
+TRAINING_ONLY = ("losses", "metrics", "prior", "training")
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 DESCRIPTION_LENGTH = 5_000  # characters that MLflow takes
 NEEDS = ("numpy", "pillow", "pydantic", "safetensors")
@@ -99,9 +99,8 @@ def fetch_model(uri: str, tracking: str, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as name:
-            found = mlflow.artifacts.download_artifacts(
-                f"{uri}/{SAVED}", dst_path=name, tracking_uri=reachable(tracking)
-            )
+            mlflow.set_tracking_uri(reachable(tracking))  # an argument does not reach the registry (MLflow 3.17)
+            found = mlflow.artifacts.download_artifacts(f"{uri}/{SAVED}", dst_path=name)
             shutil.copytree(found, folder, dirs_exist_ok=True)
     except Exception as error:
         raise _not_found(uri, tracking, error) from error

@@ -32,7 +32,7 @@ stack: $(INSTALLED) ## Start an S3 server and an MLflow server on this machine; 
 stack-stop: $(INSTALLED) ## End what `make stack` started; the data stays in .stack
 	@$(BIN)/python -m cluster.local stop
 
-test: $(INSTALLED) ## Run the unit and the integration tests (40 minutes on 2 cores)
+test: $(INSTALLED) ## Run the unit and the integration tests (about an hour on 2 cores)
 	@$(BIN)/python -m pytest -m 'not gpu' tests/unit tests/integration
 
 lint: $(INSTALLED) ## Check style, formatting and types

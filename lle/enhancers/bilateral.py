@@ -14,22 +14,19 @@ tiles of the denoiser.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer
-from lle.enhancers.blocks import PlainBlock, starting_at_zero
+from lle.enhancers.blocks import PlainBlock, looking, seen, starting_at_zero
 from lle.enhancers.denoiser import REACH, Denoiser
 from lle.enhancers.resizing import enlarged, shrunk
-from lle.enhancers.tiles import EVERYWHERE, Tile, Where, fits_in_one, put_together, strips_of, tiles_of
+from lle.enhancers.tiles import EVERYWHERE, Where, pieces, put_together
 
 EXPONENT_RANGE = 4.0
 BALANCE_RANGE = 0.5
 DARKEST = 1e-4
-STRIP_PIXELS = 65_536
 
 
 class BilateralEnhancer(Enhancer):
@@ -44,17 +41,7 @@ class BilateralEnhancer(Enhancer):
     def __init__(self, look: int = 128, width: int = 32, denoise: int = 32) -> None:
         super().__init__()
         self.look = look
-        self.fine = nn.Sequential(
-            nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            PlainBlock(width),
-        )
-        self.coarse = nn.Sequential(
-            nn.Conv2d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(0.2), PlainBlock(width), PlainBlock(width)
-        )
-        self.context = nn.Sequential(nn.Linear(2 * width, width), nn.LeakyReLU(0.2))
+        self.fine, self.coarse, self.context = looking(width)
         self.inform = nn.Linear(width, width)
         self.balance = starting_at_zero(nn.Linear(width, 3))
         self.decide = PlainBlock(width)
@@ -64,29 +51,19 @@ class BilateralEnhancer(Enhancer):
     def forward(self, image: Tensor) -> Enhanced:
         maps, balance = self.light(image)
 
-        def finished(seen: Where) -> Tensor:
-            relit, exponent = relight(image[(..., *seen)], enlarged(maps, image, seen), balance)
+        def finished(where: Where) -> Tensor:
+            relit, exponent = relight(image[(..., *where)], enlarged(maps, image, where), balance)
             return relit if self.denoiser is None else self.denoiser(relit, exponent)
 
-        tiles = self._tiles(image)
+        tiles = pieces(image, None if self.denoiser is None else REACH)
         return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
 
     def light(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What the small copy tells: a and b in [-1, 1], (B, 2, look / 4, look / 4), and w > 0, (B, 3, 1, 1)."""
-        small = shrunk(image, self.look)
-        fine = self.fine(small.clamp_min(0).sqrt() - 0.5)
-        coarse = self.coarse(fine)
-        context = self.context(torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1))
-        x = fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear")
-        x = self.decide(x + self.inform(context)[:, :, None, None])
+        features, context = seen(shrunk(image, self.look), self.fine, self.coarse, self.context)
+        x = self.decide(features + self.inform(context)[:, :, None, None])
         balance = torch.exp(BALANCE_RANGE * F.softsign(self.balance(context).float()))
         return F.softsign(self.head(x)).float(), balance[:, :, None, None]
-
-    def _tiles(self, image: Tensor) -> Iterator[Tile] | None:
-        """None: in one piece."""
-        if self.denoiser is not None:
-            return None if fits_in_one(image) else tiles_of(image, REACH)
-        return None if torch.is_grad_enabled() or image.is_cuda else strips_of(image, STRIP_PIXELS)
 
 
 def relight(image: Tensor, planes: Tensor, balance: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,3 +29,28 @@ def starting_at_zero(layer: nn.Module) -> nn.Module:
     for weights in layer.parameters():
         nn.init.zeros_(weights)
     return layer
+
+
+def looking(width: int) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """What our networks see a small copy of a picture with, for `seen`: fine features, coarse ones, their context."""
+    fine = nn.Sequential(
+        nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        PlainBlock(width),
+    )
+    coarse = nn.Sequential(
+        nn.Conv2d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(0.2), PlainBlock(width), PlainBlock(width)
+    )
+    return fine, coarse, nn.Sequential(nn.Linear(2 * width, width), nn.LeakyReLU(0.2))
+
+
+def seen(small: Tensor, fine: nn.Module, coarse: nn.Module, context: nn.Module) -> tuple[Tensor, Tensor]:
+    """What `looking` sees of a small copy, RGB in [0, 1], (B, 3, L, L): features of places, (B, W, L / 4, L / 4), and
+    the context of the whole, (B, W).
+    """
+    at_quarter = fine(small.clamp_min(0).sqrt() - 0.5)
+    at_eighth = coarse(at_quarter)
+    whole = context(torch.cat([at_eighth.mean(dim=(2, 3)), at_eighth.amax(dim=(2, 3))], dim=1))
+    return at_quarter + F.interpolate(at_eighth, size=at_quarter.shape[-2:], mode="bilinear"), whole

@@ -14,7 +14,6 @@ Without a gradient, full resolution is touched once, in strips of rows or in the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import log
 from typing import NamedTuple
 
@@ -23,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer, checked_strength
-from lle.enhancers.blocks import PlainBlock, starting_at_zero
+from lle.enhancers.blocks import PlainBlock, looking, seen, starting_at_zero
 from lle.enhancers.denoiser import REACH, Denoiser
 from lle.enhancers.resizing import enlarged, shrunk
-from lle.enhancers.tiles import EVERYWHERE, Tile, Where, fits_in_one, put_together, strips_of, tiles_of
+from lle.enhancers.tiles import EVERYWHERE, Where, pieces, put_together
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import shoulder
 
@@ -36,7 +35,6 @@ TOLD = 8.8  # u is a logarithm of linear light; the denoiser's exponent a quarte
 BLACK = 1e-3  # of log light, linear
 SLOWEST = -0.5  # slope of d by log light: at -1 a brighter place would end up as bright as a darker one
 FILTER_RADIUS, FILTER_EPSILON = 4, 0.1  # cells of the small copy; squared log light
-STRIP_PIXELS = 65_536
 
 
 class Light(NamedTuple):
@@ -66,17 +64,7 @@ class ExposureEnhancer(Enhancer):
     def __init__(self, look: int = 64, width: int = 32, denoise: int = 32, local: float = 0.0) -> None:
         super().__init__()
         self.look, self.local = look, local * log(2)
-        self.fine = nn.Sequential(
-            nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            PlainBlock(width),
-        )
-        self.coarse = nn.Sequential(
-            nn.Conv2d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(0.2), PlainBlock(width), PlainBlock(width)
-        )
-        self.context = nn.Sequential(nn.Linear(2 * width, width), nn.LeakyReLU(0.2))
+        self.fine, self.coarse, self.context = looking(width)
         self.exposure = starting_at_zero(nn.Linear(width, 1))
         self.balance = starting_at_zero(nn.Linear(width, 3))
         self.places = (
@@ -87,15 +75,15 @@ class ExposureEnhancer(Enhancer):
     def forward(self, image: Tensor, strength: float = 1.0) -> Enhanced:
         light, maps = self.light(image)
 
-        def finished(seen: Where) -> Tensor:
-            relit, k = relight(image[(..., *seen)], light, self._slices(light, image, seen), strength)
+        def finished(where: Where) -> Tensor:
+            relit, k = relight(image[(..., *where)], light, self._slices(light, image, where), strength)
             if self.denoiser is None:
                 return relit
             lifted = (torch.asinh(k / 2) / TOLD).expand(-1, -1, *relit.shape[-2:])
             denoised = self.denoiser(relit, lifted)
             return denoised if strength >= 1 else torch.lerp(relit, denoised, strength)
 
-        tiles = self._tiles(image)
+        tiles = pieces(image, None if self.denoiser is None else REACH)
         return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
 
     def picture(self, image: Tensor, strength: float = 1.0) -> Tensor:
@@ -104,30 +92,21 @@ class ExposureEnhancer(Enhancer):
     def light(self, image: Tensor) -> tuple[Light, Tensor]:
         """What the small copy tells, and u + d before it is fitted to edges, (B, 1, look / 4, look / 4)."""
         small = shrunk(image, self.look)
-        fine = self.fine(small.clamp_min(0).sqrt() - 0.5)
-        coarse = self.coarse(fine)
-        context = self.context(torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1))
+        features, context = seen(small, self.fine, self.coarse, self.context)
         exposure = _bounded(self.exposure(context).float())[:, :, None, None]
         balance = torch.exp(BALANCE_RANGE * F.softsign(self.balance(context).float()))[:, :, None, None]
         if self.places is None:
-            return Light(exposure, balance, None), exposure.expand(-1, -1, *fine.shape[-2:])
-        seen = fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear") + context[:, :, None, None]
-        places = self.local * F.softsign(self.places(seen).float())
+            return Light(exposure, balance, None), exposure.expand(-1, -1, *features.shape[-2:])
+        places = self.local * F.softsign(self.places(features + context[:, :, None, None]).float())
         local = _fitted(places, _log_light(srgb_to_linear(small.float())))
         return Light(exposure, balance, local), exposure + places
 
-    def _slices(self, light: Light, image: Tensor, seen: Where) -> Tensor | None:
+    def _slices(self, light: Light, image: Tensor, where: Where) -> Tensor | None:
         """d of some rows and columns, (B, 1, rows, columns)."""
         if light.local is None:
             return None
-        slope, offset = enlarged(light.local, image, seen).split(1, dim=1)
-        return (slope * _log_light(srgb_to_linear(image[(..., *seen)])) + offset).clamp(-self.local, self.local)
-
-    def _tiles(self, image: Tensor) -> Iterator[Tile] | None:
-        """None: in one piece."""
-        if self.denoiser is not None:
-            return None if fits_in_one(image) else tiles_of(image, REACH)
-        return None if torch.is_grad_enabled() or image.is_cuda else strips_of(image, STRIP_PIXELS)
+        slope, offset = enlarged(light.local, image, where).split(1, dim=1)
+        return (slope * _log_light(srgb_to_linear(image[(..., *where)])) + offset).clamp(-self.local, self.local)
 
 
 def relight(image: Tensor, light: Light, local: Tensor | None = None, strength: float = 1.0) -> tuple[Tensor, Tensor]:

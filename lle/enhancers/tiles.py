@@ -14,6 +14,7 @@ TILE = {"cpu": 768, "cuda": 2048}
 each time; on GPUs they are large enough to keep them busy."""
 
 Where = tuple[slice, slice]
+STRIP_PIXELS = 65_536  # of a picture's rows that stay in a processor's cache
 EVERYWHERE: Where = (slice(None), slice(None))
 
 
@@ -29,6 +30,17 @@ class Tile(NamedTuple):
     place: Where
     seen: Where
     inside: Where
+
+
+def pieces(image: Tensor, reach: int | None) -> Iterator[Tile] | None:
+    """How a picture (..., H, W) is best worked on without a gradient; None: in one piece.
+
+    Args:
+        reach: pixels to every side that a result depends on; None: on none, so that strips of rows do.
+    """
+    if reach is not None:
+        return None if fits_in_one(image) else tiles_of(image, reach)
+    return None if torch.is_grad_enabled() or image.is_cuda else strips_of(image, STRIP_PIXELS)
 
 
 def fits_in_one(image: Tensor) -> bool:

@@ -14,7 +14,6 @@ import getpass
 import json
 import os
 import secrets
-import signal
 import socket
 import sys
 import threading
@@ -25,7 +24,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pyarrow import fs
 
@@ -36,7 +35,6 @@ TTL_SECONDS = 60.0
 BEAT_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0  # before looking who has got it, where the store does not see to it that one of two does
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 RELEASE_SECONDS = 10.0  # for a store that does not answer; the lease then ends by itself
 TRIES = 20
 MOST_BYTES = 10_000
@@ -56,7 +54,7 @@ def end_at_once(reason: str) -> None:
 
 @contextmanager
 def held(*places: str, lost: Callable[[str], None] = end_at_once) -> Iterator[None]:
-    """Be the only one who works in some places for the length of a block.
+    """Be the only one who works in some places for the length of a block, which signals must end by an exception.
 
     Args:
         places: folders or URIs, made if missing; one that is named twice is held once. `gs://` cannot be held.
@@ -68,7 +66,6 @@ def held(*places: str, lost: Callable[[str], None] = end_at_once) -> Iterator[No
     """
     stores = {store.path: store for store in map(_store, places) if store}
     with ExitStack() as stack:
-        stack.enter_context(_ending_by_signals())
         for store in stores.values():
             stack.enter_context(_held(store, lost))
         yield
@@ -397,26 +394,6 @@ def _loss(place: str, found: _Found | None) -> str:
         f"{place} was taken over {by}, for this process was not heard of for {TTL_SECONDS:.0f} s or more; it ends here "
         "and writes nothing more"
     )
-
-
-@contextmanager
-def _ending_by_signals() -> Iterator[None]:
-    """Signals that would end the process on the spot go through its `finally` clauses, for the length of a block."""
-
-    def end(number: int, frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    ours = []
-    if threading.current_thread() is threading.main_thread():
-        ours = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            if signal.getsignal(number) is end:
-                signal.signal(number, signal.SIG_DFL)
 
 
 def _machine() -> str:

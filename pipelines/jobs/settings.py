@@ -209,7 +209,7 @@ def _resumed(layers: Sequence[_Layer], preset: str, chosen: Sequence[_Layer]) ->
     file, values = known
     of_this_time = {"name": merged["name"], "resume": "true"}
     base = {**DEFAULTS, **values, **of_this_time}
-    origin = dict.fromkeys(base, f"file {file}")
+    origin = dict.fromkeys(base, f"run {file}")
     began = _check(base, origin, preset)
     loaded = _check({**base, **given, **of_this_time}, origin | sources, preset)
     refuse_changes(flat(began.settings.model_dump()), flat(loaded.settings.model_dump()), sources, merged["name"])

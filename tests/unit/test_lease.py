@@ -28,14 +28,17 @@ from pipelines.jobs.settings import load_settings, to_yaml
 HOLD = """
 import sys, time
 from cluster import lease
+from pipelines.jobs.signals import run_job
 for name in ("TTL_SECONDS", "BEAT_SECONDS", "LOOK_SECONDS"):
     setattr(lease, name, 0.1)
-with lease.held(sys.argv[1]):
-    try:
-        print("held", flush=True)
-        time.sleep(600)
-    finally:
-        print("cleaned up", flush=True)
+def job():
+    with lease.held(sys.argv[1]):
+        try:
+            print("held", flush=True)
+            time.sleep(600)
+        finally:
+            print("cleaned up", flush=True)
+sys.exit(run_job(job))
 """
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 from test_checkpoints import report
 
-from lle.config import DataSettings, TrackingSettings, TrainSettings
+from lle.config import DataSettings, PhaseLength, ScheduleSettings, TrackingSettings, TrainSettings
 from pipelines.jobs import training
 from pipelines.jobs.checkpoints import MARK, Checkpoints, begin
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
@@ -164,6 +164,15 @@ def test_a_resumed_run_has_the_settings_it_began_with(night: TrainSettings):
     assert elsewhere.cluster.address == "10.0.0.7:6379" and elsewhere.scaling.workers == 4
     assert elsewhere.batch.enhancement == 12
     assert (folder / RUN_SETTINGS).read_text() == of_a_run(began)
+
+
+def test_a_resumed_run_says_nothing_more_of_settings_without_effect(night: TrainSettings):
+    night = night.model_copy(update={"schedule": ScheduleSettings(rounds=1, refinement=PhaseLength(steps=7))})
+    cut_off(night)
+    arguments = ["--resume", "--name", night.name, "--runs", night.runs]
+    assert load_settings(arguments).warnings == []
+    given = load_settings([*arguments, "--schedule.refinement.steps", "7"]).warnings
+    assert len(given) == 1 and "no effect while schedule.rounds is 1" in given[0]
 
 
 def test_without_its_folder_a_resumed_run_has_the_settings_of_its_checkpoint(night: TrainSettings, tmp_path: Path):

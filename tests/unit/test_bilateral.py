@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lle.config import EnhancerSettings
-from lle.enhancers import bilateral, build_enhancer, denoiser, tiles
+from lle.enhancers import build_enhancer, denoiser, tiles
 from lle.enhancers.bilateral import BilateralEnhancer
 from lle.model import Model, load
 
@@ -64,7 +64,7 @@ def test_black_stays_black_without_a_denoiser():
 
 @pytest.mark.parametrize("size", [(301, 37), (97, 130)])
 def test_strips_and_tiles_equal_the_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bilateral, "STRIP_PIXELS", 5 * size[1])
+    monkeypatch.setattr(tiles, "STRIP_PIXELS", 5 * size[1])
     monkeypatch.setitem(tiles.TILE, "cpu", 48)
     image, enhancer = torch.rand(2, 3, *size), trained()
     whole = enhancer(image).image.detach()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
-from lle.enhancers import build_enhancer, exposure, tiles
+from lle.enhancers import build_enhancer, tiles
 from lle.enhancers.exposure import ExposureEnhancer, Light, relight
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import shoulder
@@ -111,7 +111,7 @@ def test_black_stays_black_and_white_stays_white_under_any_exposure():
 def test_strips_and_tiles_equal_the_whole(
     size: tuple[int, int], denoise: int, local: float, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(exposure, "STRIP_PIXELS", 5 * size[1])
+    monkeypatch.setattr(tiles, "STRIP_PIXELS", 5 * size[1])
     monkeypatch.setitem(tiles.TILE, "cpu", 48)
     image, enhancer = torch.rand(2, 3, *size), trained(denoise, local)
     whole = enhancer(image).image.detach()

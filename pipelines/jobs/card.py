@@ -124,6 +124,7 @@ def _numbers(photos: TrainingPhotos, quality: Sequence[Quality]) -> str:
     rows = "\n".join(f"| {each.name} | {each.psnr():.2f} | {each.ssim():.3f} |" for each in quality)
     return (
         f"Means over {len(quality[0].pictures)} given pairs; {overlap} among the photos it was trained on. Higher is "
-        "better. `input` is the photo as it is, `auto-exposure` one gain for each photo, found without learning; "
+        "better. `input` is the photo as it is, the others up to `enhanced` one exposure for each photo, found without "
+        "learning; "
         f"`enhanced` is this model:\n\n| | PSNR (dB) | SSIM |\n| --- | --: | --: |\n{rows}"
     )

@@ -31,7 +31,7 @@ from pipelines.jobs.measures import load_measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_models
 from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, render
-from pipelines.jobs.pages import TITLES, Summary, evaluation_page, keep_worst_views, verdicts
+from pipelines.jobs.pages import COMPARED, TITLES, Summary, evaluation_page, keep_worst_views, verdicts
 from pipelines.jobs.pairing import stem
 from pipelines.jobs.source import git_revision, source_hash
 from pipelines.jobs.tracking import TrackingError, dataset, record_evaluation, recorded_run, tracking_uri
@@ -40,7 +40,7 @@ from pipelines.jobs.words import direction, plain, split
 RUNS = "runs"
 PROGRAM = "pipelines/evaluate.py"
 NUMBERS, OTHERS = "metrics.json", (REPORT, "metrics.csv", "pictures")
-MODEL, BESIDE = "model", ("input", "auto-exposure")
+MODEL = "model"
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
 
 
@@ -78,7 +78,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     )
     for name, reason in measures.skipped.items():
         console.print(f"{name} is left out: {reason}")
-    baselines = {} if settings.alone else {name: find_model(f"control:{name}", tracking) for name in BESIDE}
+    baselines = {} if settings.alone else {name: find_model(f"control:{name}", tracking) for name in COMPARED}
     baselines = {name: each for name, each in baselines.items() if each.name != model.name}
     beside = f" beside {' and '.join(baselines)}" if baselines else ""
     console.print(f"measuring {model.name} ({model.parameters:,} parameters){beside} on {len(photos)} photos ...")
@@ -155,7 +155,8 @@ def print_summary(console: Console, name: str, summary: Summary, baselines: Mapp
         table = Table(title=title, title_justify="left")
         for heading in ("", "model", "worst", *baselines, "better"):
             left = heading in ("", "better")
-            table.add_column(heading, justify="left" if left else "right", overflow="fold")
+            shown = heading.replace("-", " ")  # which may be wrapped
+            table.add_column(shown, justify="left" if left else "right", overflow="fold")
         for metric, found in part.items():
             values = [found["mean"], found["worst"], *(each[group][metric]["mean"] for each in baselines.values())]
             unit = split(metric, found["mean"])[1]

@@ -26,7 +26,7 @@ from pipelines.jobs.history import Curve, Span, curves, note, read_history, span
 from pipelines.jobs.light_map import light_map
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
-from pipelines.jobs.pages import case_of, evaluation_page, keep_worst_views, unfinished_page
+from pipelines.jobs.pages import COMPARED, case_of, evaluation_page, keep_worst_views, unfinished_page
 from pipelines.jobs.promotion import print_comparison, worst_pictures
 from pipelines.jobs.promotion_page import promotion_page, worst_cases
 from pipelines.jobs.quality import Quality
@@ -378,7 +378,7 @@ def test_tables_on_the_terminal_fit_eighty_columns():
         name: {"mean": 0.57 if name in shares else 18.97, "worst": 0.999 if name in shares else 100.0} for name in names
     }
     both = {LOW: part, GOOD: part}
-    print_summary(console, "models:/lle-enhancer@challenger", both, {"input": both, "auto-exposure": both})
+    print_summary(console, "models:/lle-enhancer@challenger", both, dict.fromkeys(COMPARED, both))
     rows = ["candidate", "champion", *BASELINES]
     print_comparison(console, "psnr_gt_mean", dict.fromkeys(rows, both))
     values = {"input": 9.0, "auto-exposure": 17.0, "exposure-shoulder": 19.0, "enhanced": 18.0}

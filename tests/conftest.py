@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Before torch is imported anywhere: tests run beside each other and beside Ray's workers.
@@ -15,6 +16,10 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
 INTEGRATION_TIMEOUT = 900  # seconds; starting Ray's workers alone can take more than a minute
+
+# As in a terminal: where these are ignored, as behind `&` or nohup, what the tests start would ignore them, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker

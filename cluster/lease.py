@@ -226,10 +226,13 @@ class _Folder:
 
 
 class _Bucket:
-    """The lease of a prefix in S3. Servers that do not know conditions for putting (Swift: If-Match) get none."""
+    """The lease of a prefix in S3. Servers that do not know conditions for putting (Swift: If-Match) get none.
+
+    Having put it is never certain: Swift looks at a condition before it writes, so two at once may both meet it.
+    """
 
     def __init__(self, place: str, path: str) -> None:
-        self.place, self.path, self.certain = place, path, True
+        self.place, self.path, self.certain = place, path, False
         bucket, _, key = path.partition("/")
         self._where = {"Bucket": bucket, "Key": f"{key}/{LEASE}".lstrip("/")}
         self._client, self._unknown = s3_client(), set[str]()
@@ -282,7 +285,7 @@ class _Bucket:
                     return False
                 if code not in UNKNOWN_CONDITION or not condition:
                     raise
-                self.certain, self._unknown = False, self._unknown | condition.keys()
+                self._unknown |= condition.keys()
                 return self._put(data)
             return True
 

@@ -91,6 +91,16 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     return (_s3() if scheme == "s3" else _gcs()), f"{bucket}/{key}".rstrip("/")
 
 
+def from_anywhere(uri: str) -> str:
+    """The same place, however far away another process's working directory is; of a relative path the absolute one.
+
+    Raises:
+        StorageError: as `open_uri`.
+    """
+    filesystem, path = open_uri(uri)
+    return path if isinstance(filesystem, fs.LocalFileSystem) else uri
+
+
 def local_path(uri: str, setting: str = "") -> str:
     """The absolute path of a file or folder of this machine, given as a path or as `file:///PATH`; as in `open_uri`.
 

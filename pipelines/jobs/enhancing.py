@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from cluster.connect import ALLOCATOR, nodes
-from cluster.storage import explain, inside, open_file, open_uri, write_atomically
+from cluster.storage import explain, from_anywhere, inside, open_file, open_uri, write_atomically
 from cluster.waiting import told_while_waiting
 from lle.config import EnhanceSettings
 from lle.images import (
@@ -84,6 +84,7 @@ def enhance_photos(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     workers = min(settings.workers or gpus or max(1, cpus - 1), len(photos))
+    places = {name: from_anywhere(getattr(settings, name)) for name in ("input", "output")}
     cores = cores_beside_a_gpu(nodes(), workers) if gpus else 1
     threads = max(LEAST_THREADS, cores)
     per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(photos) / workers))
@@ -93,7 +94,7 @@ def enhance_photos(
         Worker,
         batch_size=None,
         batch_format="pyarrow",
-        fn_constructor_args=(model, settings, threads),
+        fn_constructor_args=(model, settings.model_copy(update=places), threads),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=cores,
         num_gpus=min(1, gpus / workers),

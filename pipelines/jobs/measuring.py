@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from cluster.connect import ALLOCATOR
-from cluster.storage import explain
+from cluster.storage import explain, from_anywhere
 from cluster.waiting import told_while_waiting
 from lle.config import DataSettings
 from lle.images import ImageError, encode, from_tensor, to_tensor
@@ -98,6 +98,7 @@ def find_evaluated_photos(
     for name, each in sets.items():
         if each.left_out:
             tell(f"{name}: {each.left_out}")
+    low, high, good = (from_anywhere(uri) if uri else "" for uri in (low, high, good))
     photos, refused = list[Photo](), {path: why for each in sets.values() for path, why in each.refused.items()}
     if high:
         lows, highs = aligned(sets["low"], sets["high"], "low and high")

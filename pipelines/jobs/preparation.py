@@ -15,7 +15,7 @@ from rich.console import Console
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.storage import StorageError, failing_as, list_files, naming, open_uri, place
+from cluster.storage import StorageError, failing_as, from_anywhere, list_files, naming, open_uri, place
 from cluster.waiting import told_while_waiting
 from lle.config import PrepareSettings
 from pipelines.jobs.closing import there
@@ -117,6 +117,9 @@ def prepare_parts(settings: PrepareSettings, tell: Callable[[str], object]) -> I
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    settings = settings.model_copy(
+        update={name: from_anywhere(getattr(settings, name)) for name in ("input", "output")}
+    )
     listed = ray.data.from_items([{"input": settings.input}]).map_batches(
         _Listing(settings),
         num_cpus=0,  # or on a full cluster it would hold what the parts wait for

@@ -97,7 +97,7 @@ def filled(stack: Stack, photos: dict[str, bytes], mixed: dict[str, bytes]) -> N
         client = s3_client()
         for bucket in BUCKETS:
             client.create_bucket(Bucket=bucket)
-            for prefix, files in (("good", photos), ("mixed", mixed)):
+            for prefix, files in (("good", photos), ("truth", photos), ("mixed", mixed)):
                 for name, data in files.items():
                     client.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=data)
 
@@ -529,7 +529,7 @@ def recorded(
         ),
         train=start("train", "--preset", str(tiny), *trained, *checkpoints, "--name", "trained"),
     )  # fmt: skip
-    photos = ["--low", "s3://for-enhance/good", "--high", "s3://for-enhance/good", "--address", cluster.address]
+    photos = ["--low", "s3://for-enhance/good", "--high", "s3://for-enhance/truth", "--address", cluster.address]
     challenger = ("--model", "models:/lle-enhancer@challenger", "--out")
     ended(
         evaluate=start("evaluate", *challenger, str(folder / "evaluated"), "--log", *photos),

@@ -31,7 +31,7 @@ def server(stack: Stack, bucket: str, proxy: UnreliableServer, monkeypatch: pyte
     """The proxy, calm, for this process; a lease lasts 3 s."""
     proxy.calm()
     use_environment(monkeypatch, stack.environment | {"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "2"})
-    for name, seconds in (("TTL", 3.0), ("BEAT", 1.0), ("LOOK", 0.2), ("SETTLE", 1.0)):
+    for name, seconds in (("TTL", 3.0), ("BEAT", 1.0), ("LOOK", 0.2), ("SETTLE", 2.0)):
         monkeypatch.setattr(lease, f"{name}_SECONDS", seconds)
     return proxy
 
@@ -51,12 +51,12 @@ def elsewhere(prefix: str) -> None:
 
 
 def test_of_many_at_once_one_wins_and_nobody_sees_its_lease_as_a_file(server: UnreliableServer):
-    outcomes, gate, ended = list[str](), threading.Barrier(5), threading.Event()
+    outcomes, reasons, gate, ended = list[str](), list[str](), threading.Barrier(5), threading.Event()
 
     def rival() -> None:
         gate.wait()
         try:
-            with held(f"s3://{BUCKET}/many"):
+            with held(f"s3://{BUCKET}/many", lost=reasons.append):
                 outcomes.append("held")
                 ended.wait(30)
         except LeaseError:
@@ -70,7 +70,7 @@ def test_of_many_at_once_one_wins_and_nobody_sees_its_lease_as_a_file(server: Un
     ended.set()
     for each in rivals:
         each.join()
-    assert sorted(outcomes) == ["held"] + ["refused"] * 4 and found("many") is None
+    assert sorted(outcomes) == ["held"] + ["refused"] * 4 and found("many") is None and reasons == []
 
 
 def test_a_silent_holder_is_followed_and_notices_when_it_is_heard_of_again(

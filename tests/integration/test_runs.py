@@ -60,6 +60,7 @@ def test_a_finished_run_repeats_is_left_alone_and_its_next_commands_work(trainin
         promoted = "promote.py" in command and re.search("not promoted|is champion", said)
         assert status == 0 or promoted, said[-3000:]
         assert "error:" not in said
+    assert len([*(first.folder / "enhanced").glob("*.jpg")]) == len([*(first.folder / "photos" / "dark").iterdir()])
 
     settings = (first.folder / "settings.yaml").read_text()
     assert not re.search("^(name|resume):", settings, re.MULTILINE)

@@ -14,6 +14,7 @@ from cluster.storage import (
     MORE_ATTEMPTS,
     StorageError,
     explain,
+    from_anywhere,
     list_files,
     local_path,
     mlflow_environment,
@@ -343,6 +344,12 @@ def test_a_place_is_the_same_however_it_is_written(tmp_path: Path):
     assert place(str(tmp_path / "link" / "b")).startswith(place(f"file://{tmp_path}/a/"))
     assert not place(str(tmp_path / "ab")).startswith(place(str(tmp_path / "a")))
     assert place("s3://photos/a/b").startswith(place("s3://photos")) and place("/tmp").startswith(place("/"))
+
+
+def test_a_relative_path_goes_to_processes_in_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert from_anywhere("photos/") == str(tmp_path / "photos") == from_anywhere(f"file://{tmp_path}/photos")
+    assert from_anywhere("s3://photos/a") == "s3://photos/a"
 
 
 def test_roots_that_are_no_folder_are_a_sentence(tmp_path: Path):

@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored
-from benchmarks.pretrained import INTOLERANT, REPOSITORY, split, unrestricted
+from benchmarks.pretrained import REPOSITORY, split
 
 SMALL = ("--data.image_size", "128", "--data.prompt_size", "112")
+INTOLERANT = (  # a photo that is a little darker than good is as wrong as any
+    *("--objective.restoration.tolerance", "0", "--curves.s_curve.under", "0.75", "1"),
+    *("--curves.gamma.under", "1.5", "4", "--curves.tone.under", "1.5", "4"),
+)
 RESTORATION = (
     *("--preset", "restoration", "--schedule.enhancement.steps", "600", "--loop.validate_every", "600"),
     *("--schedule.denoising.steps", "0", *INTOLERANT),
@@ -131,12 +135,11 @@ def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     from pipelines.jobs.measuring import GOOD, LOW, Photo, measure_photo
     from pipelines.jobs.models import find_model
 
-    made = unrestricted(arguments.data.resolve(), arguments.runs.resolve() / "ablation-made")
+    made = under_exposed(arguments.data.resolve() / "kodak24", arguments.runs.resolve() / "ablation-made")
     dark, well_lit = str(made["dark"]), str(made["well_lit"])
     sets = {name: photos for name, photos in find_sets(arguments.data, 0).items() if name in ("sice", "good")}
     sets["made"] = [
-        Photo(LOW, dark, str(path), well_lit, f"{well_lit}/{path.name.replace('_dark', '')}")
-        for path in sorted(made["dark"].glob("[0-9]*"))
+        Photo(LOW, dark, str(path), well_lit, f"{well_lit}/{path.name}") for path in sorted(made["dark"].iterdir())
     ]
     model, measures = find_model(str(folder / "model"), ""), load_measures("")
     found = {
@@ -150,6 +153,27 @@ def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         for name, metrics in found.items()
     }
     return {"sets": numbers}
+
+
+def under_exposed(photos: Path, into: Path) -> dict[str, Path]:
+    """Folders of photos as they are, `well_lit`, and under-exposed with the noise of a camera, `dark`."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from lle.exposure.camera import darken
+    from lle.images import to_tensor
+
+    folders = {"dark": into / "dark", "well_lit": into / "well_lit"}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(0)
+    for path in sorted(photos.iterdir()):
+        photo = np.asarray(Image.open(path).convert("RGB"))
+        Image.fromarray(photo).save(folders["well_lit"] / f"{path.stem}.png")
+        dark = (255 * darken(to_tensor(photo)[None], generator)[0].permute(1, 2, 0)).round().to(torch.uint8)
+        Image.fromarray(dark.numpy()).save(folders["dark"] / f"{path.stem}.png")
+    return folders
 
 
 def keep(name: str, row: dict[str, Any]) -> None:

@@ -4,35 +4,30 @@
     python -m benchmarks.pretrained --data DIR --unrestricted --seeds 0
 
 DIR holds train/low, train/well_lit, train/sice_pairs.csv and MANIFEST.csv. The scenes of `split.py` are kept out and
-only measure; pairs are never trained on. Each training is `pipelines/train.py --preset restoration`. The models are
-registered as `lle-enhancer-research` and stay in the runs' folder: the photos' terms allow research only.
+only measure; pairs are never trained on. Each training is `pipelines/train.py --preset scene`, or another preset. The
+models are registered as `lle-enhancer-research` and stay in the runs' folder: the photos' terms allow research only.
 
-With --unrestricted only DIR/kodak24 is read, beside the sample photos that the bundled prior was trained on; such a
-model may ship with the package (`lle/enhancers/assets`). `python -m benchmarks.quality --data DIR --model
-NAME=RUNS/NAME-SEED/model` measures either.
+With --unrestricted only DIR/kodak24 and DIR/train/free are read, whose terms allow such use; such a model may ship with
+the package (`lle/enhancers/assets`). `python -m benchmarks.quality --data DIR --model NAME=RUNS/NAME-SEED/model`
+measures either.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from PIL import Image, ImageStat
+
 from benchmarks.split import held_out_pairs, training_photos
-from pipelines.jobs.samples import sample_photos
-from pipelines.pretrain_prior import PRIOR_PHOTOS
 
 REPOSITORY = Path(__file__).parent.parent
-INTOLERANT = (  # a photo that is a little darker than good is as wrong as any
-    *("--objective.restoration.tolerance", "0", "--curves.s_curve.under", "0.75", "1"),
-    *("--curves.gamma.under", "1.5", "4", "--curves.tone.under", "1.5", "4"),
-)
-FEW_PHOTOS = (  # teach little of what good light may look like: more steps, and no tolerance
-    *("--data.validation_images", "1", "--schedule.enhancement.steps", "2000", "--optimiser.ema_decay", "0.998"),
-    *INTOLERANT,
-)
+NAMELESS = "nextcloud"  # photos whose terms name nobody
+GOOD_MEANS = 0.25, 0.58  # darker and brighter ones were meant so, and teach a wrong level
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,10 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(name: str, seed: int, folders: dict[str, Path], arguments: argparse.Namespace) -> list[str]:
     """The training of one seed."""
     given = [word for setting, folder in folders.items() for word in (f"--data.{setting}", str(folder))]
-    if arguments.unrestricted:
-        given += FEW_PHOTOS
     return [
-        *(sys.executable, "pipelines/train.py", "--preset", "restoration", *given),
+        *(sys.executable, "pipelines/train.py", "--preset", arguments.preset, *given),
         *("--name", name, "--runs", str(arguments.runs.resolve()), "--seed", str(seed)),
         *("--tracking.model_name", f"lle-enhancer-{arguments.name}", *arguments.settings),
     ]
@@ -77,27 +70,21 @@ def split(data: Path, into: Path) -> dict[str, Path]:
 
 
 def unrestricted(data: Path, into: Path) -> dict[str, Path]:
-    """Folders of Kodak's photos and the prior's sample photos as they are, and of under-exposed ones; the latter only
-    to measure on.
-    """
-    import numpy as np
-    import torch
-    from PIL import Image
+    """Folders of links: the photos that models which ship may learn from, and the dark ones of the same terms."""
+    kodak = [(f"kodak_{photo.name}", photo) for photo in sorted((data / "kodak24").iterdir())]
+    with (data / "train" / "free" / "SOURCES.csv").open(newline="", encoding="utf-8") as lines:
+        sources = [row for row in csv.DictReader(lines) if not Path(row["file"]).name.startswith(NAMELESS)]
+    dark, well_lit = (
+        [(Path(row["file"]).name, data / row["file"]) for row in sources if row["exposure"] == exposure]
+        for exposure in ("dark", "well_lit")
+    )
+    good = [(name, photo) for name, photo in well_lit if GOOD_MEANS[0] <= mean_value(photo) <= GOOD_MEANS[1]]
+    return {"dark": _linked(into / "dark", dark), "well_lit": _linked(into / "well_lit", [*good, *kodak])}
 
-    from lle.exposure.camera import darken
-    from lle.images import to_tensor
 
-    photos = {path.stem: np.asarray(Image.open(path).convert("RGB")) for path in sorted((data / "kodak24").iterdir())}
-    photos |= sample_photos(PRIOR_PHOTOS)
-    folders = {"dark": into / "dark", "well_lit": into / "well_lit"}
-    for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(0)
-    for name, photo in photos.items():
-        Image.fromarray(photo).save(folders["well_lit"] / f"{name}.png")
-        dark = (255 * darken(to_tensor(photo)[None], generator)[0].permute(1, 2, 0)).round().to(torch.uint8)
-        Image.fromarray(dark.numpy()).save(folders["dark"] / f"{name}_dark.png")
-    return folders
+def mean_value(photo: Path) -> float:
+    """Mean of a photo's sRGB values, in [0, 1]."""
+    return sum(ImageStat.Stat(Image.open(photo).convert("RGB").resize((64, 64))).mean) / (3 * 255)
 
 
 def _linked(folder: Path, photos: Iterable[tuple[str, Path]]) -> Path:
@@ -116,6 +103,7 @@ def _linked(folder: Path, photos: Iterable[tuple[str, Path]]) -> Path:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the photos")
+    parser.add_argument("--preset", default="scene")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--unrestricted", action="store_true", help="train on photos that anybody may use")

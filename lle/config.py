@@ -181,11 +181,12 @@ class AugmentSettings(Settings):
 class EnhancerSettings(Settings):
     """The network that brightens."""
 
-    kind: Literal["retinex", "curves", "compact", "bilateral", "exposure"] = setting(
+    kind: Literal["retinex", "curves", "compact", "bilateral", "exposure", "scene"] = setting(
         "retinex",
         "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; compact: looks at a small "
         "copy, for CPUs; bilateral: looks at a small copy, follows edges, takes noise out; exposure: looks at a small "
-        "copy, one exposure and one white balance for the picture, takes noise out.",
+        "copy, one exposure and one white balance for the picture, takes noise out; scene: the same by what a picture "
+        "shows, with an ImageNet network that ships with the package.",
     )
     padding: Literal["zeros", "reflect"] = setting(
         "zeros",
@@ -211,12 +212,12 @@ class EnhancerSettings(Settings):
     )
     denoise: int = setting(
         32,
-        "Channels of the denoiser of the bilateral and the exposure network; 0: none.",
+        "Channels of the denoiser of the bilateral, the exposure and the scene network; 0: none.",
         unit="channels",
         ge=0,
         le=256,
         multiple_of=4,
-        needs="enhancer.kind=bilateral|exposure",
+        needs="enhancer.kind=bilateral|exposure|scene",
     )
     local: float = setting(
         0.0,
@@ -230,7 +231,7 @@ class EnhancerSettings(Settings):
     @property
     def has_denoiser(self) -> bool:
         """Whether a part of the network takes noise out."""
-        return self.kind in ("bilateral", "exposure") and self.denoise > 0
+        return self.kind in ("bilateral", "exposure", "scene") and self.denoise > 0
 
 
 class PriorSettings(Settings):

@@ -48,7 +48,8 @@ class Model(nn.Module):
             photo: the path of a file; a PIL image; RGB pixels, uint8 or uint16, (H, W, 3); or RGB in [0, 1], a float
                 tensor (3, H, W), for which see `enhance`. A file or PIL image comes back in sRGB with 8 bits: grey as
                 grey, and with the alpha it had.
-            strength: from 0, the photo as it is, over 1 to 1.5; only networks of kind `exposure` know others than 1.
+            strength: from 0, the photo as it is, over 1 to 1.5; only networks of kind `exposure` or `scene` know others
+                than 1.
 
         Raises:
             ValueError: another shape, type or strength; or a file or PIL image that is no picture (`ImageError`).

@@ -11,6 +11,7 @@ from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer
 from lle.enhancers.exposure import ExposureEnhancer
 from lle.enhancers.retinex import RetinexEnhancer
+from lle.enhancers.scene import SceneEnhancer
 
 __all__ = ["NETWORKS", "Enhanced", "Enhancer", "build_enhancer"]
 
@@ -20,6 +21,7 @@ NETWORKS: Mapping[str, Callable[[EnhancerSettings], Enhancer]] = {
     "compact": lambda chosen: CompactEnhancer(look=chosen.look, width=chosen.width),
     "bilateral": lambda chosen: BilateralEnhancer(chosen.look, chosen.width, chosen.denoise),
     "exposure": lambda chosen: ExposureEnhancer(chosen.look, chosen.width, chosen.denoise, chosen.local),
+    "scene": lambda chosen: SceneEnhancer(chosen.denoise),
 }
 """Each network by its name in `enhancer.kind`."""
 

@@ -16,7 +16,7 @@ class Enhanced(NamedTuple):
         image: RGB in [0, 1], (B, 3, H, W).
         maps: what the network predicted to get there, the thing to keep smooth: (B, M, h, w) at the network's own
             resolution (retinex: the light map, M = 1; curves: eight curves of RGB, M = 24; compact: the light
-            exponent, M = 1; bilateral: its light maps, M = 2; exposure: the exposure u of each place, M = 1).
+            exponent, M = 1; bilateral: its light maps, M = 2; exposure and scene: the exposure u of each place, M = 1).
     """
 
     image: Tensor
@@ -43,7 +43,7 @@ class Enhancer(nn.Module):
         if checked_strength(strength) != 1:
             raise ValueError(
                 f"strength: this network ({type(self).__name__}) knows none but 1; leave it out, or take one of kind "
-                "exposure"
+                "exposure or scene"
             )
         return self._picture(image)
 

@@ -51,7 +51,47 @@ class Light(NamedTuple):
     local: Tensor | None
 
 
-class ExposureEnhancer(Enhancer):
+class OneExposure(Enhancer):
+    """Base of the networks that decide on one exposure and one white balance for a picture.
+
+    Attributes:
+        denoiser: None where there is none.
+        most_local: stops by which a place may differ, in nat.
+    """
+
+    denoiser: Denoiser | None
+    most_local = 0.0
+
+    def forward(self, image: Tensor, strength: float = 1.0) -> Enhanced:
+        light, maps = self.light(image)
+
+        def finished(where: Where) -> Tensor:
+            relit, k = relight(image[(..., *where)], light, self._slices(light, image, where), strength)
+            if self.denoiser is None:
+                return relit
+            denoised = without_noise(self.denoiser, relit, k)
+            return denoised if strength >= 1 else torch.lerp(relit, denoised, strength)
+
+        tiles = pieces(image, None if self.denoiser is None else REACH)
+        return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
+
+    def picture(self, image: Tensor, strength: float = 1.0) -> Tensor:
+        return self(image, checked_strength(strength)).image
+
+    def light(self, image: Tensor) -> tuple[Light, Tensor]:
+        """What the network decides, and u + d before it is fitted to edges, (B, 1, h, w)."""
+        raise NotImplementedError
+
+    def _slices(self, light: Light, image: Tensor, where: Where) -> Tensor | None:
+        """d of some rows and columns, (B, 1, rows, columns)."""
+        if light.local is None:
+            return None
+        slope, offset = enlarged(light.local, image, where).split(1, dim=1)
+        local = slope * _log_light(srgb_to_linear(image[(..., *where)])) + offset
+        return local.clamp(-self.most_local, self.most_local)
+
+
+class ExposureEnhancer(OneExposure):
     """204,082 parameters with the denoiser at the default widths, 72,036 without, 18,785 more with local stops.
 
     Args:
@@ -63,7 +103,7 @@ class ExposureEnhancer(Enhancer):
 
     def __init__(self, look: int = 64, width: int = 32, denoise: int = 32, local: float = 0.0) -> None:
         super().__init__()
-        self.look, self.local = look, local * log(2)
+        self.look, self.most_local = look, local * log(2)
         self.fine, self.coarse, self.context = looking(width)
         self.exposure = starting_at_zero(nn.Linear(width, 1))
         self.balance = starting_at_zero(nn.Linear(width, 3))
@@ -72,41 +112,21 @@ class ExposureEnhancer(Enhancer):
         )
         self.denoiser = Denoiser(denoise) if denoise else None
 
-    def forward(self, image: Tensor, strength: float = 1.0) -> Enhanced:
-        light, maps = self.light(image)
-
-        def finished(where: Where) -> Tensor:
-            relit, k = relight(image[(..., *where)], light, self._slices(light, image, where), strength)
-            if self.denoiser is None:
-                return relit
-            lifted = (torch.asinh(k / 2) / TOLD).expand(-1, -1, *relit.shape[-2:])
-            denoised = self.denoiser(relit, lifted)
-            return denoised if strength >= 1 else torch.lerp(relit, denoised, strength)
-
-        tiles = pieces(image, None if self.denoiser is None else REACH)
-        return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
-
-    def picture(self, image: Tensor, strength: float = 1.0) -> Tensor:
-        return self(image, checked_strength(strength)).image
-
     def light(self, image: Tensor) -> tuple[Light, Tensor]:
-        """What the small copy tells, and u + d before it is fitted to edges, (B, 1, look / 4, look / 4)."""
         small = shrunk(image, self.look)
         features, context = seen(small, self.fine, self.coarse, self.context)
         exposure = _bounded(self.exposure(context).float())[:, :, None, None]
-        balance = torch.exp(BALANCE_RANGE * F.softsign(self.balance(context).float()))[:, :, None, None]
+        balance = gains(self.balance(context))
         if self.places is None:
             return Light(exposure, balance, None), exposure.expand(-1, -1, *features.shape[-2:])
-        places = self.local * F.softsign(self.places(features + context[:, :, None, None]).float())
+        places = self.most_local * F.softsign(self.places(features + context[:, :, None, None]).float())
         local = _fitted(places, _log_light(srgb_to_linear(small.float())))
         return Light(exposure, balance, local), exposure + places
 
-    def _slices(self, light: Light, image: Tensor, where: Where) -> Tensor | None:
-        """d of some rows and columns, (B, 1, rows, columns)."""
-        if light.local is None:
-            return None
-        slope, offset = enlarged(light.local, image, where).split(1, dim=1)
-        return (slope * _log_light(srgb_to_linear(image[(..., *where)])) + offset).clamp(-self.local, self.local)
+
+def gains(h: Tensor) -> Tensor:
+    """White balance of three numbers, (B, 3) -> (B, 3, 1, 1): 1 at 0, at most .5 nat from it."""
+    return torch.exp(BALANCE_RANGE * F.softsign(h.float()))[:, :, None, None]
 
 
 def relight(image: Tensor, light: Light, local: Tensor | None = None, strength: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -125,6 +145,11 @@ def relight(image: Tensor, light: Light, local: Tensor | None = None, strength: 
     k = 2 * strength * torch.sinh(exposure)
     balanced = (srgb_to_linear(image.float()) * light.balance**strength).clamp(max=1)
     return linear_to_srgb(shoulder(balanced, k)), k
+
+
+def without_noise(denoiser: Denoiser, relit: Tensor, k: Tensor) -> Tensor:
+    """What `relight` gives, denoised by the light that was added, (B, 3, H, W)."""
+    return denoiser(relit, (torch.asinh(k / 2) / TOLD).expand(-1, -1, *relit.shape[-2:]))
 
 
 def _bounded(h: Tensor) -> Tensor:

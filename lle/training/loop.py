@@ -470,9 +470,11 @@ class _Training:
         self.tasks = replace(self.tasks, enhancer=parallel(self.enhancer))
 
     def _rest_the_light(self) -> None:
-        """Only the denoiser learns from here on."""
+        """Only the denoiser learns from here on, of the light that a finished network would see."""
         for name, parameter in self.enhancer.named_parameters():
             parameter.requires_grad_(name.startswith(DENOISER))
+        for name, part in self.enhancer.named_children():
+            part.train(DENOISER.startswith(name))
 
     def _find_residual(self) -> None:
         if isinstance(self.guide, ResidualVector) and self.settings.objective.guidance.weight:

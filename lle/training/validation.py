@@ -69,7 +69,7 @@ class Validator:
         feature_gap is |mean f(e) - mean f(W)|^2 in [0, 4], f the unit-norm features of the guidance tower: how far the
         enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it.
         """
-        was_training = enhancer.training
+        modes = [(part, part.training) for part in enhancer.modules()]
         enhancer.eval()
         found: dict[str, float] = {}
         if self.photos.pairs:
@@ -77,7 +77,8 @@ class Validator:
         if self.photos.dark and self.photos.well_lit:
             enhanced = self._mean_feature(self.photos.dark, enhancer)
             found["feature_gap"] = float((enhanced - self._mean_feature(self.photos.well_lit)).square().sum())
-        enhancer.train(was_training)
+        for part, training in modes:  # of each: parts that rest stay as they are
+            part.training = training
         return found
 
     def _paired(self, enhancer: Enhancer) -> dict[str, float]:

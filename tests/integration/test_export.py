@@ -20,6 +20,7 @@ KINDS = [  # bilateral with its denoiser is the bundled model
     EnhancerSettings(kind="retinex", padding="reflect"),
     EnhancerSettings(kind="curves"),
     EnhancerSettings(kind="exposure", look=48, width=8, denoise=8, local=0.7),
+    EnhancerSettings(kind="scene", denoise=8),
 ]
 
 

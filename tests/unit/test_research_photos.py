@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.ablation import under_exposed
 from benchmarks.pretrained import command, parse, split, unrestricted
 from benchmarks.split import held_out_pairs, training_photos
 from pipelines.jobs.settings import load_settings
-from pipelines.pretrain_prior import PRIOR_PHOTOS
 
 FOLDERS = ("low", "well_lit")
 
@@ -103,21 +103,37 @@ def test_the_command_passes_photos_seed_and_settings_on_to_a_training_that_accep
     assert (python, script) == (sys.executable, "pipelines/train.py")
     loaded = load_settings(argv)
     settings = loaded.settings
-    assert (loaded.preset, loaded.warnings) == ("restoration", [])
+    assert (loaded.preset, loaded.warnings) == ("scene", [])
     assert {name: Path(getattr(settings.data, name)) for name in folders} == folders
     assert (settings.name, settings.seed, settings.runs) == ("mine-2", 2, str(tmp_path / "runs"))
     assert (settings.schedule.enhancement.steps, settings.tracking.model_name) == (7, "lle-enhancer-research")
 
 
-def test_unrestricted_photos_are_kodak_s_and_the_samples_and_pairs_are_none(tmp_path: Path):
-    (tmp_path / "data" / "kodak24").mkdir(parents=True)
-    kodak = np.full((40, 60, 3), 120, np.uint8)
-    Image.fromarray(kodak).save(tmp_path / "data" / "kodak24" / "01.png")
-    folders = unrestricted(tmp_path / "data", tmp_path / "photos")
-    assert set(folders) == {"dark", "well_lit"}
-    assert {photo.stem for photo in folders["well_lit"].iterdir()} == {"01", *PRIOR_PHOTOS}
-    np.testing.assert_array_equal(np.asarray(Image.open(folders["well_lit"] / "01.png")), kodak)
-    assert np.asarray(Image.open(folders["dark"] / "01_dark.png")).mean() < 100
+def test_unrestricted_photos_are_those_whose_terms_name_somebody_and_pairs_are_none(tmp_path: Path):
+    photos = {
+        "kodak24/01.png": 120,
+        "train/free/well_lit/day.png": 110,
+        "train/free/well_lit/fog.png": 200,
+        "train/free/well_lit/nextcloud_frog.png": 110,
+        "train/free/dark/night.png": 10,
+    }
+    for name, value in photos.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 60, 3), value, np.uint8)).save(tmp_path / name)
+    rows = [f"{name},somewhere,CC0-1.0,,{Path(name).parent.name}" for name in photos if "free" in name]
+    (tmp_path / "train/free/SOURCES.csv").write_text("\n".join(["file,source,licence,author,exposure", *rows]))
+    folders = unrestricted(tmp_path, tmp_path / "photos")
+    shown = {name: {photo.name for photo in folder.iterdir()} for name, folder in folders.items()}
+    assert shown == {"dark": {"night.png"}, "well_lit": {"kodak_01.png", "day.png"}}
     chosen = parse(["--data", "x", "--unrestricted"])
     settings = load_settings(command("mine", 0, folders, chosen)[2:]).settings
-    assert (settings.data.validation_images, settings.tracking.model_name) == (1, "lle-enhancer-unrestricted")
+    assert settings.tracking.model_name == "lle-enhancer-unrestricted"
+
+
+def test_photos_to_measure_on_are_under_exposed(tmp_path: Path):
+    (tmp_path / "kodak24").mkdir()
+    kodak = np.full((40, 60, 3), 120, np.uint8)
+    Image.fromarray(kodak).save(tmp_path / "kodak24" / "01.png")
+    folders = under_exposed(tmp_path / "kodak24", tmp_path / "photos")
+    np.testing.assert_array_equal(np.asarray(Image.open(folders["well_lit"] / "01.png")), kodak)
+    assert np.asarray(Image.open(folders["dark"] / "01.png")).mean() < 100

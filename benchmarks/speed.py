@@ -28,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.pages import PAGE, machine, markdown_table, peak_memory, replace_section, save, stored, told
 from benchmarks.quality import PUBLISHED
-from lle.enhancers.base import Enhanced, Enhancer
+from lle.enhancers.base import Enhanced, Enhancer, count_weights
 from lle.enhancers.bilateral import BilateralEnhancer
 from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer
@@ -100,7 +100,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "clock": "processor" if arguments.busy else "wall",
-        "parameters": {name: sum(weight.numel() for weight in each.parameters()) for name, each in networks.items()},
+        "parameters": {name: count_weights(each) for name, each in networks.items()},
     }
     for label, size in (SIZES | ONLY_CUDA if device.type == "cuda" else SIZES).items():
         if label not in arguments.parts:

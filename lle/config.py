@@ -1341,6 +1341,12 @@ class EnhanceSettings(Settings):
     quality: int = setting(
         95, "Of JPEG, WebP and AVIF; from 90 up, JPEG and AVIF keep the full colour resolution.", ge=1, le=100
     )
+    strength: float = setting(
+        1.0,
+        "From 0, the photo as it is, over 1, as trained, to 1.5; only kinds exposure and scene know others than 1.",
+        ge=0,
+        le=1.5,
+    )
     side_by_side: bool = setting(False, "Write the photo itself to the left of each result.")
     max_pixels: int = setting(150_000_000, "Larger pictures are refused.", unit="px", ge=1024, le=178_000_000)
     batch_pixels: int = setting(

@@ -64,6 +64,12 @@ def checked_strength(strength: float) -> float:
     return float(strength)
 
 
+def count_weights(network: nn.Module) -> int:
+    """Numbers that a network consists of; those that no training changes, which are buffers, among them."""
+    frozen = (each for name, each in network.named_buffers() if name.rpartition(".")[2] in ("weight", "bias"))
+    return sum(each.numel() for each in (*network.parameters(), *frozen))
+
+
 def start_small(module: nn.Module) -> None:
     """For `apply`: convolutions of the published networks start from weights of N(0, 0.02) and biases of 0."""
     if isinstance(module, nn.Conv2d):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lle.config import TrainSettings
+from lle.enhancers.base import count_weights
 from lle.metrics import METRICS
 from lle.model import Model
 from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
@@ -42,7 +43,7 @@ def model_card(
         run_id: of the training in MLflow.
         ended: how the training ended, as the first worker told it; without it the card says less.
     """
-    parameters = sum(weight.numel() for weight in model.parameters())
+    parameters = count_weights(model)
     sections = [
         f"# {settings.tracking.model_name}: {settings.name}",
         f"A `{model.settings.kind}` enhancer of {parameters:,} parameters for low-light and backlit photos of any "

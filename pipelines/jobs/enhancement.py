@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+import numpy as np
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
@@ -17,6 +18,7 @@ from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, fitting, leads_out, name_below, naming, open_uri, place
 from lle.config import EnhanceSettings
+from lle.model import enhance_pixels
 from pipelines.jobs.closing import there
 from pipelines.jobs.done import REPORT, UNREAD, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
@@ -77,6 +79,7 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
     """`run` in an output that nobody else works in."""
     try:
         model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
+        refuse_unknown_strength(model, settings.strength)
         with naming("output"):
             done = Done(settings.output)
         photos, skipped = find_work(settings, model.version, done, console.print)
@@ -136,6 +139,22 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
     return tally
 
 
+def refuse_unknown_strength(model: NamedModel, strength: float) -> None:
+    """See that the model knows the strength before any photo is read.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if strength == 1:
+        return
+    try:
+        enhance_pixels(model.network, np.zeros((1, 8, 8, 3), np.uint8), strength)
+    except (TypeError, ValueError):
+        raise ModelError(
+            f"strength: {model.name} knows none but 1; leave it out, or take a model of kind exposure or scene"
+        ) from None
+
+
 def find_work(
     settings: EnhanceSettings, model_version: str, done: Done, tell: Callable[[str], None] = lambda line: None
 ) -> tuple[list[Photo], int]:
@@ -158,6 +177,7 @@ def find_work(
     recipe = f"{model_version} {settings.format} {settings.quality}" + (
         " side-by-side" if settings.side_by_side else ""
     )
+    recipe += f" strength {settings.strength:g}" if settings.strength != 1 else ""
     photos, skipped, photo_of, left_out = list[Photo](), 0, dict[str, str](), LeftOut()
     with naming("input"):
         entries = list(_entries(settings, left_out))

@@ -169,7 +169,7 @@ class Worker:
                 return [entry for each in files for entry in self._enhance_stack([each])]
             pixels = np.stack([picture.pixels for picture in pictures])
             with self._one_at_a_time:
-                enhanced = enhance_pixels(self._network, pixels)
+                enhanced = enhance_pixels(self._network, pixels, self._settings.strength)
         except Exception as error:
             if len(files) == 1:
                 return [failed(files[0].photo, error)]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from cluster.storage import StorageError, local_path
 from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise, exposure_shoulder, exposure_shoulder_lift
 from lle.enhancers import Enhancer
+from lle.enhancers.base import count_weights
 from lle.enhancers.published import load_published
 from lle.model import BUNDLED, Model, load
 
@@ -65,7 +66,7 @@ class NamedModel:
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        return sum(weight.numel() for weight in self.network.parameters())
+        return count_weights(self.network)
 
     @property
     def version(self) -> str:

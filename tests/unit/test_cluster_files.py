@@ -20,7 +20,7 @@ from ray.autoscaler._private.resource_demand_scheduler import ResourceDemandSche
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-UPLOAD_BYTES = 5_000_000
+UPLOAD_BYTES = 10_000_000
 NOT_EC2 = {"SubnetIds"}  # Ray takes one of them as SubnetId
 
 
@@ -156,7 +156,7 @@ def test_spot_is_tried_again_where_neither_could_be_had(launcher: dict[str, Any]
     assert wanted(launcher, ["worker.gpu.spot", "worker.gpu.ondemand"], monkeypatch) == {"worker.gpu.spot": 1}
 
 
-def test_a_submitted_job_uploads_the_packages_and_less_than_5_mb(repository: Path, tmp_path: Path):
+def test_a_submitted_job_uploads_the_packages_and_less_than_10_mb(repository: Path, tmp_path: Path):
     package = tmp_path / "upload.zip"
     create_package(str(repository), package, include_gitignore=True)
     with zipfile.ZipFile(package) as uploaded:

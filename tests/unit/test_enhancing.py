@@ -16,13 +16,13 @@ from cluster.lease import held
 from lle.config import EnhancerSettings, EnhanceSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode_picture, encode, read
-from lle.model import Model, enhance, enhance_pixels
+from lle.model import Model, enhance, enhance_pixels, load
 from pipelines import enhance as entry_point
 from pipelines.jobs.done import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table
-from pipelines.jobs.enhancement import find_work, result_name
+from pipelines.jobs.enhancement import find_work, refuse_unknown_strength, result_name
 from pipelines.jobs.enhancing import Photo, Worker, cores_beside_a_gpu
 from pipelines.jobs.ingest import DataError
-from pipelines.jobs.models import NamedModel, find_model
+from pipelines.jobs.models import ModelError, NamedModel, find_model
 
 
 class Brighten(nn.Module):
@@ -221,6 +221,29 @@ def test_side_by_side_has_the_photo_on_the_left(photos: Path):
     work_off(settings(photos, side_by_side=True))
     pair, photo = read(photos.parent / "out" / "a.png"), read(photos / "a.png")
     assert np.array_equal(pair[:, :30], photo) and np.array_equal(pair[:, -30:], photo + 50)
+
+
+def test_strength_is_obeyed_and_another_is_done_anew(photos: Path):
+    for file in photos.rglob("*.png"):
+        Image.fromarray(np.asarray(Image.open(file)) // 8).save(file)
+    network, means = load("bundled"), list[float]()
+    for strength in (0, 0.5, 1, 1.5):
+        given = settings(photos, strength=strength)
+        assert len(work_off(given, network)) == 4 and work(given) == []
+        means.append(float(np.asarray(Image.open(Path(given.output) / "a.png")).mean()))
+    assert means == sorted(means) and means[-1] > 3 * means[0]
+    assert means[0] == pytest.approx(float(np.asarray(Image.open(photos / "a.png")).mean()), abs=0.01)
+
+
+def test_a_model_that_knows_no_strength_is_told_before_any_photo_is_read():
+    refuse_unknown_strength(NamedModel("ours", "", load("bundled")), 0.5)
+    refuse_unknown_strength(NamedModel("other", "", Brighten()), 1)
+    for network in (
+        Brighten(),
+        Model(build_enhancer(EnhancerSettings(kind="compact")), EnhancerSettings(kind="compact")),
+    ):
+        with pytest.raises(ModelError, match="strength: .*knows none but 1; leave it out"):
+            refuse_unknown_strength(NamedModel("other", "", network), 0.5)
 
 
 def test_one_photo_alone_can_be_named(photos: Path):

@@ -2,10 +2,10 @@
 
     python -m benchmarks.quality --data DIR [--model NAME=URI ...]
 
-DIR holds test_paired/lol_eval15, train/sice_pairs.csv, test_unpaired, kodak24, weights/perceptual and weights/peers;
-what is missing there is left out, and told. Numbers are kept in benchmarks/results/quality.json as they come: what is
-there already is not measured again, unless --again is given. The tables in docs/benchmarks.md and README.md are written
-from that file; --table does only this.
+DIR holds test_paired/lol_eval15, train/sice_pairs.csv, second_camera/pairs, test_unpaired, kodak24, weights/perceptual
+and weights/peers; what is missing there is left out, and told. Numbers are kept in benchmarks/results/quality.json as
+they come: what is there already is not measured again, unless --again is given. The tables in docs/benchmarks.md and
+README.md are written from that file; --table does only this.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PUBLISHED = {
     "Zero-DCE++ (s = 12)": ("zero-dce++/12", "zero_dcepp/Epoch99.pth"),
     "SCI medium": ("sci", "sci/medium.pt"),
 }
-SETS = ("lol", "sice", "unpaired", "good", "well_lit")
+SETS = ("lol", "sice", "camera", "unpaired", "good", "well_lit")
 UNPAIRED = ("backlit_cliplit6", "dicm", "lime", "mef")
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "kornia")
 MAX_PIXELS = 80_000_000
@@ -63,6 +63,8 @@ COLUMNS = (
     Column("colour error °", "lol", "colour_error", "mean", 1),
     Column("SICE PSNR", "sice", "psnr", "mean", 2),
     Column("SSIM", "sice", "ssim", "mean", 3),
+    Column("2nd camera PSNR", "camera", "psnr", "mean", 2),
+    Column("SSIM", "camera", "ssim", "mean", 3),
     Column("unpaired NIQE", "unpaired", "niqe", "mean", 2),
     Column("LOE", "unpaired", "lightness_order_error", "mean", 0),
     Column("burnt %", "unpaired", "over_exposed", "mean", 2),
@@ -171,6 +173,7 @@ def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
     pairs = held_out_pairs(data)
     others = {
         "sice": [Photo(LOW, str(data), str(data / pair["low"]), str(data), str(data / pair["high"])) for pair in pairs],
+        "camera": folder("second_camera/pairs/low", "second_camera/pairs/high"),
         "well_lit": [Photo(GOOD, str(data), str(data / each)) for each in sorted({pair["high"] for pair in pairs})],
         "unpaired": [photo for name in UNPAIRED for photo in folder(f"test_unpaired/{name}")],
         "good": folder(good="kodak24"),
@@ -188,7 +191,8 @@ def as_text(results: dict[str, Any]) -> str:
     measured = ", ".join(f"{package} {number}" for package, number in versions.items())
     return (
         f"{photos['lol']} pairs of LOL eval15, {photos['sice']} aligned pairs of SICE (scenes that no training of "
-        f"ours sees), {photos['unpaired']} unpaired photos (backlit, DICM, LIME, MEF), "
+        f"ours sees), {photos['camera']} pairs of a camera that nothing was trained for, {photos['unpaired']} unpaired "
+        "photos (backlit, DICM, LIME, MEF), "
         f"{photos['good']} good photos of Kodak and {photos['well_lit']} of those SICE scenes. "
         f"Measured {results.get('date', '')} with {measured}. The row `{ORACLE}` knows the ground truth: what one "
         "exposure for each photo could reach.\n\n" + as_table(results, COLUMNS)

@@ -30,6 +30,7 @@ from starlette.routing import Route
 from cluster.redaction import redacted
 from cluster.storage import sqlite_path
 from lle.config import DemoSettings, TrackingSettings
+from lle.enhancers.base import STRONGEST, checked_strength
 from lle.images import ImageError, decode_picture, encode_picture, on_white, read_header
 from lle.model import BUNDLED, enhance_picture, enhance_pixels
 from pipelines.jobs.exits import MISTAKEN, ended
@@ -112,7 +113,7 @@ def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
     enhance_pixels(model.network, np.zeros((1, 64, 64, 3), np.uint8))  # the first photo should not pay for warming up
     one_at_a_time = asyncio.Lock()
     ramp = ", ".join(f"rgb{colour}" for colour in RAMP)
-    page = template("demo.html").render(model=model, settings=settings, ramp=ramp)
+    page = template("demo.html").render(model=model, settings=settings, ramp=ramp, strongest=STRONGEST)
 
     async def show(request: Request) -> Response:
         return HTMLResponse(page, headers=HEADERS)
@@ -120,9 +121,10 @@ def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
     async def enhance(request: Request) -> Response:
         try:
             check_origin(request)
+            strength = asked_strength(request)
             data = await uploaded(request, settings.max_megabytes)
             async with one_at_a_time:
-                found = await run_in_threadpool(brighten, model, data, settings.max_pixels)
+                found = await run_in_threadpool(brighten, model, data, settings.max_pixels, strength)
         except Refusal as refusal:
             return JSONResponse({"error": refusal.reason}, refusal.status, HEADERS)
         except ClientDisconnect:
@@ -149,6 +151,18 @@ def check_origin(request: Request) -> None:
         raise Refusal(f"photos are taken only from the page itself, not from {origin}", 403)
 
 
+def asked_strength(request: Request) -> float:
+    """The request's strength; 1 without one.
+
+    Raises:
+        Refusal: it is none.
+    """
+    try:
+        return checked_strength(float(request.query_params.get("strength", 1)))
+    except ValueError as error:
+        raise Refusal(str(error), 400) from error
+
+
 async def uploaded(request: Request, max_megabytes: int) -> bytes:
     """The body of a request.
 
@@ -169,13 +183,14 @@ async def uploaded(request: Request, max_megabytes: int) -> bytes:
     return bytes(data)
 
 
-def brighten(model: NamedModel, data: bytes, max_pixels: int) -> dict[str, Any]:
+def brighten(model: NamedModel, data: bytes, max_pixels: int, strength: float = 1.0) -> dict[str, Any]:
     """What the page shows of a photo: pictures as data URIs, stops of the light map, seconds, and the file to keep.
 
     Args:
         model: what enhances.
         data: the photo's file.
         max_pixels: pixel budget.
+        strength: from 0 to 1.5; others than 1 of models that know them.
 
     Raises:
         Refusal: the file cannot be used, or not be enhanced here.
@@ -188,7 +203,7 @@ def brighten(model: NamedModel, data: bytes, max_pixels: int) -> dict[str, Any]:
         raise Refusal(error.reason, 422) from error
     decoded = time.perf_counter()
     try:
-        after = enhance_picture(model.network, photo)
+        after = enhance_picture(model.network, photo, strength)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Refusal("does not fit into memory; try a smaller photo", 507) from error
     except (RuntimeError, ValueError) as error:

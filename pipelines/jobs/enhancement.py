@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-import numpy as np
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect
@@ -18,7 +17,6 @@ from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, fitting, leads_out, name_below, naming, open_uri, place
 from lle.config import EnhanceSettings
-from lle.model import enhance_pixels
 from pipelines.jobs.closing import there
 from pipelines.jobs.done import REPORT, UNREAD, Done, Entry
 from pipelines.jobs.enhancing import Photo, enhance_photos, written_as
@@ -145,14 +143,10 @@ def refuse_unknown_strength(model: NamedModel, strength: float) -> None:
     Raises:
         ModelError: it does not.
     """
-    if strength == 1:
-        return
-    try:
-        enhance_pixels(model.network, np.zeros((1, 8, 8, 3), np.uint8), strength)
-    except (TypeError, ValueError):
+    if strength != 1 and not model.knows_strength:
         raise ModelError(
             f"strength: {model.name} knows none but 1; leave it out, or take a model of kind exposure or scene"
-        ) from None
+        )
 
 
 def find_work(

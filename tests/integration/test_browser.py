@@ -320,6 +320,26 @@ def test_a_photo_is_enhanced_shown_and_downloaded(page, demo: str, photo: Path, 
     assert Image.open(kept).getexif()[315] == "Ada"
 
 
+def test_the_strength_goes_from_the_photo_itself_to_more_than_trained(page, demo: str, photo: Path, tmp_path: Path):
+    page.goto(demo)
+    page.get_by_label("Choose a photo").set_input_files(photo)
+    page.locator("#result").wait_for()
+    means = list[float]()
+    for key, value in (("Home", "0"), ("End", "1.5")):
+        with page.expect_response(lambda answer: "/enhance" in answer.url):
+            page.get_by_role("slider", name="strength").press(key)
+        page.wait_for_function("document.querySelector('#status').textContent === 'night.jpg is enhanced.'")
+        assert page.locator("#much").inner_text() == value
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        download.value.save_as(tmp_path / f"{value}.jpg")
+        means.append(float(read(tmp_path / f"{value}.jpg").mean()))
+    assert means[0] == pytest.approx(float(read(photo).mean()), abs=0.5) and means[1] > 2 * means[0]
+    assert fits_the_width(page)
+    refused = page.request.post(f"{demo}/enhance?strength=9", data=photo.read_bytes())
+    assert refused.status == 400 and "strength: 9 lies outside 0 to 1.5" in refused.json()["error"]
+
+
 def test_a_photo_can_be_dropped_anywhere(page, demo: str, photo: Path):
     page.goto(demo)
     numbers = list(photo.read_bytes())

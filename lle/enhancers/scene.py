@@ -81,7 +81,7 @@ def lift_to_grey(light: Tensor) -> Tensor:
     Returns:
         (B, 1, 1, 1), without a gradient.
     """
-    darker = light.new_full((len(light), 1, 1, 1), -DARKEST)
+    darker = torch.full_like(light[:, :1, :1, :1], -DARKEST)
     brighter = torch.full_like(darker, BRIGHTEST)
     for _ in range(BISECTIONS):
         middle = (darker + brighter) / 2

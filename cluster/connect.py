@@ -178,7 +178,7 @@ def grown(bundles: Sequence[Amount], minutes: float, tell: Callable[[str], objec
 
     if minutes and not fits(bundles, nodes()):
         # An autoscaler brings machines for a group that waits; those of several jobs add up, and a job's go with it.
-        group = placement_group(list(bundles), name="machines to come")
+        group = placement_group(list(bundles))
         try:
             deadline = time.monotonic() + 60 * minutes
             with told_while_waiting(tell):

@@ -143,7 +143,7 @@ def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     model, measures = find_model(str(folder / "model"), ""), load_measures("")
     found = {
-        name: summarise([measure_photo(model, measures, photo, MAX_PIXELS) for photo in photos])[
+        name: summarise([measure_photo(model, measures, photo, MAX_PIXELS, shown=False) for photo in photos])[
             GOOD if name == "good" else LOW
         ]
         for name, photos in sets.items()

@@ -114,7 +114,8 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
                 continue
             started = time.perf_counter()
             measured = [
-                measure_photo(model or oracle(photo, name, MAX_PIXELS), measures, photo, MAX_PIXELS) for photo in photos
+                measure_photo(model or oracle(photo, name, MAX_PIXELS), measures, photo, MAX_PIXELS, shown=False)
+                for photo in photos
             ]
             refused = [
                 f"{each.name}: {each.refused or each.mismatch}" for each in measured if each.refused or each.mismatch

@@ -25,7 +25,7 @@ from pipelines.jobs.ingest import DataError, aligned, list_photos, photo_names, 
 from pipelines.jobs.measures import Measures
 from pipelines.jobs.models import NamedModel
 from pipelines.jobs.page import view
-from pipelines.jobs.report import LABELS, side_by_side
+from pipelines.jobs.report import LABELS, side_by_side, without_learning
 
 LOW, GOOD = "low", "good"
 PICTURE_HEIGHT = 400
@@ -65,8 +65,9 @@ class Measured:
         values: numbers by metric.
         refused: why it could not be measured; empty where it could.
         mismatch: how its ground truth differs in size; empty where it does not.
-        picture: before, after and ground truth side by side as JPEG; empty unless wanted.
-        views: the same, one by one, for a report.
+        picture: before, one exposure without learning, after and ground truth side by side as JPEG; empty unless
+            wanted.
+        views: the same, one by one, for a report; empty unless wanted.
     """
 
     group: str
@@ -110,8 +111,14 @@ def find_evaluated_photos(
     return [*_with_shown(photos, pictures)], refused
 
 
-def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixels: int) -> Measured:
-    """Enhance one photo at full size and measure it; a bad photo gives its reason."""
+def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixels: int, shown: bool = True) -> Measured:
+    """Enhance one photo at full size and measure it; a bad photo gives its reason.
+
+    Args:
+        model, measures, photo: what is measured, how, and on what.
+        max_pixels: pixel budget.
+        shown: whether the model's views are wanted, and its picture where the photo's is.
+    """
     try:
         before = read_photo(photo.uri, photo.path, max_pixels)
         truth = read_photo(photo.truth_uri, photo.truth_path, max_pixels) if photo.truth_path else None
@@ -127,7 +134,9 @@ def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixel
     image = to_tensor(before)
     enhanced = enhance(model.network, image)
     values = measures(image, enhanced, None if truth is None else to_tensor(truth), photo.group == GOOD)
-    row = [before, from_tensor(enhanced), *([] if truth is None else [truth])]
+    if not shown:
+        return Measured(photo.group, photo.name, values)
+    row = [before, without_learning(image), from_tensor(enhanced), *([] if truth is None else [truth])]
     picture = encode(side_by_side(row, PICTURE_HEIGHT, LABELS[: len(row)]), "jpeg") if photo.shown else b""
     return Measured(photo.group, photo.name, values, picture=picture, views=[view(each) for each in row])
 
@@ -195,9 +204,7 @@ class _Worker:
     def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         found = []
         for name, model in self._models.items():
-            measured = measure_photo(model, self._measures, Photo(**row), self._max_pixels)
-            if name not in self._shown:
-                measured = replace(measured, picture=b"", views=[])
+            measured = measure_photo(model, self._measures, Photo(**row), self._max_pixels, name in self._shown)
             found.append({**asdict(measured), "values": json.dumps(measured.values), "by": name})
         return found
 

@@ -17,10 +17,10 @@ from pipelines.jobs.measures import Measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, badness, view, worst_first
 from pipelines.jobs.quality import Quality
-from pipelines.jobs.report import LABELS, quality_verdict
+from pipelines.jobs.report import BASELINE, LABELS, quality_verdict, without_learning
 from pipelines.jobs.words import SPACE, better_by, direction, duration, gain_of, number, plain
 
-COMPARED = ("input", "auto-exposure", "exposure-shoulder")
+COMPARED = ("input", "auto-exposure", BASELINE)
 Summary = Mapping[str, Mapping[str, Mapping[str, Any]]]
 TITLES = {LOW: "Photos to enhance", GOOD: "Photos that were good already"}
 SHOWN_VALUES = ("unchanged", "psnr", "ssim", "our_prior_well_lit")
@@ -204,7 +204,13 @@ def _in_words(value: object) -> str:
 
 def case_of(measured: Measured) -> Case:
     """A measured photo as the slider shows it."""
-    return Case(measured.name, dict(zip(LABELS, measured.views, strict=False)), shown_values(measured.values))
+    return Case(measured.name, slider_views(measured.views), shown_values(measured.values))
+
+
+def slider_views(views: Sequence[bytes]) -> dict[str, bytes]:
+    """Views in the order of `LABELS` as a `Case` has them: the enhanced one second, for it stands on the right."""
+    named = dict(zip(LABELS, views, strict=False))
+    return {label: named.pop(label) for label in ("input", "enhanced")} | named
 
 
 def shown_values(values: Mapping[str, float]) -> dict[str, float]:
@@ -215,8 +221,9 @@ def shown_values(values: Mapping[str, float]) -> dict[str, float]:
 def enhanced_case(model: Model, measures: Measures, name: str, image: Tensor, truth: Tensor | None) -> Case:
     """A photo, RGB in [0, 1], (3, H, W), enhanced and measured."""
     enhanced = enhance(model, image)
-    pictures = [image, enhanced, *([] if truth is None else [truth])]
-    views = dict(zip(LABELS, (view(from_tensor(each)) for each in pictures), strict=False))
+    after = [enhanced, *([] if truth is None else [truth])]
+    pictures = [from_tensor(image), without_learning(image), *(from_tensor(each) for each in after)]
+    views = slider_views([view(each) for each in pictures])
     return Case(name, views, shown_values(measures(image, enhanced, truth, good=False)))
 
 

@@ -52,7 +52,7 @@ from pipelines.jobs.measuring import (
 from pipelines.jobs.models import ModelError, NamedModel, find_model
 from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.promotion_page import CANDIDATE, TRUTH, least_gained, promotion_page, worst_cases
-from pipelines.jobs.report import side_by_side
+from pipelines.jobs.report import BASELINE, side_by_side
 from pipelines.jobs.source import git_revision, source_hash
 from pipelines.jobs.tracking import TrackingError, record_evaluation, recorded_run, tracking_uri
 from pipelines.jobs.words import direction, number, plain
@@ -338,11 +338,13 @@ def times_slower(candidate: NamedModel, rival: NamedModel, photos: Sequence[Phot
 
 
 def worst_pictures(cases: Sequence[Case]) -> dict[str, bytes]:
-    """Input, rival, candidate and ground truth side by side, as far as there are such, by file name."""
+    """Input, one exposure without learning, rival, candidate and ground truth side by side, as far as there are such,
+    by file name.
+    """
     files = dict[str, bytes]()
     for rank, case in enumerate(cases, start=1):
         rival = next(iter(case.views))
-        labels = dict.fromkeys(label for label in (INPUT, rival, CANDIDATE, TRUTH) if label in case.views)
+        labels = dict.fromkeys(label for label in (INPUT, BASELINE, rival, CANDIDATE, TRUTH) if label in case.views)
         row = [decode(case.views[label]) for label in labels]
         files[f"worst/{fitting(f'{rank}-{case.name}'.replace('/', '-'), '.jpg')}"] = encode(
             side_by_side(row, PICTURE_HEIGHT, list(labels)), "jpeg"

@@ -9,7 +9,8 @@ from pipelines.jobs.decision import INPUT, Comparison, the
 from pipelines.jobs.evaluation import summarise
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table
-from pipelines.jobs.pages import TITLES
+from pipelines.jobs.pages import TITLES, slider_views
+from pipelines.jobs.report import BASELINE
 from pipelines.jobs.words import better_by, direction, number, plain
 
 CANDIDATE, TRUTH = "candidate", "ground truth"
@@ -59,11 +60,9 @@ def worst_cases(settings: PromotionSettings, compared: Comparison) -> list[Case]
         {each.name: each for each in found if each.group == LOW} for found in (compared.theirs, compared.ours)
     )
     for name in least_gained(settings, compared):
-        source, enhanced, *truth = after[name].views
-        views = {compared.rival: before[name].views[1], CANDIDATE: enhanced}
-        if compared.rival != INPUT:
-            views[INPUT] = source
-        views |= dict(zip([TRUTH], truth, strict=False))
+        old, new = slider_views(before[name].views), slider_views(after[name].views)
+        views = {compared.rival: old["enhanced"], CANDIDATE: new["enhanced"]}
+        views |= {label: new[label] for label in (INPUT, BASELINE, TRUTH) if label in new and label != compared.rival}
         theirs, gain = before[name].values[measure], compared.gained[name]
         note = f"{the(compared.rival)} {number(measure, theirs)}: {better_by(measure, gain)}"
         cases.append(Case(name, views, {measure: after[name].values[measure]}, note))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from lle.controls import exposure_shoulder
 from lle.enhancers import Enhancer
 from lle.images import from_tensor, resize
 from lle.training.validation import ValidationSet
@@ -19,12 +20,14 @@ from pipelines.jobs.words import SPACE, better_by, number
 
 ROW_HEIGHT, GAP = 224, 6
 LABEL_HEIGHT, LABEL_SIZE = 24, 16  # px
-LABELS = ("input", "enhanced", "ground truth")
+BASELINE = "exposure-shoulder"  # one exposure, found without learning: what a picture has to beat
+LABELS = ("input", BASELINE, "enhanced", "ground truth")
 
 
 @torch.inference_mode()
 def before_after(enhancer: Enhancer, photos: ValidationSet, count: int, device: torch.device) -> np.ndarray:
-    """Rows of input, enhanced and, where there are pairs, ground truth: one picture, uint8 (H, W, 3).
+    """Rows of input, one exposure without learning, enhanced and, where there are pairs, ground truth: one picture,
+    uint8 (H, W, 3).
 
     Args:
         enhancer: on the device.
@@ -36,14 +39,21 @@ def before_after(enhancer: Enhancer, photos: ValidationSet, count: int, device: 
     rows = []
     for index in np.linspace(0, len(shown) - 1, min(count, len(shown))).round().astype(int):
         low, *truth = shown[index]
-        enhanced = enhancer(low[None].to(device).float() / 255).image[0].float().cpu()
+        image = low.float() / 255
+        enhanced = enhancer(image[None].to(device)).image[0].float().cpu()
         pictures = [
             low.permute(1, 2, 0).numpy(),
+            without_learning(image),
             from_tensor(enhanced),
             *(each.permute(1, 2, 0).numpy() for each in truth),
         ]
         rows.append(side_by_side(pictures, labels=LABELS[: len(pictures)]))
-    return _stacked(rows)
+    return stacked(rows)
+
+
+def without_learning(image: Tensor) -> np.ndarray:
+    """A photo, RGB in [0, 1], (3, H, W), by the one exposure that needs no learning; uint8 (H, W, 3)."""
+    return from_tensor(exposure_shoulder(image[None])[0])
 
 
 def side_by_side(pictures: Sequence[np.ndarray], height: int = ROW_HEIGHT, labels: Sequence[str] = ()) -> np.ndarray:
@@ -99,7 +109,8 @@ def quality_verdict(qualities: Sequence[Quality]) -> str:
     ).replace(SPACE, " ")
 
 
-def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows below each other, white between them and beside the shorter ones; uint8, (H, W, 3)."""
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     return np.concatenate(padded)[:-GAP]

@@ -556,7 +556,7 @@ def paired_quality(settings: TrainSettings, photos: TrainingPhotos, model: Model
 
 
 def final_picture(settings: TrainSettings, photos: TrainingPhotos, model: Model) -> Any:
-    """Before, after and, where there is one, ground truth of some validation photos."""
+    """Before, one exposure without learning, after and, where there is one, ground truth of some validation photos."""
     shown = validation_set(settings, photos, on_refusal=lambda path, reason: None)  # the workers have told of them
     return before_after(model.enhancer, shown, settings.tracking.pictures, torch.device("cpu"))
 

@@ -220,10 +220,13 @@ def test_a_finger_moves_the_divider_and_two_zoom(chromium, report: Path):
 
 
 def test_a_promotions_report_shows_champion_beside_candidate(page, tmp_path: Path):
-    pictures = [view(np.full((60, 90, 3), level, np.uint8)) for level in (10, 90, 160, 240)]
-    before, old, new, truth = pictures
-    rival = [Measured(LOW, f"{index}.png", {"psnr": 20.0}, views=[before, old, truth]) for index in range(6)]
-    ours = [Measured(LOW, f"{index}.png", {"psnr": 21.0 + index}, views=[before, new, truth]) for index in range(6)]
+    pictures = [view(np.full((60, 90, 3), level, np.uint8)) for level in (10, 120, 90, 160, 240)]
+    before, baseline, old, new, truth = pictures
+    rival = [Measured(LOW, f"{index}.png", {"psnr": 20.0}, views=[before, baseline, old, truth]) for index in range(6)]
+    ours = [
+        Measured(LOW, f"{index}.png", {"psnr": 21.0 + index}, views=[before, baseline, new, truth])
+        for index in range(6)
+    ]
     settings, gained = PromotionSettings(low="low", high="high"), gains("psnr", rival, ours)
     checks = [check_gain(settings, [*gained.values()]), *check_guards(settings, rival, ours, 9.0)]
     compared = Comparison("lle-enhancer", "2", "1", rival, ours, gained, checks)
@@ -231,7 +234,7 @@ def test_a_promotions_report_shows_champion_beside_candidate(page, tmp_path: Pat
     file.write_bytes(render(promotion_page(settings, compared, worst_cases(settings, compared), {})))
     page.goto(file.as_uri())
     assert page.locator(".verdict").inner_text().startswith("Version 2 is not promoted; version 1 stays champion.")
-    assert page.locator("img").evaluate_all("all => all.map(each => each.naturalWidth)") == [90] * 16
+    assert page.locator("img").evaluate_all("all => all.map(each => each.naturalWidth)") == [90] * 20
     assert fits_the_width(page)
     prose = page.locator(".scroll").first
     assert prose.evaluate("each => each.scrollWidth <= each.clientWidth")

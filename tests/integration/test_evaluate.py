@@ -82,7 +82,7 @@ def test_an_evaluation_measures_every_photo_and_records_it(
     assert len(pictures) == 2 and read(pictures[0]).shape[0] == PICTURE_HEIGHT + LABEL_HEIGHT
 
     report = (out / "report.html").read_text()
-    assert report.count("<figure") == 4
+    assert report.count("<figure") == report.count('data-left="exposure-shoulder"') == 4
     assert "2 of 11 photos" in report and "2 of 10 photos" in report
     worst, second, *better = sorted(numbers(out).values(), key=lambda photo: photo["psnr"])
     low = report[: report.index("2 of 10 photos")]

@@ -64,7 +64,8 @@ def test_a_submitted_job_trains_records_and_registers(job: Path):
     assert summary["steps"] == {"prompt_init": 8, "reconstruction": 6, "enhancement": 20, "refinement": 6}
     assert read(job / "before_after.png").shape[2] == 3
     report = (job / "report.html").read_text()
-    assert report.count("<figure") == 8 and "PSNR, held-out photos" in report and "Loss, refining the prompts" in report
+    assert report.count("<figure") == report.count('data-left="exposure-shoulder"') == 8
+    assert "PSNR, held-out photos" in report and "Loss, refining the prompts" in report
 
     client = client_of(job.parent)
     record = client.get_run(summary["mlflow_run_id"])

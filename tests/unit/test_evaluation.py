@@ -236,9 +236,12 @@ def test_a_dark_photo_is_measured_against_its_ground_truth(folders, measures: Me
     untouched = measure_photo(find_model("control:input", ""), measures, photo, BUDGET)
     assert measured.values["psnr"] > untouched.values["psnr"]
     picture = np.asarray(Image.open(io.BytesIO(measured.picture)))
-    assert picture.shape[0] == PICTURE_HEIGHT + LABEL_HEIGHT and picture.shape[1] == 3 * 500 + 2 * 6, (
-        "before, after, ground truth"
+    assert picture.shape[0] == PICTURE_HEIGHT + LABEL_HEIGHT and picture.shape[1] == 4 * 500 + 3 * 6, (
+        "before, one exposure without learning, after, ground truth"
     )
+    assert len(measured.views) == 4
+    numbers = measure_photo(find_model("control:auto-gain=0.5", ""), measures, photo, BUDGET, shown=False)
+    assert numbers.values == measured.values and not (numbers.views or numbers.picture)
 
 
 def test_a_good_photo_is_compared_with_itself(folders, measures: Measures):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import lle
 from lle.config import DataSettings, EnhancerSettings, PromotionSettings, TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode
@@ -24,9 +25,10 @@ from pipelines.jobs.decision import BASELINES, Comparison, check_gain, check_gua
 from pipelines.jobs.evaluation import print_summary
 from pipelines.jobs.history import Curve, Span, curves, note, read_history, spans
 from pipelines.jobs.light_map import light_map
+from pipelines.jobs.measures import load_measures
 from pipelines.jobs.measuring import GOOD, LOW, Measured
 from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
-from pipelines.jobs.pages import COMPARED, case_of, evaluation_page, keep_worst_views, unfinished_page
+from pipelines.jobs.pages import COMPARED, case_of, enhanced_case, evaluation_page, keep_worst_views, unfinished_page
 from pipelines.jobs.promotion import print_comparison, worst_pictures
 from pipelines.jobs.promotion_page import promotion_page, worst_cases
 from pipelines.jobs.quality import Quality
@@ -210,9 +212,9 @@ def test_only_the_worst_of_each_set_keep_their_views():
 
 
 def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
-    pictures = [view(noise(32, seed)) for seed in range(3)]
+    pictures = [view(noise(32, seed)) for seed in range(4)]
     low = [Measured(LOW, f"{value}.png", {"psnr": value}, views=pictures) for value in (21.5, 11.25)]
-    good = [Measured(GOOD, "fine.png", {"unchanged": 44.0}, views=pictures[:2])]
+    good = [Measured(GOOD, "fine.png", {"unchanged": 44.0}, views=pictures[:3])]
     summary = {
         LOW: {"psnr": {"mean": 16.375, "worst": 11.25, "photos": 2, "higher_is_better": True}},
         GOOD: {"unchanged": {"mean": 44.0, "worst": 44.0, "photos": 1, "higher_is_better": True}},
@@ -234,8 +236,22 @@ def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
         ("PSNR", number("psnr", 16.375)), ("Likeness to the input", number("unchanged", 44.0))
     ]  # fmt: skip
     assert [case.name for case in made.galleries[0].cases] == ["11.25.png", "21.5.png"]
-    assert list(case_of(good[0]).views) == ["input", "enhanced"]
-    assert b"11.25.png" in render(made) and b"ground truth" in render(made)
+    before, baseline, enhanced, truth = pictures
+    assert list(case_of(low[0]).views.items()) == [
+        ("input", before), ("enhanced", enhanced), ("exposure-shoulder", baseline), ("ground truth", truth)
+    ]  # fmt: skip
+    assert list(case_of(good[0]).views) == ["input", "enhanced", "exposure-shoulder"]
+    html = render(made)
+    assert b"11.25.png" in html and b'data-left="exposure-shoulder"' in html and b'data-left="ground truth"' in html
+
+
+def test_a_training_shows_one_exposure_without_learning_beside_its_photos():
+    image = torch.full((3, 30, 40), 0.1)
+    model, measures = lle.load("bundled"), load_measures("")
+    case = enhanced_case(model, measures, "a.png", image, torch.full_like(image, 0.5))
+    assert list(case.views) == ["input", "enhanced", "exposure-shoulder", "ground truth"]
+    levels = [float(decode(each).mean()) / 255 for each in case.views.values()]
+    assert [levels[0], *levels[2:]] == pytest.approx([0.1, 0.44, 0.5], abs=0.01)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(7, "7 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
@@ -280,14 +296,16 @@ def test_without_a_single_step_there_is_no_report(tmp_path: Path):
 
 def comparison(champion: str, *gained: float) -> Comparison:
     """Photos whose PSNR was 20 dB, with a candidate that takes 1.1 times the champion's time."""
-    pictures = [view(np.full((24, 32, 3), level, np.uint8)) for level in (10, 80, 160, 240)]
-    before, champions, candidates, truth = pictures
+    pictures = [view(np.full((24, 32, 3), level, np.uint8)) for level in (10, 120, 80, 160, 240)]
+    before, baseline, champions, candidates, truth = pictures
     rival = [
-        Measured(LOW, f"{gain}.png", {"psnr": 20.0, "over_exposed": 0.25}, views=[before, champions, truth])
+        Measured(LOW, f"{gain}.png", {"psnr": 20.0, "over_exposed": 0.25}, views=[before, baseline, champions, truth])
         for gain in gained
     ]
     ours = [
-        Measured(LOW, f"{gain}.png", {"psnr": 20.0 + gain, "over_exposed": 0.5}, views=[before, candidates, truth])
+        Measured(
+            LOW, f"{gain}.png", {"psnr": 20.0 + gain, "over_exposed": 0.5}, views=[before, baseline, candidates, truth]
+        )
         for gain in gained
     ]
     settings = PromotionSettings(low="low", high="high", worst=2)
@@ -321,22 +339,22 @@ def test_a_promotions_sliders_show_the_photos_that_gain_least_champion_against_c
     compared = comparison("3", 1.0, 2.0, 0.5, -4.0, 3.0)
     gallery = told(compared).galleries[0]
     assert [case.name for case in gallery.cases] == ["-4.0.png", "0.5.png"] and gallery.of == 5
-    assert list(gallery.cases[0].views) == ["champion", "candidate", "input", "ground truth"]
+    assert list(gallery.cases[0].views) == ["champion", "candidate", "input", "exposure-shoulder", "ground truth"]
     assert gallery.cases[0].note.replace(SPACE, " ") == "the champion 20.00 dB: worse by 4.00 dB"
     levels = [int(decode(picture).mean()) for picture in gallery.cases[0].views.values()]
-    assert levels == pytest.approx([80, 160, 10, 240], abs=2)
+    assert levels == pytest.approx([80, 160, 10, 120, 240], abs=2)
     html = render(told(compared)).decode()
-    assert html.count("<figure") == 2 and html.count('src="data:image/jpeg') == 8
+    assert html.count("<figure") == 2 and html.count('src="data:image/jpeg') == 10
     name, picture = next(iter(worst_pictures(gallery.cases).items()))
     row = decode(picture)[200]
-    quarters = [int(row[int((place + 0.5) * row.shape[0] / 4)].mean()) for place in range(4)]
-    assert name == "worst/1--4.0.png.jpg" and quarters == pytest.approx([10, 80, 160, 240], abs=3)
+    parts = [int(row[int((place + 0.5) * row.shape[0] / 5)].mean()) for place in range(5)]
+    assert name == "worst/1--4.0.png.jpg" and parts == pytest.approx([10, 120, 80, 160, 240], abs=3)
 
 
 def test_a_first_champion_is_compared_with_the_input():
     made = told(comparison("", 1.0, 2.0, 3.0, 4.0, 5.0))
     assert made.verdict.startswith("Version 7 has earned its promotion over the input, the best of the baselines: PSNR")
-    assert list(made.galleries[0].cases[0].views) == ["input", "candidate", "ground truth"]
+    assert list(made.galleries[0].cases[0].views) == ["input", "candidate", "exposure-shoulder", "ground truth"]
     assert "Time" not in [each.label for each in made.headlines]
 
 
@@ -367,6 +385,9 @@ def test_before_and_after_say_which_is_which():
     paired = before_after(enhancer, ValidationSet(pairs=[(photo, photo)] * 2), 2, torch.device("cpu"))
     alone = before_after(enhancer, ValidationSet(dark=[photo]), 2, torch.device("cpu"))
     assert paired.shape[0] == 2 * (ROW_HEIGHT + LABEL_HEIGHT) + 6 and alone.shape[0] == ROW_HEIGHT + LABEL_HEIGHT
+    width = round(70 * ROW_HEIGHT / 50) + 6
+    assert [(each.shape[1] + 6) / width for each in (paired, alone)] == [4, 3], "no truth without a pair"
+    assert float(alone[LABEL_HEIGHT:, width : 2 * width - 6].mean()) / 255 == pytest.approx(0.44, abs=0.01), "baseline"
     assert (paired[:LABEL_HEIGHT] < 100).any() and (paired[LABEL_HEIGHT + ROW_HEIGHT + 6 :][:LABEL_HEIGHT] < 100).any()
 
 

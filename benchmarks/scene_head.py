@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from benchmarks.pretrained import split, unrestricted
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers.denoiser import Denoiser
-from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, relight, without_noise
+from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, highlights_kept, log_light, relight, without_noise
 from lle.enhancers.scene import SceneEnhancer, lift_to_grey, settled
 from lle.exposure.camera import srgb_to_linear
 from lle.exposure.curves import bag_of_curves
@@ -50,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     torch.set_num_threads(arguments.threads)
     settings = load_settings(["--preset", "scene", "--data.samples"]).settings
-    folder = arguments.out / "photos"
-    photos = split(arguments.data.resolve(), folder) if arguments.research else unrestricted(arguments.data, folder)
+    data, folder = arguments.data.resolve(), arguments.out / "photos"
+    photos = split(data, folder) if arguments.research else unrestricted(data, folder)
     files = sorted(photos["well_lit"].iterdir())
     if arguments.research:
-        files += sorted(Path(arguments.data, "train", "well_lit_lol").iterdir())
-        files += sorted(unrestricted(arguments.data, arguments.out / "free")["well_lit"].iterdir())
+        files += sorted((data / "train" / "well_lit_lol").iterdir())
+        files += sorted(unrestricted(data, arguments.out / "free")["well_lit"].iterdir())
     examples = seen_again(files, settings, arguments.variants)
     known = load(arguments.denoiser).enhancer.get_submodule("denoiser").state_dict() if arguments.denoiser else {}
     for seed in arguments.seeds:
@@ -108,7 +108,7 @@ def taught(examples: tuple[Tensor, Tensor, Tensor], seed: int) -> SceneEnhancer:
         rows = torch.randint(len(found), (BATCH,))
         said = head(found[rows])
         exposure = (found[rows, -1:] + said[:, :1]).clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
-        relit, _ = relight(dark[rows], Light(exposure, gains(said[:, 1:]), None))
+        relit, _ = relit_as_seen(dark[rows], Light(exposure, gains(said[:, 1:])))
         loss = (F.mse_loss(relit, well_lit[rows], reduction="none").mean(dim=(1, 2, 3)) + LEAST).sqrt().mean()
         optimiser.zero_grad()
         loss.backward()
@@ -135,7 +135,7 @@ def teach_denoiser(denoiser: Denoiser, files: Sequence[Path], settings: TrainSet
         )
         light = settled(exposure.clamp(-DARKEST, BRIGHTEST), torch.ones(SQUARES, 3, 1, 1))
         with torch.no_grad():
-            (relit, k), (wanted, _) = relight(noisy, light), relight(clean, light)
+            (relit, k), (wanted, _) = relit_as_seen(noisy, light), relit_as_seen(clean, light)
         loss = denoising(without_noise(denoiser, relit, k), wanted, settings.objective.restoration.denoising_structure)
         optimiser.zero_grad()
         loss.backward()
@@ -146,6 +146,11 @@ def teach_denoiser(denoiser: Denoiser, files: Sequence[Path], settings: TrainSet
             print(f"denoiser, step {step} of {steps}: {float(loss.detach()):.4f}", flush=True)
     if steps:
         denoiser.load_state_dict(average.module.state_dict())
+
+
+def relit_as_seen(image: Tensor, light: Light) -> tuple[Tensor, Tensor]:
+    """`relight` with highlights kept, each place by its own light, for pixels and squares without surroundings."""
+    return relight(image, light, highlights_kept(light.exposure, log_light(srgb_to_linear(image))))
 
 
 def _square(photo: np.ndarray, chance: np.random.Generator) -> np.ndarray:

@@ -923,6 +923,12 @@ class TrainSettings(Settings):
         unit="folder or URI",
     )
     resume: bool = setting(False, "Continue the run `name` from its last checkpoint.", needs="name!=")
+    init_from: str = setting(
+        "",
+        "Model whose weights the network begins with, of the same `enhancer` settings: bundled, models:/NAME@ALIAS, "
+        "runs:/ID, published:NAME=FILE, or the folder of a saved model; empty: a fresh network.",
+        unit="model",
+    )
     seed: int = setting(0, "Seed of weights, order and augmentation.", ge=0, le=2**31 - 1)
     data: DataSettings = setting(DataSettings(), "Photos.")
     augment: AugmentSettings = setting(AugmentSettings(), "Augmentation.")

@@ -9,6 +9,10 @@ whatever the training photos' darkness was like: contrast stays. d, where it is 
 order of tones round. D: the denoiser, told of the light that was added. s: the strength, 1 as trained; 0 leaves the
 picture as it is, and k grows with it.
 
+Where highlights are kept, d = -.9 softplus(B + ln f'(0) - .5), of width .5, but u + d is never below 0 for it: lamps
+and skies that the exposure would burn get less of it. B, the base of log light, is what that filter leaves of it: the
+detail within a lamp is lifted as one.
+
 Without a gradient, full resolution is touched once, in strips of rows or in the tiles of the denoiser.
 """
 
@@ -35,6 +39,9 @@ TOLD = 8.8  # u is a logarithm of linear light; the denoiser's exponent a quarte
 BLACK = 1e-3  # of log light, linear
 SLOWEST = -0.5  # slope of d by log light: at -1 a brighter place would end up as bright as a darker one
 FILTER_RADIUS, FILTER_EPSILON = 4, 0.1  # cells of the small copy; squared log light
+BASE_RADIUS, BASE_EPSILON = 8, 0.3
+KNEE, KNEE_WIDTH, KEPT = 0.5, 0.5, 0.9  # log of lifted light; the share of what is above it that is taken back
+LEAST_LIFT = 1e-3
 
 
 class Light(NamedTuple):
@@ -44,11 +51,13 @@ class Light(NamedTuple):
         exposure: u in [-2.5, 7], (B, 1, 1, 1).
         balance: w > 0, (B, 3, 1, 1).
         local: slope and offset of d by log light, (B, 2, look, look); None: no local stops.
+        base: slope and offset of B by log light, (B, 2, look, look), where highlights are kept; None: they are not.
     """
 
     exposure: Tensor
     balance: Tensor
-    local: Tensor | None
+    local: Tensor | None = None
+    base: Tensor | None = None
 
 
 class OneExposure(Enhancer):
@@ -84,11 +93,14 @@ class OneExposure(Enhancer):
 
     def _slices(self, light: Light, image: Tensor, where: Where) -> Tensor | None:
         """d of some rows and columns, (B, 1, rows, columns)."""
-        if light.local is None:
+        by_light = light.local if light.base is None else light.base
+        if by_light is None:
             return None
-        slope, offset = enlarged(light.local, image, where).split(1, dim=1)
-        local = slope * _log_light(srgb_to_linear(image[(..., *where)])) + offset
-        return local.clamp(-self.most_local, self.most_local)
+        slope, offset = enlarged(by_light, image, where).split(1, dim=1)
+        found = slope * log_light(srgb_to_linear(image[(..., *where)])) + offset
+        if light.base is None:
+            return found.clamp(-self.most_local, self.most_local)
+        return highlights_kept(light.exposure, found)
 
 
 class ExposureEnhancer(OneExposure):
@@ -120,7 +132,7 @@ class ExposureEnhancer(OneExposure):
         if self.places is None:
             return Light(exposure, balance, None), exposure.expand(-1, -1, *features.shape[-2:])
         places = self.most_local * F.softsign(self.places(features + context[:, :, None, None]).float())
-        local = _fitted(places, _log_light(srgb_to_linear(small.float())))
+        local = _fitted(places, log_light(srgb_to_linear(small.float())))
         return Light(exposure, balance, local), exposure + places
 
 
@@ -147,6 +159,30 @@ def relight(image: Tensor, light: Light, local: Tensor | None = None, strength: 
     return linear_to_srgb(shoulder(balanced, k)), k
 
 
+def highlights_kept(exposure: Tensor, base: Tensor) -> Tensor:
+    """d <= 0: how much less of an exposure brighter places get.
+
+    The order of tones stays: light k x that is lifted to more than e^.5 grows with the tenth root of x, not at once.
+
+    Args:
+        exposure: u, (B, 1, 1, 1).
+        base: B of linear light as `log_light` gives it, (B, 1, H, W).
+
+    Returns:
+        (B, 1, H, W); 0 where u <= 0.
+    """
+    k = 2 * torch.sinh(exposure.clamp_min(LEAST_LIFT))
+    gain = k / -torch.expm1(-k)
+    over = F.softplus((base + gain.log() - KNEE) / KNEE_WIDTH)
+    return torch.maximum(-KEPT * KNEE_WIDTH * over, -exposure.clamp_min(0))
+
+
+def edge_aware_base(light: Tensor) -> Tensor:
+    """Slope and offset by which log light gives its base, (B, 2, H, W), of linear light, (B, 3, H, W)."""
+    guide = log_light(light)
+    return _fitted(guide, guide, BASE_RADIUS, BASE_EPSILON)
+
+
 def without_noise(denoiser: Denoiser, relit: Tensor, k: Tensor) -> Tensor:
     """What `relight` gives, denoised by the light that was added, (B, 3, H, W)."""
     return denoiser(relit, (torch.asinh(k / 2) / TOLD).expand(-1, -1, *relit.shape[-2:]))
@@ -157,22 +193,21 @@ def _bounded(h: Tensor) -> Tensor:
     return BRIGHTEST * h / (1 + torch.maximum(h, -BRIGHTEST / DARKEST * h))
 
 
-def _log_light(light: Tensor) -> Tensor:
-    """(B, 1, H, W) of linear RGB."""
+def log_light(light: Tensor) -> Tensor:
+    """(B, 1, H, W) of linear RGB, (B, 3, H, W)."""
     return (light.mean(dim=1, keepdim=True) + BLACK).log()
 
 
-def _fitted(places: Tensor, guide: Tensor) -> Tensor:
+def _fitted(places: Tensor, guide: Tensor, radius: int = FILTER_RADIUS, epsilon: float = FILTER_EPSILON) -> Tensor:
     """Slope and offset by which the guide gives the map, locally, (B, 2, look, look), of (B, 1, h, w) and
     (B, 1, look, look).
     """
     wanted = F.interpolate(places, size=guide.shape[-2:], mode="bilinear")
 
     def mean(x: Tensor) -> Tensor:
-        side = 2 * FILTER_RADIUS + 1
-        return F.avg_pool2d(x, side, stride=1, padding=FILTER_RADIUS, count_include_pad=False)
+        return F.avg_pool2d(x, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
 
     mean_p, mean_g = mean(wanted), mean(guide)
-    slope = (mean(guide * wanted) - mean_g * mean_p) / (mean(guide**2) - mean_g**2 + FILTER_EPSILON)
+    slope = (mean(guide * wanted) - mean_g * mean_p) / (mean(guide**2) - mean_g**2 + epsilon)
     slope = slope.clamp_min(SLOWEST)
     return torch.cat([mean(slope), mean(mean_p - slope * mean_g)], dim=1)

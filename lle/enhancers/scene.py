@@ -7,7 +7,7 @@ sees best, whatever the light was; a head on its features says by how much that 
 
 u0: the lift to .44, so the network begins as that baseline; F: the frozen tower; g: near 0 where the picture is good
 already, for a small correction is more often a mistake than wanted: t is .6 upwards, 1 downwards; in training g is 1.
-The rest, with the noise, is done as by the exposure network.
+The rest, with the noise, is done as by the exposure network, highlights kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lle.enhancers.blocks import starting_at_zero
 from lle.enhancers.denoiser import Denoiser
-from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, OneExposure, gains
+from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, OneExposure, edge_aware_base, gains
 from lle.enhancers.resizing import shrunk
 from lle.enhancers.tower import FEATURES, SIDE, Tower
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
@@ -54,9 +54,10 @@ class SceneEnhancer(OneExposure):
         said = self.head(found).float()
         exposure = (found[:, -1:] + said[:, :1]).clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
         balance = gains(said[:, 1:])
+        base = edge_aware_base(srgb_to_linear(shrunk(image, SIDE).float()))
         if self.head.training:  # or it would learn to shout
-            return Light(exposure, balance, None), exposure
-        return settled(exposure, balance), exposure
+            return Light(exposure, balance, base=base), exposure
+        return settled(exposure, balance)._replace(base=base), exposure
 
     @torch.no_grad()
     def look(self, image: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class SceneEnhancer(OneExposure):
 def settled(exposure: Tensor, balance: Tensor) -> Light:
     """What is decided, less of it the less it would change: g v and w^g, of (B, 1, 1, 1) and (B, 3, 1, 1)."""
     needed = 1 - torch.exp(-((exposure / torch.where(exposure > 0, TRUSTED_UP, TRUSTED_DOWN)) ** 2))
-    return Light(needed * exposure, balance**needed, None)
+    return Light(needed * exposure, balance**needed)
 
 
 def lift_to_grey(light: Tensor) -> Tensor:

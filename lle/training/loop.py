@@ -182,6 +182,7 @@ def train(
     validator: Validator,
     hooks: Hooks | None = None,
     resume: Snapshot | None = None,
+    start: dict[str, Tensor] | None = None,
 ) -> Outcome:
     """Train an enhancer with alternating prompt refinement.
 
@@ -192,12 +193,13 @@ def train(
         validator: chooses the best enhancer.
         hooks: where lines, metrics and checkpoints go.
         resume: a checkpoint to continue from.
+        start: weights that the enhancer begins with, by name; None: fresh ones.
 
     Raises:
         NonFiniteError, DeadLightMap: the training cannot succeed; the message names the setting.
         ValueError: a batch that the ranks cannot share equally.
     """
-    training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume)
+    training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume, start)
     try:
         return training.run()
     finally:
@@ -214,6 +216,7 @@ class _Training:
         validator: Validator,
         hooks: Hooks,
         resume: Snapshot | None,
+        start: dict[str, Tensor] | None,
     ) -> None:
         self.settings, self.hooks, self.validator, self.prior = settings, hooks, validator, prior
         self.phases, self.open_stream = settings.phases, open_stream
@@ -228,6 +231,8 @@ class _Training:
 
         torch.manual_seed(settings.seed)
         self.enhancer = build_enhancer(settings.enhancer).to(self.device).to(memory_format=PIXELS)
+        if start:
+            self.enhancer.load_state_dict(start)
         self.guide = build_guide(settings.prior, prior.guidance).to(self.device)
         chosen = settings.optimiser
         decay = chosen.weight_decay

@@ -38,6 +38,7 @@ from pipelines.jobs.history import HISTORY, read_history
 from pipelines.jobs.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
 from pipelines.jobs.lines import Failures, printed, queue_here
 from pipelines.jobs.measures import load_measures
+from pipelines.jobs.models import ModelError, find_model
 from pipelines.jobs.page import REPORT, Case, render
 from pipelines.jobs.pages import enhanced_case, training_page, unfinished_page
 from pipelines.jobs.pinned import photos_of_run
@@ -117,6 +118,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
     refuse_throwaway(written_places(settings))
     if settings.resume and (summary := summary_of(settings)):
         return finished_before(settings, summary, console)
+    starting_weights(settings)
     with run_folder(settings) as folder, held(str(folder), checkpoints_uri(settings)):
         chosen = with_sample_photos(settings, folder, console)
         photos = photos_of_run(chosen, checkpoints_uri(chosen))
@@ -275,6 +277,29 @@ def checkpoints_uri(settings: TrainSettings) -> str:
     return str(Path(local_path(settings.runs, "runs")) / settings.name / "checkpoints")
 
 
+def starting_weights(settings: TrainSettings) -> dict[str, torch.Tensor] | None:
+    """Weights of `init_from`; None for a fresh network, or where a checkpoint has later ones.
+
+    Raises:
+        TrainingError: there is no such model, or it is another network than `enhancer` describes.
+        TrackingError: MLflow does not have it.
+    """
+    if not settings.init_from or (settings.resume and Checkpoints.of_run(checkpoints_uri(settings)).found()):
+        return None
+    try:
+        network = find_model(settings.init_from, tracking_uri(settings.tracking.uri, settings.runs)).network
+    except ModelError as error:
+        raise TrainingError(str(error).replace("model:", "init_from:", 1)) from error
+    weights = getattr(network, "enhancer", network).state_dict()
+    wanted = build_enhancer(settings.enhancer).state_dict()
+    if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in wanted.items()}:
+        raise TrainingError(
+            f"init_from: {settings.init_from} is another network than enhancer.kind {settings.enhancer.kind} with the "
+            "settings below enhancer; give those that it was trained with"
+        )
+    return dict(weights)
+
+
 def with_sample_photos(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
     """The settings with their folders: sample photos are written into the run's folder where none are named."""
     if settings.data.dark:
@@ -397,6 +422,7 @@ def train(
             "photos": photos,
             "run_id": run.run_id,
             "checkpoints": uri,
+            "start": starting_weights(settings),
             "lines": lines,
             "stop": stop,
         },

@@ -47,7 +47,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         config: `settings` (plain values), `photos` (TrainingPhotos), `run_id` (of MLflow), `checkpoints` (a URI),
-            `lines` (a Queue to the driver) and `stop` (a StopRequest).
+            `start` (weights, or None), `lines` (a Queue to the driver) and `stop` (a StopRequest).
 
     Returns:
         Plain values about the end of the training.
@@ -127,7 +127,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     wishes = Wishes(settings, stop.watch(), trace, tell if speaks else logger.info)
     hooks = Hooks(log, report, wishes)
     try:
-        outcome = train(settings, prior, open_stream, validator, hooks, resume)
+        outcome = train(settings, prior, open_stream, validator, hooks, resume, config["start"])
     except NonFiniteError as error:
         if speaks:
             table = json.dumps(photos_of(error, settings, photos), indent=2) + "\n"

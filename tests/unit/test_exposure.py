@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer, tiles
-from lle.enhancers.exposure import ExposureEnhancer, Light, relight
+from lle.enhancers.exposure import ExposureEnhancer, Light, highlights_kept, log_light, relight
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import shoulder
 from lle.model import Model, load
@@ -224,6 +224,21 @@ def test_local_stops_stay_within_their_bound_and_keep_the_order_of_tones():
         relit, _ = relight(ramp, Light(light.exposure, torch.ones(1, 3, 1, 1), light.local), local)
     assert float(local.abs().max()) <= 0.7 * math.log(2) + 1e-6 and float(local.std()) > 0
     assert (relit[0, 1].diff(dim=1) > -1e-4).all()
+
+
+@pytest.mark.parametrize("exposure", [-1.0, 0.0, 0.2, 2.0, 6.0])
+def test_highlights_get_less_of_a_lift_and_stay_in_order_and_no_darker_than_they_were(exposure: float):
+    ramp = torch.linspace(0, 1, 400).view(1, 1, 1, 400).expand(1, 3, 2, 400)
+    light = Light(torch.full((1, 1, 1, 1), exposure), torch.ones(1, 3, 1, 1))
+    less = highlights_kept(light.exposure, log_light(srgb_to_linear(ramp)))
+    plain, kept = relight(ramp, light)[0], relight(ramp, light, less)[0]
+    assert (kept.diff(dim=-1) >= 0).all() and (kept <= plain + 1e-6).all()
+    torch.testing.assert_close(kept[..., [0, -1]], ramp[..., [0, -1]])
+    if exposure > 0:
+        assert (kept >= ramp - 1e-6).all()
+        assert float((plain - kept).max()) > 0.005
+    else:
+        assert torch.equal(kept, plain)
 
 
 def test_without_local_stops_the_maps_are_one_number_for_each_picture():

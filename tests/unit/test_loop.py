@@ -430,3 +430,15 @@ def test_a_training_resumed_after_a_new_start_goes_on_the_same(tmp_path: Path):
 def test_the_prompts_of_the_outcome_are_those_of_the_last_checkpoint(whole):
     assert torch.equal(whole[0].guide["embeddings"], newest(whole[1].folder).tensors["guide/embeddings"])
     assert whole[0].guide["embeddings"].shape == PromptPair(tiny_prior().guidance).embeddings.shape
+
+
+def test_a_training_can_begin_with_known_weights():
+    known = tiny_train().enhancer.state_dict()
+    told, fresh = Told(), Told()
+    settings = tiny_settings(schedule={"reconstruction": {"steps": 0}}, optimiser={"enhancer_lr": 1e-12})
+    learned = tiny_train(settings, told=told, start=known).enhancer.state_dict()
+    tiny_train(settings, told=fresh)
+    for name, each in known.items():
+        torch.testing.assert_close(learned[name], each, atol=1e-6, rtol=0)
+    first_measures = [next(report.measures for report in each.reports if report.measures) for each in (told, fresh)]
+    assert first_measures[0] != first_measures[1]

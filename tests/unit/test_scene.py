@@ -55,6 +55,16 @@ def test_what_is_nearly_good_stays_as_it_is_and_what_is_dark_does_not():
     assert float(SceneEnhancer(denoise=0).eval()(dark).image.detach().mean()) > float(dark.mean()) + 0.15
 
 
+def test_lamps_in_the_dark_keep_their_detail():
+    image = scene(-5)
+    stripes = 0.5 + 0.2 * torch.sign(torch.arange(30.0) % 4 - 1.5)
+    image[..., 20:50, 30:60] = stripes
+    lifted, kept = exposure_shoulder(image), SceneEnhancer(denoise=0).eval()(image).image.detach()
+    lamp, dark = (..., slice(25, 45), slice(35, 55)), (..., slice(60, 90), slice(0, 20))
+    assert float(kept[lamp].std()) > 2 * float(lifted[lamp].std()) > 0
+    torch.testing.assert_close(kept[dark], lifted[dark], atol=0.02, rtol=0)
+
+
 @pytest.mark.parametrize("stops", [-5.0, -2.0, 0.0, 0.7])
 def test_the_lift_finds_a_mean_of_grey(stops: float):
     light = srgb_to_linear(scene(stops))

@@ -186,6 +186,7 @@ def tiny_train(
     resume: Snapshot | None = None,
     draw: Callable[[str, int], Tensor] = photo,
     pairs: int = 3,
+    start: dict[str, Tensor] | None = None,
 ) -> Outcome:
     """A training on the tiny photos."""
     prior = prior or tiny_prior()
@@ -193,7 +194,7 @@ def tiny_train(
     first = resume.progress.schedule.step if resume else 0
     validator = tiny_validator(prior, pairs)
     open_stream = partial(PhotoStream, draw=draw)
-    return train(settings or tiny_settings(), prior, open_stream, validator, told.hooks(first), resume)
+    return train(settings or tiny_settings(), prior, open_stream, validator, told.hooks(first), resume, start)
 
 
 def newest(folder: Path) -> Snapshot:

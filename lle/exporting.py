@@ -3,6 +3,10 @@
 Height, width and batch stay free. Two things must not be frozen into the program: sizes that a network compares while
 it runs, for which torch is told to take every size for the general case; and pooling, which our networks write as
 products with averaging matrices, for `AdaptiveAvgPool2d` goes to ONNX with the bins of the example's size.
+
+The strength of networks that know one is a float32 tensor (1,), 1 unless it is set, and what lies outside 0 to 1.5
+counts as the nearer end, for a program refuses nothing. In ONNX it is an input with a default. torch.export knows no
+inputs that can be left out, so there it is a buffer of the program.
 """
 
 from __future__ import annotations
@@ -10,12 +14,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from lle.enhancers import Enhancer
+from lle.enhancers.base import STRONGEST
 from lle.model import Model
 
 EXAMPLE = (2, 3, 97, 131)  # neither a batch of 1 nor sides that divide evenly: those are special cases
-INPUT, OUTPUT = "image", "enhanced"
+INPUT, OUTPUT, STRENGTH = "image", "enhanced", "strength"
+ABOUT_STRENGTH = f"from 0, the picture as it is, over 1, as trained, to {STRONGEST:g}"
 
 
 class ExportError(RuntimeError):
@@ -24,6 +32,8 @@ class ExportError(RuntimeError):
 
 def export_program(model: Model) -> ExportedProgram:
     """The model as a graph: RGB in [0, 1] in and out, float32 (B, 3, H, W), H and W of at least 2.
+
+    Where the network knows a strength, it is the graph's buffer `strength`.
 
     Large pictures are not done in tiles: memory grows with them.
 
@@ -38,11 +48,13 @@ def export_program(model: Model) -> ExportedProgram:
         )
     free = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
     with shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # made when it is imported
-        return torch.export.export(model.cpu().eval(), (torch.rand(EXAMPLE),), dynamic_shapes=free)
+        return torch.export.export(_with_strength(model.cpu().eval()), (torch.rand(EXAMPLE),), dynamic_shapes=free)
 
 
 def save_pt2(model: Model, path: str | Path) -> None:
     """Write the model for `torch.export.load(path).module()`, which needs nothing of this project.
+
+    `program.strength.fill_(0.5)` sets the strength.
 
     Raises:
         ExportError: as `export_program`.
@@ -53,6 +65,8 @@ def save_pt2(model: Model, path: str | Path) -> None:
 def save_onnx(model: Model, path: str | Path) -> None:
     """Write the model as one ONNX file whose input `image` and output `enhanced` are float32 (B, 3, H, W).
 
+    The input `strength`, where the network knows one, may be left out.
+
     Raises:
         ExportError: as `export_program`, or the packages for it are missing.
     """
@@ -61,7 +75,32 @@ def save_onnx(model: Model, path: str | Path) -> None:
     except ImportError as error:
         raise ExportError(f"ONNX needs the package {error.name}; install the extra `export`") from error
     program = torch.onnx.export(
-        export_program(model), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+        export_program(model), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False, optimize=False
     )
     assert program is not None
+    graph = program.model.graph
+    if STRENGTH in graph.initializers:
+        default = graph.initializers[STRENGTH]
+        default.doc_string = ABOUT_STRENGTH
+        graph.inputs.append(default)
+    program.optimize()  # not before: a constant would be folded away
     program.save(path, external_data=False)
+
+
+class _AtStrength(nn.Module):
+    """An enhancer whose strength is a buffer."""
+
+    strength: Tensor
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        super().__init__()
+        self.enhancer = enhancer
+        self.register_buffer(STRENGTH, torch.ones(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        enhanced: Tensor = self.enhancer(image, self.strength.clamp(0.0, STRONGEST)).image
+        return enhanced
+
+
+def _with_strength(model: Model) -> nn.Module:
+    return _AtStrength(model.enhancer).eval() if model.enhancer.knows_strength else model

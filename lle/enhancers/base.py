@@ -24,7 +24,13 @@ class Enhanced(NamedTuple):
 
 
 class Enhancer(nn.Module):
-    """Base of the networks: any height and width >= 1, RGB floats in [0, 1], (B, 3, H, W)."""
+    """Base of the networks: any height and width >= 1, RGB floats in [0, 1], (B, 3, H, W).
+
+    Attributes:
+        knows_strength: whether `forward` takes a strength: a number, or a tensor (1,) that stays free in an export.
+    """
+
+    knows_strength = False
 
     def forward(self, image: Tensor) -> Enhanced:
         """Brighten a batch and say by which maps."""
@@ -40,12 +46,20 @@ class Enhancer(nn.Module):
         Raises:
             ValueError: another strength.
         """
-        if checked_strength(strength) != 1:
+        self.check_strength(strength)
+        return self._picture(image)
+
+    def check_strength(self, strength: float) -> None:
+        """See that the network knows the strength.
+
+        Raises:
+            ValueError: it does not, or no network would.
+        """
+        if checked_strength(strength) != 1 and not self.knows_strength:
             raise ValueError(
                 f"strength: this network ({type(self).__name__}) knows none but 1; leave it out, or take one of kind "
                 "exposure or scene"
             )
-        return self._picture(image)
 
     def _picture(self, image: Tensor) -> Tensor:
         return self(image).image

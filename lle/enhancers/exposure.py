@@ -70,16 +70,16 @@ class OneExposure(Enhancer):
 
     denoiser: Denoiser | None
     most_local = 0.0
+    knows_strength = True
 
-    def forward(self, image: Tensor, strength: float = 1.0) -> Enhanced:
+    def forward(self, image: Tensor, strength: float | Tensor = 1.0) -> Enhanced:
         light, maps = self.light(image)
 
         def finished(where: Where) -> Tensor:
             relit, k = relight(image[(..., *where)], light, self._slices(light, image, where), strength)
             if self.denoiser is None:
                 return relit
-            denoised = without_noise(self.denoiser, relit, k)
-            return denoised if strength >= 1 else torch.lerp(relit, denoised, strength)
+            return partly(relit, without_noise(self.denoiser, relit, k), strength)
 
         tiles = pieces(image, None if self.denoiser is None else REACH)
         return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
@@ -141,14 +141,16 @@ def gains(h: Tensor) -> Tensor:
     return torch.exp(BALANCE_RANGE * F.softsign(h.float()))[:, :, None, None]
 
 
-def relight(image: Tensor, light: Light, local: Tensor | None = None, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+def relight(
+    image: Tensor, light: Light, local: Tensor | None = None, strength: float | Tensor = 1.0
+) -> tuple[Tensor, Tensor]:
     """Every pixel by the picture's exposure.
 
     Args:
         image: sRGB in [0, 1], (B, 3, H, W).
         light: of the whole picture.
         local: d, (B, 1, H, W); None: 0.
-        strength: s >= 0.
+        strength: s >= 0, or a tensor of it, (1,).
 
     Returns:
         sRGB in [0, 1], (B, 3, H, W), and k, (B, 1, 1, 1) or (B, 1, H, W).
@@ -186,6 +188,13 @@ def edge_aware_base(light: Tensor) -> Tensor:
 def without_noise(denoiser: Denoiser, relit: Tensor, k: Tensor) -> Tensor:
     """What `relight` gives, denoised by the light that was added, (B, 3, H, W)."""
     return denoiser(relit, (torch.asinh(k / 2) / TOLD).expand(-1, -1, *relit.shape[-2:]))
+
+
+def partly(relit: Tensor, denoised: Tensor, strength: float | Tensor) -> Tensor:
+    """As much of the denoising as a strength wants, all of it from 1 on, (B, 3, H, W)."""
+    if isinstance(strength, Tensor):  # of an export, in which it must not decide on a branch
+        return torch.lerp(relit, denoised, strength.clamp(max=1.0))
+    return denoised if strength >= 1 else torch.lerp(relit, denoised, strength)
 
 
 def _bounded(h: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +26,7 @@ from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise, exposure
 from lle.enhancers import Enhancer
 from lle.enhancers.base import count_weights
 from lle.enhancers.published import load_published
-from lle.model import BUNDLED, Model, enhance_pixels, load
+from lle.model import BUNDLED, Model, load
 
 CONTROLS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "auto-gain": auto_gain,
@@ -72,11 +71,7 @@ class NamedModel:
     @property
     def knows_strength(self) -> bool:
         """Whether its pictures can be asked for at another strength than 1."""
-        try:
-            enhance_pixels(self.network, np.zeros((1, 8, 8, 3), np.uint8), 0.5)
-        except (TypeError, ValueError):
-            return False
-        return True
+        return isinstance(self.network, Model) and self.network.enhancer.knows_strength
 
     @property
     def version(self) -> str:

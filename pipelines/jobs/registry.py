@@ -11,6 +11,7 @@ import mlflow
 import torch
 from mlflow.models import Model as LoggedModel
 from mlflow.store.artifact.utils.models import get_model_name_and_version
+from mlflow.types import DataType, ParamSchema, ParamSpec
 
 import lle
 from cluster.redaction import redacted
@@ -26,6 +27,7 @@ SAVED = "artifacts/model"
 TRAINING_ONLY = ("losses", "metrics", "prior", "training")
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 DESCRIPTION_LENGTH = 5_000  # characters that MLflow takes
+PARAMETERS = ParamSchema([ParamSpec("strength", DataType.double, 1.0)])
 NEEDS = ("numpy", "pillow", "pydantic", "safetensors")
 
 
@@ -136,6 +138,9 @@ class _PhotosAndProgram:
                 code_paths=[str(_source_of_lle(Path(source)))],
                 pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}", *NEEDS],
             )
+        assert mlflow_model.signature is not None  # found in the types of `predict`, which name no parameters
+        mlflow_model.signature.params = PARAMETERS
+        mlflow_model.save(str(Path(path, "MLmodel")))
         program = Path(path, "data")
         program.mkdir()
         with suppress(ExportError):  # an old torch: photos can be served all the same

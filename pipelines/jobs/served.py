@@ -29,11 +29,14 @@ from lle.model import enhance_picture
 MAX_PIXELS: int = EnhanceSettings.model_fields["max_pixels"].default
 SERVER = "mlflow.pyfunc.scoring_server"
 WANTED = 'send JSON, {"inputs": ["base64 of a photo\'s file", ...]}, with Content-Type: application/json'
+STRENGTH = "strength"
 SHOWN = 200  # characters of a reason that is not our own
 
 
 class PhotoServer(PythonModel):
-    """`mlflow.pyfunc.load_model(URI).predict([photo])`, where a photo is the bytes of a JPEG, PNG, WebP, TIFF, ..."""
+    """`mlflow.pyfunc.load_model(URI).predict([photo])`, where a photo is the bytes of a JPEG, PNG, WebP, TIFF, ...;
+    `predict([photo], params={"strength": 0.5})` for another strength than 1.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights that were registered."""
@@ -41,17 +44,32 @@ class PhotoServer(PythonModel):
         if f"{SERVER}.app" in sys.modules:
             sys.modules[SERVER].invocations = answer  # type: ignore[attr-defined]
 
-    def predict(self, model_input: list[bytes]) -> list[bytes]:  # type: ignore[override]  # MLflow finds the types here
+    def predict(  # type: ignore[override]  # MLflow finds the types here
+        self, model_input: list[bytes], params: dict[str, Any] | None = None
+    ) -> list[bytes]:
         """The photos enhanced, as PNG files of the same sizes.
 
+        Args:
+            model_input: the photos' files.
+            params: `strength`, as in `lle.model.Model.enhance`.
+
         Raises:
-            MlflowException: a photo cannot be read; a server answers 400 with the reason.
+            MlflowException: a photo cannot be read, or the model does not know the strength; a server answers 400 with
+                the reason.
         """
+        given = (params or {}).get(STRENGTH)
+        strength = 1.0 if given is None else given
+        try:
+            self._model.enhancer.check_strength(strength)
+        except ValueError as error:
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
         try:
             check_sizes(model_input)
             return [
                 encode_picture(
-                    enhance_picture(self._model, decode_picture(data, f"photo {number}", max_pixels=MAX_PIXELS))
+                    enhance_picture(
+                        self._model, decode_picture(data, f"photo {number}", max_pixels=MAX_PIXELS), strength
+                    )
                 )
                 for number, data in enumerate(model_input, start=1)
             ]
@@ -65,8 +83,7 @@ def answer(data: bytes, content_type: str | None, model: Any, input_schema: Any)
     Status 400 where the request is at fault, 500 where the model is; the reason as JSON.
     """
     try:
-        photos = photos_of(data, content_type)
-        enhanced = model.predict(photos)
+        enhanced = model.predict(*asked(data, content_type))
     except MlflowException as error:
         asked_wrong = error.error_code == "INVALID_PARAMETER_VALUE"
         return _response(error.error_code, error.message[:1000], 400 if asked_wrong else 500)
@@ -77,8 +94,8 @@ def answer(data: bytes, content_type: str | None, model: Any, input_schema: Any)
     return _of_mlflow(text, 200)
 
 
-def photos_of(data: bytes, content_type: str | None) -> list[bytes]:
-    """The photos of a request.
+def asked(data: bytes, content_type: str | None) -> tuple[list[bytes], dict[str, float]]:
+    """The photos of a request, and its params.
 
     Raises:
         MlflowException: it is not what `WANTED` says.
@@ -90,7 +107,7 @@ def photos_of(data: bytes, content_type: str | None) -> list[bytes]:
     if (content_type or "").partition(";")[0].strip().lower() != "application/json":
         raise wrong("the request is no JSON")
     try:
-        content = json.loads(data)
+        content = json.loads(data, parse_int=float)
     except (ValueError, RecursionError):
         raise wrong("the request is not valid JSON") from None
     inputs = content.get("inputs") if isinstance(content, dict) else None
@@ -102,7 +119,12 @@ def photos_of(data: bytes, content_type: str | None) -> list[bytes]:
             photos.append(base64.b64decode("".join(text.split()), validate=True))
         except (binascii.Error, ValueError):
             raise wrong(f"photo {number} is not base64") from None
-    return photos
+    params = content.get("params", {})
+    if not isinstance(params, dict) or not params.keys() <= {STRENGTH}:
+        raise wrong('the request has params other than {"strength": 1}; correct them or leave them out')
+    if not all(isinstance(value, float) for value in params.values()):
+        raise wrong("the strength of the request is no number")
+    return photos, params
 
 
 def check_sizes(photos: list[bytes]) -> None:

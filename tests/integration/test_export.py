@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -40,25 +43,63 @@ def visible(settings: EnhancerSettings) -> Model:
 def test_enhancers_give_their_pictures_in_onnxruntime(settings: EnhancerSettings, tmp_path: Path):
     model = visible(settings)
     save_onnx(model, tmp_path / "model.onnx")
-    assert largest_difference(model, load_onnx(tmp_path / "model.onnx")) < TOLERANCE / 4
+    exported = load_onnx(tmp_path / "model.onnx")
+    assert largest_difference(model, exported) < TOLERANCE / 4  # at every strength that it knows
+    optional = onnxruntime.InferenceSession(tmp_path / "model.onnx").get_overridable_initializers()
+    assert [each.name for each in optional] == (["strength"] if settings.kind in ("exposure", "scene") else [])
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
 
 
 @pytest.mark.parametrize("format", ["onnx", "pt2"])
 def test_the_bundled_model_is_exported_with_its_batch_free(format: str, tmp_path: Path, capsys):
     assert main(["--model", "bundled", "--out", str(tmp_path / "out"), "--format", format]) == 0
-    assert "of 255 at most, checked at 2 x 3, " in capsys.readouterr().out
+    told, model = capsys.readouterr().out, lle.load("bundled")
+    assert "of 255 at most, checked at 2 x 3, " in told
     file = tmp_path / "out" / f"model.{format}"
     exported = (load_onnx if format == "onnx" else load_pt2)(file)
     photos = torch.rand(3, 3, 75, 133)
     with torch.inference_mode():
-        assert (exported(photos) - lle.load("bundled")(photos)).abs().max() < TOLERANCE / 100
+        assert (exported(photos, 1) - model(photos)).abs().max() < TOLERANCE / 100
+        assert (run_as_told(told, file, photos) - model(photos, 0.5)).abs().max() < TOLERANCE / 100
+
+
+def run_as_told(told: str, file: Path, photos: torch.Tensor) -> torch.Tensor:
+    """What the line that a job printed about the strength gives."""
+    said = told.splitlines()[-1].partition(": ")[2]
+    if file.suffix == ".onnx":
+        session = onnxruntime.InferenceSession(file)
+        return torch.from_numpy(eval(said, {"session": session, "pixels": photos.numpy(), "np": np})[0])
+    program = torch.export.load(file).module()
+    eval(said, {"program": program})
+    return program(photos)
+
+
+def test_a_strength_goes_from_the_picture_over_what_is_left_out_to_more(tmp_path: Path):
+    settings = EnhancerSettings(kind="exposure", look=48, width=8, denoise=0)
+    enhancer = build_enhancer(settings)
+    torch.nn.init.constant_(enhancer.exposure.bias, 0.3)
+    save_onnx(Model(enhancer.requires_grad_(False), settings), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    pixels = np.random.default_rng(0).random((2, 3, 40, 57), np.float32) / 4
+
+    def enhanced(**more: np.ndarray) -> np.ndarray:
+        return session.run(None, {"image": pixels, **more})[0]
+
+    pictures = [enhanced(strength=np.float32([strength])) for strength in (-1, 0, 0.5, 1, 1.5, 9)]
+    np.testing.assert_allclose(pictures[1], pixels, atol=1e-5)
+    np.testing.assert_array_equal(enhanced(), pictures[3])
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    np.testing.assert_array_equal(pictures[5], pictures[4])
+    for less, more in pairwise(pictures[1:5]):
+        assert (more >= less).all() and (more - less).mean() > 0.01
 
 
 def test_a_difference_is_seen():
     model = visible(KINDS[0])
-    assert largest_difference(model, lambda picture: model(picture) + 0.01) == pytest.approx(0.01, abs=1e-5)
-    assert not largest_difference(model, lambda picture: model(picture) * float("nan")) <= TOLERANCE
+    assert largest_difference(model, lambda picture, _: model(picture) + 0.01) == pytest.approx(0.01, abs=1e-5)
+    assert not largest_difference(model, lambda picture, _: model(picture) * float("nan")) <= TOLERANCE
+    knowing = visible(EnhancerSettings(kind="exposure", look=48, width=8, denoise=0))
+    assert largest_difference(knowing, lambda picture, _: knowing(picture)) > TOLERANCE
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -34,6 +35,18 @@ from pipelines.jobs.tracking import TrackedRun
 from pipelines.promote import main
 from tests.integration.conftest import Cluster, answers, free_port, run, wait_for
 
+TAKES_A_STRENGTH = """
+from pathlib import Path
+import mlflow
+model = mlflow.pyfunc.load_model("{uri}")
+photos = [Path("photo.png").read_bytes()]
+Path("left_out.png").write_bytes(model.predict(photos)[0])
+Path("half.png").write_bytes(model.predict(photos, params={{"strength": 0.5}})[0])
+try:
+    model.predict(photos, params={{"strength": 2}})
+except mlflow.exceptions.MlflowException as error:
+    print(error)
+"""
 PAIRS = 6
 NAME = "lle-enhancer"
 
@@ -162,6 +175,42 @@ def test_a_registered_version_comes_back_as_a_folder_with_its_card(registry: Reg
     assert MlflowClient(registry.uri).get_model_version(NAME, "2").description == "# Bias 0.4\n"
 
 
+def test_a_registered_version_takes_a_strength(registry: Registry, tmp_path: Path):
+    """Loaded as by strangers: in an empty folder, without the project's source."""
+    settings = EnhancerSettings(kind="exposure", look=32, width=8, denoise=8)
+    enhancer = build_enhancer(settings)
+    torch.nn.init.constant_(enhancer.exposure.bias, 0.3)
+    model, client = Model(enhancer.requires_grad_(False), settings), MlflowClient(registry.uri)
+    started = client.create_run(client.get_experiment_by_name("training").experiment_id).info.run_id
+    training = TrainSettings.model_construct(name="run", tracking=TrackingSettings(model_name="with-strength"))
+    uri = register(model, TrackedRun(registry.uri, started), training, "# Card\n")
+    photo = np.random.default_rng(0).integers(0, 60, (37, 91, 3), dtype=np.uint8)
+    (tmp_path / "photo.png").write_bytes(encode(photo))
+    (tmp_path / "load.py").write_text(TAKES_A_STRENGTH.format(uri=uri))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"MLFLOW_TRACKING_URI": registry.uri}
+    done = subprocess.run(
+        [sys.executable, "load.py"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, strength in (("left_out", 1.0), ("half", 0.5)):
+        assert np.abs(decode((tmp_path / f"{name}.png").read_bytes()) - model.enhance(photo, strength)).max() <= 1
+    assert "strength: 2 lies outside 0 to 1.5" in done.stdout
+
+    mlflow.set_tracking_uri(registry.uri)
+    program, pixels = mlflow.pytorch.load_model(uri), torch.rand(1, 3, 30, 41)
+    with torch.no_grad():
+        torch.testing.assert_close(program(pixels), model(pixels), atol=1e-6, rtol=0)
+        program.strength.fill_(0.5)
+        torch.testing.assert_close(program(pixels), model(pixels, 0.5), atol=1e-6, rtol=0)
+
+
 @pytest.fixture
 def server(registry: Registry, tmp_path: Path) -> Iterator[str]:
     """`mlflow models serve` of a version, in an empty folder: it must not need the project's source."""
@@ -196,6 +245,9 @@ def test_a_server_answers_with_pictures_of_any_size(server: str):
             assert image.format == "PNG"
             assert np.abs(np.asarray(image).astype(int) - brightener(0.4).enhance(picture)).max() <= 1
     with pytest.raises(urllib.error.HTTPError) as refusal:
+        post(server, {"inputs": sent[:1], "params": {"strength": 0.5}})
+    assert refusal.value.code == 400 and "knows none but 1; leave it out" in refusal.value.read().decode()
+    with pytest.raises(urllib.error.HTTPError) as refusal:
         post(server, {"inputs": [sent[0], base64.b64encode(b"no picture").decode()]})
     assert refusal.value.code == 400
     assert "photo 2: not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image" in refusal.value.read().decode()
@@ -216,7 +268,7 @@ def test_a_server_answers_garbage_with_a_sentence_and_not_with_the_garbage(serve
     )
 
 
-def post(url: str, content: dict[str, list[str]]) -> dict[str, list[str]]:
+def post(url: str, content: dict[str, Any]) -> dict[str, list[str]]:
     request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as response:
         return json.loads(response.read())

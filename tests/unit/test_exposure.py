@@ -173,6 +173,15 @@ def test_a_little_more_strength_changes_a_little(denoise: int, local: float, str
     assert float(step.abs().max()) < 0.01
 
 
+@KINDS
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 1.5])
+def test_a_strength_as_a_tensor_gives_the_same(denoise: int, local: float, strength: float):
+    enhancer, image = trained(denoise, local), scene()
+    with torch.no_grad():
+        as_tensor = enhancer(image, torch.tensor([strength])).image
+        torch.testing.assert_close(as_tensor, enhancer.picture(image, strength), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("strength", [-0.1, 1.6, float("nan")])
 def test_a_strength_out_of_range_is_refused(strength: float):
     with pytest.raises(ValueError, match=r"strength: .* lies outside 0 to 1.5"):

@@ -36,9 +36,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> PhotoServer:
     return made
 
 
-def body(*photos: bytes | str) -> bytes:
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory: pytest.TempPathFactory) -> PhotoServer:
+    """A model with a strength."""
+    settings = EnhancerSettings(kind="exposure", look=32, width=8, denoise=0)
+    enhancer = build_enhancer(settings)
+    torch.nn.init.constant_(enhancer.exposure.bias, 0.3)
+    folder = Model(enhancer.requires_grad_(False), settings).save(tmp_path_factory.mktemp("model"))
+    made = PhotoServer()
+    made.load_context(SimpleNamespace(artifacts={"model": str(folder)}))
+    return made
+
+
+def body(*photos: bytes | str, **more: Any) -> bytes:
     texts = [each if isinstance(each, str) else base64.b64encode(each).decode() for each in photos]
-    return json.dumps({"inputs": texts}).encode()
+    return json.dumps({"inputs": texts, **more}).encode()
 
 
 def test_photos_come_back_as_png_of_their_size(server: PhotoServer) -> None:
@@ -47,6 +59,48 @@ def test_photos_come_back_as_png_of_their_size(server: PhotoServer) -> None:
     assert said.status == 200 and said.mimetype == JSON
     (picture,) = json.loads(said.response)["predictions"]
     assert decode(base64.b64decode(picture)).shape == (30, 41, 3)
+
+
+def test_a_strength_goes_from_the_photo_to_more_than_trained(knowing: PhotoServer) -> None:
+    photo = np.random.default_rng(0).integers(0, 60, (30, 41, 3), dtype=np.uint8)
+
+    def served_at(**more: Any) -> np.ndarray:
+        said = answer(body(encode(photo), **more), JSON, knowing, None)
+        assert said.status == 200
+        return decode(base64.b64decode(json.loads(said.response)["predictions"][0]))
+
+    left_out = served_at()
+    for strength in (0, 0.5, 1, 1.5):
+        expected = knowing._model.enhance(photo, strength)
+        assert (served_at(params={"strength": strength}) == expected).all()
+        assert (strength == 0) == (expected == photo).all() and (strength == 1) == (expected == left_out).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"strength": 2}, "strength: 2 lies outside 0 to 1.5"),
+        ({"strength": -0.1}, "strength: -0.1 lies outside 0 to 1.5"),
+        ({"strength": float("nan")}, "strength: nan lies outside 0 to 1.5"),
+        ({"strength": 10**400}, "strength: inf lies outside 0 to 1.5"),
+        ({"strength": MARK}, "the strength of the request is no number"),
+        ({"strength": True}, "the strength of the request is no number"),
+        ({"strength": None}, "the strength of the request is no number"),
+        ({"strenght": 1}, "the request has params other than "),
+        ([MARK], "the request has params other than "),
+    ],
+)
+def test_a_strength_that_is_none_is_answered_400(knowing: PhotoServer, params: Any, reason: str) -> None:
+    said = answer(body(b"no photo", params=params), JSON, knowing, None)
+    assert said.status == 400 and reason in json.loads(said.response)["message"]
+    assert MARK not in said.response
+
+
+def test_a_model_without_a_strength_says_so_and_takes_1(server: PhotoServer) -> None:
+    photo = encode(np.zeros((8, 8, 3), np.uint8))
+    assert answer(body(photo, params={"strength": 1}), JSON, server, None).status == 200
+    said = answer(body(photo, params={"strength": 0.5}), JSON, server, None)
+    assert said.status == 400 and "knows none but 1; leave it out" in json.loads(said.response)["message"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +131,7 @@ def test_a_request_at_fault_is_answered_400_without_repeating_it(
 
 
 def test_a_model_at_fault_is_answered_500_in_one_sentence() -> None:
-    def predict(photos: list[bytes]) -> list[bytes]:
+    def predict(photos: list[bytes], params: dict[str, float]) -> list[bytes]:
         raise RuntimeError("the model is broken\n" + MARK)
 
     said = answer(body(b"photo"), JSON, SimpleNamespace(predict=predict), None)

@@ -37,7 +37,7 @@ from lle.losses.restoration import denoising
 from lle.model import Model, load
 from pipelines.jobs.settings import load_settings
 
-SIDE = 192
+SIDE, LARGEST = 192, 768
 PIXELS = 16
 STEPS, BATCH, LEARNING_RATE, DECAY = 900, 96, 1e-3, 1e-2
 SQUARE, SQUARES = 128, 8
@@ -81,7 +81,7 @@ def seen_again(files: Sequence[Path], settings: TrainSettings, variants: int) ->
     curves = settings.curves.model_copy(update={"under_share": 1 - term.over_share})
     found, dark, well_lit = list[Tensor](), list[Tensor](), list[Tensor]()
     for index, file in enumerate(files):
-        photo = np.asarray(Image.open(file).convert("RGB"))
+        photo = np.asarray(_smaller(Image.open(file).convert("RGB")))
         views = torch.stack([to_tensor(resize(_view(photo, generator), (SIDE, SIDE))) for _ in range(variants)])
         seeds = torch.randint(2**31, (variants,), generator=generator).tolist()
         wrong = bag_of_curves(views, curves, seeds)
@@ -158,6 +158,12 @@ def _square(photo: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     square = photo[top : top + SQUARE, left : left + SQUARE]
     square = square if square.shape[:2] == (SQUARE, SQUARE) else resize(square, (SQUARE, SQUARE))
     return np.ascontiguousarray(square[:, :: 1 if chance.random() < 0.5 else -1])
+
+
+def _smaller(photo: Image.Image) -> Image.Image:
+    """A photo of a few times SIDE at most, of which many views are soon taken."""
+    photo.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
+    return photo
 
 
 def _view(photo: np.ndarray, generator: torch.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ whatever the training photos' darkness was like: contrast stays. d, where it is 
 order of tones round. D: the denoiser, told of the light that was added. s: the strength, 1 as trained; 0 leaves the
 picture as it is, and k grows with it.
 
-Where highlights are kept, d = -.9 softplus(B + ln f'(0) - .5), of width .5, but u + d is never below 0 for it: lamps
+Where highlights are kept, d = -.9 softplus(B + ln f'(0) - .8), of width .5, but u + d is never below 0 for it: lamps
 and skies that the exposure would burn get less of it. B, the base of log light, is what that filter leaves of it: the
 detail within a lamp is lifted as one.
 
@@ -40,7 +40,7 @@ BLACK = 1e-3  # of log light, linear
 SLOWEST = -0.5  # slope of d by log light: at -1 a brighter place would end up as bright as a darker one
 FILTER_RADIUS, FILTER_EPSILON = 4, 0.1  # cells of the small copy; squared log light
 BASE_RADIUS, BASE_EPSILON = 8, 0.3
-KNEE, KNEE_WIDTH, KEPT = 0.5, 0.5, 0.9  # log of lifted light; the share of what is above it that is taken back
+KNEE, KNEE_WIDTH, KEPT = 0.8, 0.5, 0.9  # log of lifted light; the share of what is above it that is taken back
 LEAST_LIFT = 1e-3
 
 
@@ -164,7 +164,7 @@ def relight(
 def highlights_kept(exposure: Tensor, base: Tensor) -> Tensor:
     """d <= 0: how much less of an exposure brighter places get.
 
-    The order of tones stays: light k x that is lifted to more than e^.5 grows with the tenth root of x, not at once.
+    The order of tones stays: light k x that is lifted to more than e^.8 grows with the tenth root of x, not at once.
 
     Args:
         exposure: u, (B, 1, 1, 1).

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lle.config import CurveSettings
 from lle.enhancers import Enhancer
+from lle.exposure.reference import REFERENCE, TAKES, taken_again
 from lle.metrics import HIGHER_IS_BETTER, psnr, ssim
 from lle.prior.towers import Tower
 from lle.training.distributed import rank, summed, world_size
@@ -41,7 +43,8 @@ class Validator:
         photos: what is measured on.
         tower: the guidance tower, for `feature_gap`.
         device: where to compute.
-        measure: `psnr`, `ssim`, `feature_gap` or `auto`, which is psnr where there are pairs.
+        measure: `psnr`, `ssim`, `feature_gap`, `restored` or `auto`, which is psnr where there are pairs, else
+            feature_gap.
     """
 
     photos: ValidationSet
@@ -64,10 +67,11 @@ class Validator:
 
     @torch.inference_mode()
     def measures(self, enhancer: Enhancer) -> dict[str, float]:
-        """psnr (dB) and ssim on the pairs, feature_gap on the unpaired photos; the same on every rank.
+        """psnr (dB) and ssim on the pairs, feature_gap and restored (dB) on unpaired photos; the same on every rank.
 
         feature_gap is |mean f(e) - mean f(W)|^2 in [0, 4], f the unit-norm features of the guidance tower: how far the
-        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it.
+        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. restored is the
+        PSNR of well-lit photos that the reference camera took again with wrong light, brought back.
         """
         modes = [(part, part.training) for part in enhancer.modules()]
         enhancer.eval()
@@ -77,6 +81,8 @@ class Validator:
         if self.photos.dark and self.photos.well_lit:
             enhanced = self._mean_feature(self.photos.dark, enhancer)
             found["feature_gap"] = float((enhanced - self._mean_feature(self.photos.well_lit)).square().sum())
+        if self.photos.well_lit:
+            found["restored"] = restored(enhancer, self.photos.well_lit, self.device)
         for part, training in modes:  # of each: parts that rest stay as they are
             part.training = training
         return found
@@ -104,3 +110,24 @@ class Validator:
 
     def _batch(self, photo: Tensor) -> Tensor:
         return photo[None].to(self.device).float() / 255
+
+
+@torch.inference_mode()
+def restored(
+    enhancer: Enhancer, well_lit: Sequence[Tensor], device: torch.device, camera: CurveSettings = REFERENCE
+) -> float:
+    """Mean PSNR, dB, of a camera's wrong exposures brought back, against the photos; the same on every rank.
+
+    Args:
+        enhancer: in evaluation mode.
+        well_lit: photos it never saw, uint8, (3, H, W), at least one.
+        device: where the enhancer is.
+        camera: see `taken_again`.
+    """
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    for index in range(rank(), len(well_lit), world_size()):
+        photo, wrong = taken_again(well_lit[index], index, camera)
+        found = psnr(enhancer(wrong.to(device)).image.float(), photo.to(device).expand_as(wrong))
+        sums += torch.stack([found.double().sum(), sums.new_tensor(TAKES)])
+    total, count = summed(sums).tolist()
+    return total / count

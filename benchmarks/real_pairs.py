@@ -21,7 +21,7 @@ from lle.metrics import psnr
 
 CROOKED = "2 px off"  # how the manifest marks pairs of LOL that are not aligned
 LOL_PAIRS = 40
-BOTH = "both"
+BOTH, UNCHANGED = "both", "unchanged"
 
 Pairs = Mapping[str, Sequence[tuple[Tensor, Tensor]]]
 
@@ -67,14 +67,16 @@ def load_pairs(data: Path) -> Pairs:
 
 @torch.inference_mode()
 def mean_psnr(network: nn.Module, pairs: Pairs) -> dict[str, float]:
-    """Mean PSNR, dB, of each set, and of both as their mean.
+    """Mean PSNR, dB, of each set, and of both as their mean; as `unchanged` that of SICE's well-lit photos to
+    themselves, which should be left as they are.
 
     Args:
         network: pictures in, pictures out, RGB in [0, 1], (B, 3, H, W).
         pairs: as from `load_pairs`.
     """
-    means = {
-        name: mean(float(psnr(network(low[None].float() / 255), high[None].float() / 255)) for low, high in each)
-        for name, each in pairs.items()
-    }
-    return means | {BOTH: mean(means.values())}
+
+    def compared(low: Tensor, high: Tensor) -> float:
+        return float(psnr(network(low[None].float() / 255), high[None].float() / 255))
+
+    means = {name: mean(compared(low, high) for low, high in each) for name, each in pairs.items()}
+    return means | {BOTH: mean(means.values()), UNCHANGED: mean(compared(high, high) for _, high in pairs["sice"])}

@@ -8,6 +8,7 @@ from its place among the photos alone, and is computed on the CPU, whose random 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -52,10 +53,12 @@ def taken_again(photo: Tensor, index: int, camera: CurveSettings = REFERENCE) ->
         camera: what draws; another than the reference camera only to compare.
 
     Returns:
-        The photo, RGB in [0, 1], (3, h, w), its longer side at most 192; its wrong exposures, (3, 3, h, w).
+        The photo, uint8, (3, h, w), its longer side at most 192; its wrong exposures, uint8, (3, 3, h, w).
     """
     scale = min(1.0, LARGEST / max(photo.shape[-2:]))
     height, width = (max(SMALLEST, round(scale * side)) for side in photo.shape[-2:])
     image = F.interpolate(photo[None].cpu().float() / 255, (height, width), mode="bilinear", antialias=True)
     seeds = [TAKES * index + take for take in range(TAKES)]
-    return image[0], bag_of_curves(image.expand(TAKES, -1, -1, -1), camera, seeds)
+    wrong = bag_of_curves(image.expand(TAKES, -1, -1, -1), camera, seeds)
+    photo, wrong = ((255 * each).round().to(torch.uint8) for each in (image[0], wrong))
+    return photo, wrong

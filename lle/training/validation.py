@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lle.config import CurveSettings
 from lle.enhancers import Enhancer
-from lle.exposure.reference import REFERENCE, TAKES, taken_again
+from lle.exposure.reference import taken_again
 from lle.metrics import HIGHER_IS_BETTER, psnr, ssim
 from lle.prior.towers import Tower
 from lle.training.distributed import rank, summed, world_size
 
 Pair = tuple[Tensor, Tensor]
+Taken = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,16 @@ class Validator:
             enhanced = self._mean_feature(self.photos.dark, enhancer)
             found["feature_gap"] = float((enhanced - self._mean_feature(self.photos.well_lit)).square().sum())
         if self.photos.well_lit:
-            found["restored"] = restored(enhancer, self.photos.well_lit, self.device)
+            found["restored"] = restored(enhancer, self._taken, self.device)
         for part, training in modes:  # of each: parts that rest stay as they are
             part.training = training
         return found
+
+    @cached_property
+    def _taken(self) -> list[Taken]:
+        """This rank's share of the well-lit photos, each with its wrong exposures: the same at every validation."""
+        share = range(rank(), len(self.photos.well_lit), world_size())
+        return [taken_again(self.photos.well_lit[index], index) for index in share]
 
     def _paired(self, enhancer: Enhancer) -> dict[str, float]:
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
@@ -113,21 +120,18 @@ class Validator:
 
 
 @torch.inference_mode()
-def restored(
-    enhancer: Enhancer, well_lit: Sequence[Tensor], device: torch.device, camera: CurveSettings = REFERENCE
-) -> float:
-    """Mean PSNR, dB, of a camera's wrong exposures brought back, against the photos; the same on every rank.
+def restored(enhancer: Enhancer, taken: Sequence[Taken], device: torch.device) -> float:
+    """Mean PSNR, dB, of wrong exposures brought back, against their photos, over those of all ranks.
 
     Args:
         enhancer: in evaluation mode.
-        well_lit: photos it never saw, uint8, (3, H, W), at least one.
+        taken: this rank's photos, which the enhancer never saw, and their wrong exposures, from `taken_again`.
         device: where the enhancer is.
-        camera: see `taken_again`.
     """
     sums = torch.zeros(2, dtype=torch.float64, device=device)
-    for index in range(rank(), len(well_lit), world_size()):
-        photo, wrong = taken_again(well_lit[index], index, camera)
-        found = psnr(enhancer(wrong.to(device)).image.float(), photo.to(device).expand_as(wrong))
-        sums += torch.stack([found.double().sum(), sums.new_tensor(TAKES)])
+    for photo, wrong in taken:
+        truth, image = (each.to(device).float() / 255 for each in (photo, wrong))
+        found = psnr(enhancer(image).image.float(), truth.expand_as(image)).double()
+        sums += torch.stack([found.sum(), found.new_tensor(len(found))])
     total, count = summed(sums).tolist()
     return total / count

@@ -1,6 +1,7 @@
 """What a measure is worth: the arithmetic, and the pairs it is measured on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from benchmarks.prediction import MEASURES, as_text, chosen, correlation, draw, 
 from benchmarks.real_pairs import find_pairs, link, load_pairs, mean_psnr
 
 
-def trials(**others: list[float]) -> list[dict[str, float]]:
+def trials(**others: list[float]) -> list[dict[str, Any]]:
     """Five trials whose real PSNR is 1 to 5 dB by both sets, `restored` in the same order, the loss in the same too."""
     columns = {"sice": [1, 2, 3, 4, 5], "lol": [1, 2, 3, 4, 5], "both": [1, 2, 3, 4, 5]}
     columns |= {"restored": [10, 11, 13, 20, 40], "loss": [1, 2, 3, 4, 5], "own": [3, 1, 2, 5, 4]}
-    columns |= {"feature_gap": [5, 4, 3, 2, 1]} | others
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    columns |= {"feature_gap": [5, 4, 3, 2, 1], "unchanged": [30, 29, 28, 27, 26]} | others
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [row | {"drawn": {"curves.under_share": place / 5}} for place, row in enumerate(rows)]
 
 
 def test_a_perfect_order_is_one_whichever_way_the_measure_runs():
@@ -39,7 +41,7 @@ def test_a_measure_chooses_its_best_trial():
 
 
 def test_the_tables_have_a_row_for_each_measure_and_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    seeds = [{"sice": value, "lol": value, "both": value} for value in (1.0, 2.0, 3.0)]
+    seeds = [dict.fromkeys(("sice", "lol", "both", "unchanged"), value) for value in (1.0, 2.0, 3.0)]
     rows = {"untouched": seeds[:1], "the sweep's best": seeds}
     results = {"trials": trials(), "rows": rows, "pairs": {"sice": 103, "lol": 40}, "date": "2026-01-01"}
     text = as_text(results)
@@ -47,6 +49,7 @@ def test_the_tables_have_a_row_for_each_measure_and_training(tmp_path: Path, mon
         assert f"| {measure.label} |" in text
     assert "| 1.00 (1.00 to 1.00) |" in text and "| the sweep's best | 3 | 2.00 ± 1.00 |" in text
     assert "| untouched |  | 1.00 |" in text
+    assert "| `curves.under_share` | 1.00 | 1.00 | 1.00 | -1.00 | 1.00 |" in text
     page = tmp_path / "tune.md"
     page.write_text("# Page\n<!-- prediction -->\nold\n<!-- /prediction -->\n")
     monkeypatch.setattr(prediction, "PAGE_OF_SWEEPS", page)
@@ -55,6 +58,13 @@ def test_the_tables_have_a_row_for_each_measure_and_training(tmp_path: Path, mon
     assert main(["--table"]) == 0
     assert text in page.read_text() and "old" not in page.read_text()
     assert Image.open(tmp_path / "sweep_prediction.png").size[0] > 300
+
+
+def test_a_part_of_the_trials_is_told_by_what_they_drew(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(prediction, "stored", lambda name: {"trials": trials()})
+    assert main(["--where", "curves.under_share", "0.15", "0.65"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("3 trials\n") and "| best trial of all |  |  |  | 4.00 | 4.00 | 4.00 |" in told
 
 
 def test_a_plot_is_drawn_even_where_nothing_differs(tmp_path: Path):
@@ -109,5 +119,6 @@ def test_both_is_the_mean_of_the_sets(data: Path):
     found = mean_psnr(nn.Identity(), pairs)
     assert found["both"] == pytest.approx((found["sice"] + found["lol"]) / 2)
     same = {name: [(high, high) for _, high in each] for name, each in pairs.items()}
-    assert mean_psnr(nn.Identity(), same) == pytest.approx({"sice": 100, "lol": 100, "both": 100})
+    assert mean_psnr(nn.Identity(), same) == pytest.approx(dict.fromkeys(("sice", "lol", "both", "unchanged"), 100))
+    assert found["unchanged"] == pytest.approx(100)
     assert all(low.dtype == torch.uint8 and low.shape == (3, 20, 30) for low, _ in pairs["sice"])

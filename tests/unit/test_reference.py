@@ -19,6 +19,13 @@ from lle.training.validation import ValidationSet, Validator, restored
 
 CPU = torch.device("cpu")
 PHOTOS = [photo("well_lit", row, side).permute(2, 0, 1) for row, side in ((1, 40), (2, 64), (3, 48))]
+TAKEN = [taken_again(each, index) for index, each in enumerate(PHOTOS)]
+
+
+def taken(photo: Tensor, index: int) -> tuple[Tensor, Tensor]:
+    """`taken_again` in [0, 1]."""
+    small, wrong = taken_again(photo, index)
+    return small.float() / 255, wrong.float() / 255
 
 
 class Gain(Enhancer):
@@ -35,7 +42,7 @@ class Gain(Enhancer):
 def test_a_photo_is_taken_again_the_same_way_each_time_and_otherwise_at_another_place():
     small, wrong = taken_again(PHOTOS[0], 5)
     again, other = taken_again(PHOTOS[0], 5)[1], taken_again(PHOTOS[0], 6)[1]
-    assert torch.equal(small, PHOTOS[0].float() / 255)
+    assert torch.equal(small, PHOTOS[0]) and wrong.dtype == torch.uint8
     assert wrong.shape == (TAKES, *small.shape) and torch.equal(wrong, again)
     assert not torch.equal(wrong, other) and not torch.equal(wrong[0], wrong[1])
 
@@ -47,7 +54,7 @@ def test_photos_come_out_small_whatever_their_shape():
 
 
 def test_most_of_its_photos_lack_light_and_all_are_wrong():
-    photos = [taken_again(PHOTOS[0], index) for index in range(40)]
+    photos = [taken(PHOTOS[0], index) for index in range(40)]
     darker = torch.stack([wrong.mean(dim=(1, 2, 3)) < small.mean() for small, wrong in photos]).float().mean()
     assert 0.8 < float(darker) < 1
     assert all(float(psnr(wrong, small.expand_as(wrong)).max()) < 60 for small, wrong in photos)
@@ -56,21 +63,22 @@ def test_most_of_its_photos_lack_light_and_all_are_wrong():
 def test_what_comes_back_is_compared_with_the_photo_itself():
     expected = [
         psnr((2 * wrong).clamp(0, 1), small.expand_as(wrong))
-        for small, wrong in (taken_again(each, index) for index, each in enumerate(PHOTOS))
+        for small, wrong in (taken(each, index) for index, each in enumerate(PHOTOS))
     ]
-    assert restored(Gain(2.0), PHOTOS, CPU) == pytest.approx(float(torch.cat(expected).mean()), rel=1e-5)
-    untouched = restored(Gain(1.0), PHOTOS, CPU)
-    assert restored(Gain(2.0), PHOTOS, CPU) > untouched > restored(Gain(0.3), PHOTOS, CPU)
+    assert restored(Gain(2.0), TAKEN, CPU) == pytest.approx(float(torch.cat(expected).mean()), rel=1e-5)
+    untouched = restored(Gain(1.0), TAKEN, CPU)
+    assert restored(Gain(2.0), TAKEN, CPU) > untouched > restored(Gain(0.3), TAKEN, CPU)
 
 
 def test_another_camera_gives_another_number():
     dark = REFERENCE.model_copy(update={"exposure": REFERENCE.exposure.model_copy(update={"under": (6.0, 7.0)})})
-    assert restored(Gain(1.0), PHOTOS, CPU, dark) < restored(Gain(1.0), PHOTOS, CPU)
+    darker = [taken_again(photo, index, dark) for index, photo in enumerate(PHOTOS)]
+    assert restored(Gain(1.0), darker, CPU) < restored(Gain(1.0), TAKEN, CPU)
 
 
 def test_it_needs_no_dark_photos_and_no_pairs():
     measures = Validator(ValidationSet(well_lit=PHOTOS), tiny_prior().guidance, CPU, "restored").measures(Gain(2.0))
-    assert measures == {"restored": restored(Gain(2.0), PHOTOS, CPU)}
+    assert measures == {"restored": restored(Gain(2.0), TAKEN, CPU)}
     assert "restored" not in Validator(ValidationSet(dark=PHOTOS), tiny_prior().guidance, CPU).measures(Gain(2.0))
 
 
@@ -93,11 +101,13 @@ def test_no_pairs_need_to_be_given_for_it():
 def _rank(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/met", rank=rank, world_size=2)
-    (folder / f"{rank}.json").write_text(json.dumps([restored(Gain(2.0), PHOTOS[:n], CPU) for n in (3, 1)]))
+    sets = [ValidationSet(well_lit=PHOTOS[:count]) for count in (3, 1)]  # of one photo, the other rank has none
+    found = [Validator(each, tiny_prior().guidance, CPU).measures(Gain(2.0))["restored"] for each in sets]
+    (folder / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
 
 def test_ranks_share_the_photos_out_and_come_to_the_same_number(tmp_path: Path):
     mp.spawn(_rank, args=(tmp_path,), nprocs=2)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
-    assert first == second == pytest.approx([restored(Gain(2.0), PHOTOS[:n], CPU) for n in (3, 1)])
+    assert first == second == pytest.approx([restored(Gain(2.0), TAKEN[:count], CPU) for count in (3, 1)])

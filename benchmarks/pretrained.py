@@ -58,12 +58,10 @@ def split(data: Path, into: Path) -> dict[str, Path]:
     if not pairs:
         raise SystemExit(f"--data {data}: holds no train/sice_pairs.csv; our model is chosen by its scenes")
     return {
-        "dark": _linked(into / "low", ((photo.name, photo) for photo in training_photos(data, "low"))),
-        "well_lit": _linked(into / "well_lit", ((photo.name, photo) for photo in training_photos(data, "well_lit"))),
-        "pairs_low": _linked(
-            into / "pairs_low", ((f"scene_{pair['scene']}.jpg", data / pair["low"]) for pair in pairs)
-        ),
-        "pairs_high": _linked(
+        "dark": linked(into / "low", ((photo.name, photo) for photo in training_photos(data, "low"))),
+        "well_lit": linked(into / "well_lit", ((photo.name, photo) for photo in training_photos(data, "well_lit"))),
+        "pairs_low": linked(into / "pairs_low", ((f"scene_{pair['scene']}.jpg", data / pair["low"]) for pair in pairs)),
+        "pairs_high": linked(
             into / "pairs_high", ((f"scene_{pair['scene']}.jpg", data / pair["high"]) for pair in pairs)
         ),
     }
@@ -79,7 +77,7 @@ def unrestricted(data: Path, into: Path) -> dict[str, Path]:
         for exposure in ("dark", "well_lit")
     )
     good = [(name, photo) for name, photo in well_lit if GOOD_MEANS[0] <= mean_value(photo) <= GOOD_MEANS[1]]
-    return {"dark": _linked(into / "dark", dark), "well_lit": _linked(into / "well_lit", [*good, *kodak])}
+    return {"dark": linked(into / "dark", dark), "well_lit": linked(into / "well_lit", [*good, *kodak])}
 
 
 def mean_value(photo: Path) -> float:
@@ -87,7 +85,7 @@ def mean_value(photo: Path) -> float:
     return sum(ImageStat.Stat(Image.open(photo).convert("RGB").resize((64, 64))).mean) / (3 * 255)
 
 
-def _linked(folder: Path, photos: Iterable[tuple[str, Path]]) -> Path:
+def linked(folder: Path, photos: Iterable[tuple[str, Path]]) -> Path:
     """The folder with a link for each photo, by name, and none that an earlier split left."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = dict(photos)

@@ -804,8 +804,10 @@ class LoopSettings(Settings):
     profile: bool = setting(
         False, "`--profile`: a trace of ten steps of the first worker, for ui.perfetto.dev, among the run's artifacts."
     )
-    measure: Literal["auto", "psnr", "ssim", "feature_gap"] = setting(
-        "auto", "What chooses the best enhancer; auto: psnr where pairs are given, else feature_gap."
+    measure: Literal["auto", "psnr", "ssim", "feature_gap", "restored"] = setting(
+        "auto",
+        "What chooses the best enhancer; auto: psnr where pairs are given, else feature_gap. restored: PSNR of photos "
+        "kept out, well lit, that a camera, the same for all trainings, took again with wrong light.",
     )
 
 
@@ -999,7 +1001,7 @@ class TrainSettings(Settings):
         if self.loop.measure in ("psnr", "ssim") and not (self.data.pairs_low or self.data.samples):
             raise ValueError(
                 f"loop.measure: {self.loop.measure} needs pairs; give data.pairs_low and data.pairs_high, "
-                "or choose feature_gap"
+                "or choose feature_gap or restored"
             )
         return self
 

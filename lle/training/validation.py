@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lle.enhancers import Enhancer
+from lle.exposure.reference import taken_again
 from lle.metrics import HIGHER_IS_BETTER, psnr, ssim
 from lle.prior.towers import Tower
 from lle.training.distributed import rank, summed, world_size
 
 Pair = tuple[Tensor, Tensor]
+Taken = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Validator:
         photos: what is measured on.
         tower: the guidance tower, for `feature_gap`.
         device: where to compute.
-        measure: `psnr`, `ssim`, `feature_gap` or `auto`, which is psnr where there are pairs.
+        measure: `psnr`, `ssim`, `feature_gap`, `restored` or `auto`, which is psnr where there are pairs, else
+            feature_gap.
     """
 
     photos: ValidationSet
@@ -64,10 +68,11 @@ class Validator:
 
     @torch.inference_mode()
     def measures(self, enhancer: Enhancer) -> dict[str, float]:
-        """psnr (dB) and ssim on the pairs, feature_gap on the unpaired photos; the same on every rank.
+        """psnr (dB) and ssim on the pairs, feature_gap and restored (dB) on unpaired photos; the same on every rank.
 
         feature_gap is |mean f(e) - mean f(W)|^2 in [0, 4], f the unit-norm features of the guidance tower: how far the
-        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it.
+        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. restored is the
+        PSNR of well-lit photos that the reference camera took again with wrong light, brought back.
         """
         modes = [(part, part.training) for part in enhancer.modules()]
         enhancer.eval()
@@ -77,9 +82,17 @@ class Validator:
         if self.photos.dark and self.photos.well_lit:
             enhanced = self._mean_feature(self.photos.dark, enhancer)
             found["feature_gap"] = float((enhanced - self._mean_feature(self.photos.well_lit)).square().sum())
+        if self.photos.well_lit:
+            found["restored"] = restored(enhancer, self._taken, self.device)
         for part, training in modes:  # of each: parts that rest stay as they are
             part.training = training
         return found
+
+    @cached_property
+    def _taken(self) -> list[Taken]:
+        """This rank's share of the well-lit photos, each with its wrong exposures: the same at every validation."""
+        share = range(rank(), len(self.photos.well_lit), world_size())
+        return [taken_again(self.photos.well_lit[index], index) for index in share]
 
     def _paired(self, enhancer: Enhancer) -> dict[str, float]:
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
@@ -104,3 +117,21 @@ class Validator:
 
     def _batch(self, photo: Tensor) -> Tensor:
         return photo[None].to(self.device).float() / 255
+
+
+@torch.inference_mode()
+def restored(enhancer: Enhancer, taken: Sequence[Taken], device: torch.device) -> float:
+    """Mean PSNR, dB, of wrong exposures brought back, against their photos, over those of all ranks.
+
+    Args:
+        enhancer: in evaluation mode.
+        taken: this rank's photos, which the enhancer never saw, and their wrong exposures, from `taken_again`.
+        device: where the enhancer is.
+    """
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    for photo, wrong in taken:
+        truth, image = (each.to(device).float() / 255 for each in (photo, wrong))
+        found = psnr(enhancer(image).image.float(), truth.expand_as(image)).double()
+        sums += torch.stack([found.sum(), found.new_tensor(len(found))])
+    total, count = summed(sums).tolist()
+    return total / count

@@ -24,6 +24,12 @@ UNSTATED_TERMS = (
     "do so from those who own the photos and the prior."
 )
 
+MEASURED_ON = {
+    "psnr": "the given pairs",
+    "ssim": "the given pairs",
+    "restored": "held-out well-lit photos that a camera of the measure's own took again with wrong light",
+}
+
 
 def model_card(
     settings: TrainSettings,
@@ -99,7 +105,7 @@ def _kept(settings: TrainSettings, ended: Mapping[str, Any]) -> str:
     if not ended:
         return "Not stated."
     measure, value = str(ended["measure"]), ended.get("best_value")
-    photos = "the given pairs" if measure in ("psnr", "ssim") else "held-out photos of both sets, which are no pairs"
+    photos = MEASURED_ON.get(measure, "held-out photos of both sets, which are no pairs")
     better = "higher" if METRICS[measure].higher_is_better else "lower"
     steps = sum(ended["steps"].values())
     stopped = "" if ended.get("finished", True) else " The training was stopped before its end."

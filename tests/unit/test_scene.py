@@ -41,10 +41,12 @@ def test_parameters_are_as_many_as_documented():
     assert f"{frozen:,} weights" in str(Tower.__doc__)
 
 
-def test_it_begins_as_the_strongest_exposure_without_learning():
+def test_it_begins_as_the_strongest_exposure_without_learning_but_for_highlights():
     image = scene(-4)
-    expected = exposure_shoulder(image)
-    torch.testing.assert_close(SceneEnhancer(denoise=0).eval()(image).image, expected, atol=2e-3, rtol=0)
+    expected, enhanced = exposure_shoulder(image), SceneEnhancer(denoise=0).eval()(image).image.detach()
+    no_highlight = expected.amax(dim=1, keepdim=True).expand_as(expected) < 0.6
+    torch.testing.assert_close(enhanced[no_highlight], expected[no_highlight], atol=5e-3, rtol=0)
+    assert (enhanced <= expected + 2e-3).all()
 
 
 def test_what_is_nearly_good_stays_as_it_is_and_what_is_dark_does_not():

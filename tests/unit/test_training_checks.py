@@ -159,8 +159,8 @@ def test_a_model_to_begin_with_must_be_there_and_of_the_same_network(tmp_path: P
     assert not (tmp_path / "runs" / "run").exists()
 
 
-def test_the_weights_to_begin_with_are_the_models():
-    chosen = TrainSettings(init_from="bundled", enhancer={"kind": "scene"})
+def test_the_weights_to_begin_with_are_the_models(tmp_path: Path, folders):
+    chosen = settings(tmp_path, folders, init_from="bundled", enhancer={"kind": "scene"})
     found, expected = training.starting_weights(chosen), load("bundled").enhancer.state_dict()
     assert found is not None and found.keys() == expected.keys()
     assert all(torch.equal(found[name], each) for name, each in expected.items())

@@ -29,7 +29,7 @@ from benchmarks.pretrained import split, unrestricted
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers.denoiser import Denoiser
 from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, highlights_kept, log_light, relight, without_noise
-from lle.enhancers.scene import SceneEnhancer, lift_to_grey, settled
+from lle.enhancers.scene import SceneEnhancer, lift_to_grey, seen_small, settled
 from lle.exposure.camera import srgb_to_linear
 from lle.exposure.curves import bag_of_curves
 from lle.images import resize, to_tensor
@@ -87,7 +87,7 @@ def seen_again(files: Sequence[Path], settings: TrainSettings, variants: int) ->
         wrong = bag_of_curves(views, curves, seeds)
         stays = torch.rand(variants, 1, 1, 1, generator=generator) < term.clean_share
         wrong = torch.where(stays, views, wrong)
-        found.append(enhancer.look(wrong))
+        found.append(enhancer.look(seen_small(wrong)))
         every = SIDE // PIXELS
         dark.append(wrong[..., every // 2 :: every, every // 2 :: every])
         well_lit.append(views[..., every // 2 :: every, every // 2 :: every])

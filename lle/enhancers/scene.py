@@ -50,21 +50,26 @@ class SceneEnhancer(OneExposure):
         self.denoiser = Denoiser(denoise) if denoise else None
 
     def light(self, image: Tensor) -> tuple[Light, Tensor]:
-        found = self.look(image)
+        small = seen_small(image)
+        found = self.look(small)
         said = self.head(found).float()
         exposure = (found[:, -1:] + said[:, :1]).clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
         balance = gains(said[:, 1:])
-        base = edge_aware_base(srgb_to_linear(shrunk(image, SIDE).float()))
+        base = edge_aware_base(small)
         if self.head.training:  # or it would learn to shout
             return Light(exposure, balance, base=base), exposure
         return settled(exposure, balance)._replace(base=base), exposure
 
     @torch.no_grad()
-    def look(self, image: Tensor) -> Tensor:
-        """F(lifted) and u0, (B, 1569), of RGB in [0, 1], (B, 3, H, W)."""
-        small = srgb_to_linear(shrunk(image, SIDE).float())
+    def look(self, small: Tensor) -> Tensor:
+        """F(lifted) and u0, (B, 1569), of what `seen_small` gives."""
         lift = lift_to_grey(small)
         return torch.cat([self.tower(linear_to_srgb(shoulder(small, k_of(lift)))), lift.flatten(1)], dim=1)
+
+
+def seen_small(image: Tensor) -> Tensor:
+    """Linear light of the copy that the network looks at, (B, 3, 160, 160), of RGB in [0, 1], (B, 3, H, W)."""
+    return srgb_to_linear(shrunk(image, SIDE).float())
 
 
 def settled(exposure: Tensor, balance: Tensor) -> Light:

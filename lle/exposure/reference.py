@@ -38,10 +38,7 @@ REFERENCE = CurveSettings(
     log=LogCurve(frequency=0),
 )
 TAKES = 3
-LARGEST, SMALLEST = (
-    192,
-    8,
-)  # sides, px: light shows on small copies, and the slowest networks take seconds for large ones
+LARGEST, SMALLEST = 192, 8  # px a side: light shows on small copies, and large ones take the slowest networks seconds
 
 
 def taken_again(photo: Tensor, index: int, camera: CurveSettings = REFERENCE) -> tuple[Tensor, Tensor]:

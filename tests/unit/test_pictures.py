@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.pictures import FIRST, OURS, PAGE, PART, SCENES, WIDTH, credits_table, cut, refuse_trained_on, sheet
+from benchmarks.prediction import PLOTS
 from lle.images import read_header
 from pipelines.jobs.models import find_model
 from pipelines.jobs.report import GAP, LABEL_HEIGHT
@@ -33,7 +34,9 @@ def test_each_scene_has_its_picture_and_a_word_about_it(page: str):
 
 def test_the_pictures_are_few_and_all_of_them_are_shown():
     files = {path for path in (PAGE.parent / "images").rglob("*") if path.is_file()}
-    assert files == {PAGE.parent / "images" / name for name in ("before_after.jpg", *(scene.file for scene in SCENES))}
+    plots = (f"sweep_{name}.png" for name in (*PLOTS, "prediction"))
+    names = ("before_after.jpg", *plots, *(scene.file for scene in SCENES))
+    assert files == {PAGE.parent / "images" / name for name in names}
     assert sum(path.stat().st_size for path in files) < MOST_BYTES
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from benchmarks import scene_head
 from benchmarks.scene_head import main, taught
 from lle.enhancers.exposure import relight
-from lle.enhancers.scene import SceneEnhancer
+from lle.enhancers.scene import SceneEnhancer, seen_small
 from lle.exposure.camera import expose
 from lle.model import load
 
@@ -45,7 +45,7 @@ def test_the_head_learns_that_photos_of_a_kind_are_darker_than_grey():
     photos = torch.rand(6, 3, 12, 12, generator=generator) ** 2 * 0.5
     wrong = expose(photos, -3.0)
     with torch.no_grad():
-        found = SceneEnhancer(denoise=0).eval().look(wrong)
+        found = SceneEnhancer(denoise=0).eval().look(seen_small(wrong))
     learned = taught((found, wrong, photos), seed=0).eval()
     with torch.no_grad():
         ours, begun = (

@@ -746,6 +746,24 @@ class ScheduleSettings(Settings):
         ge=1,
         le=1000,
     )
+    from_best: bool = setting(
+        False,
+        "Each round begins with the best enhancer so far by loop.measure, and with fresh optimiser moments, instead of "
+        "where the last one stopped; a round that does not come beyond its beginning is undone, with the prompts that "
+        "led it there.",
+        source="ours",
+    )
+    patience: int = setting(
+        0, "Validations without a better value after which a round ends; 0: it goes on.", unit="validations", ge=0
+    )
+    least_gap: float = setting(
+        -1.0,
+        "A round ends when what guides it hardly tells the enhanced validation photos from the well-lit ones: their "
+        "mean penalties (P(badly lit), with prompts) differ by less than this; -1: it goes on.",
+        source="ours",
+        ge=-1,
+        le=1,
+    )
     denoising: PhaseLength = setting(
         PhaseLength(steps=0),
         "The light of the best enhancer rests, and its denoiser learns on by restoration; skipped where there is none.",
@@ -806,7 +824,7 @@ class LoopSettings(Settings):
     )
     measure: Literal["auto", "psnr", "ssim", "feature_gap", "restored"] = setting(
         "auto",
-        "What chooses the best enhancer; auto: psnr where pairs are given, else feature_gap. restored: PSNR of photos "
+        "What chooses the best enhancer; auto: psnr where pairs are given, else restored: PSNR of photos "
         "kept out, well lit, that a camera, the same for all trainings, took again with wrong light.",
     )
 

@@ -24,7 +24,7 @@ from lle.config import TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import DARK, REGIONS, WELL_LIT, Objective, Terms, needed
 from lle.prior.crops import Crops
-from lle.prior.guides import build_guide
+from lle.prior.guides import Guide, build_guide
 from lle.prior.residual import ResidualVector
 from lle.prior.towers import Prior
 from lle.training import schedule as schedules
@@ -103,6 +103,7 @@ class Report:
         write: writes the checkpoint into an empty folder; None where none is due. Call it on rank 0 only.
         enhancer: the candidate that was measured; before denoising, the best.
         ended_round: the round whose enhancement has just ended; 0 elsewhere.
+        note: a sentence for a person, where there is something to say.
     """
 
     step: int
@@ -112,6 +113,7 @@ class Report:
     write: Callable[[Path], None] | None
     enhancer: Enhancer
     ended_round: int = 0
+    note: str = ""
 
 
 class Wish(IntEnum):
@@ -225,6 +227,8 @@ class _Training:
         self.best: Best | None = None
         self.round_best: Best | None = None
         self.earlier: list[Enhancer] = []
+        self.led_to_best: dict[str, Tensor] = {}
+        self.note = ""
         self.wish = Wish.NOTHING
         self.rows: dict[str, list[int]] = {}  # of the step, by stream
         self.skipped_rows: dict[str, list[int]] = {}
@@ -278,9 +282,9 @@ class _Training:
             after = self.schedule
             if after.restarts > before.restarts:
                 self._start_anew()
-            ended = not after.in_phase_of(before)
-            measures = self._validate(ended, before)
-            ended_round = before.round if ended and before.phase is Phase.ENHANCEMENT else 0
+            measures = self._validate(not after.in_phase_of(before), before)
+            after = self.schedule  # which may have ended a round
+            ended_round = 0 if after.in_phase_of(before) or before.phase is not Phase.ENHANCEMENT else before.round
             due = (
                 after.step - reported >= self.settings.loop.checkpoint_every
                 or ended_round > 0
@@ -439,7 +443,7 @@ class _Training:
         if not due and not (phase_ended and before.phase is Phase.RECONSTRUCTION):
             return {}
         with record_function("validation"):
-            measures = self.validator.measures(self._candidate)
+            measures = self.validator.measures(self._candidate, self._judge)
         value = measures[self.validator.chosen]
         if denoising:
             self.best = self._copy(value)  # its light is the best enhancer's, and its denoiser learns to the end
@@ -448,31 +452,71 @@ class _Training:
                 self.best = self._copy(value)
             if self.validator.better(value, _value(self.round_best)):
                 self.round_best = self._copy(value)
+            if not phase_ended and (why := self._why_to_end(measures)):
+                self._say(f"round {before.round} ends after {before.phase_step + 1} steps: {why}")
+                self.progress.schedule = schedules.cut_short(self.phases, self.schedule)
+                phase_ended = True
             if phase_ended:
-                self._end_round()
+                self._end_round(before.round)
         return measures
 
-    def _end_round(self) -> None:
+    @property
+    def _judge(self) -> Guide | None:
+        """What guides the enhancer, where anything does."""
+        return self.guide if self.settings.objective.guidance.weight else None
+
+    def _why_to_end(self, measures: dict[str, float]) -> str:
+        """A reason to end the round before its time; empty where there is none."""
+        gap = measures.get("judge_gap", math.inf)
+        if gap < self.phases.least_gap:
+            return f"judge_gap {gap:.3f}, what guides it hardly tells the enhanced photos from well-lit ones"
+        waited = self.schedule.step - self.round_best.step if self.round_best else 0
+        if 0 < self.phases.patience * self.settings.loop.validate_every <= waited:
+            return f"no better {self.validator.chosen} for {waited} steps"
+        return ""
+
+    def _end_round(self, ended: int) -> None:
         """The round's best enhancer joins the earlier ones, which make the enhanced sets of the refinement."""
         frozen = copy.deepcopy(self._candidate).eval().requires_grad_(False)
         if self.round_best is not None:
             frozen.load_state_dict(self.round_best.weights)
-        self.earlier[:] = [*self.earlier, frozen][-ENHANCED_SETS:]
+        best, reached = self.best, self.round_best
+        undone = self.phases.from_best and best is not None and (reached is None or reached.step != best.step)
+        ordered = [frozen, *self.earlier[-1:]] if undone else [*self.earlier, frozen]  # better and better
+        self.earlier[:] = ordered[-ENHANCED_SETS:]
         self.round_best = None
+        if undone and best is not None and self.led_to_best:
+            value = f"{self.validator.chosen} {reached.value if reached else math.nan:.3f}"
+            self._say(
+                f"round {ended} is undone: {value} at best, and {best.value:.3f} at step {best.step}, which is kept"
+            )
+            self.guide.load_state_dict(self.led_to_best)
+            self.prompt_adam.state.clear()
+        else:
+            self.led_to_best = {name: each.detach().clone() for name, each in self.guide.state_dict().items()}
         if self.schedule.phase is Phase.DENOISING:
             self._begin_denoising()
-        elif self.settings.prior.renew_residual and self.schedule.phase is not Phase.DONE:
+        elif self.phases.from_best:
+            self._begin_with_best()
+        if self.settings.prior.renew_residual and self.schedule.phase in (Phase.REFINEMENT, Phase.ENHANCEMENT):
             self._find_residual()
+
+    def _begin_with_best(self) -> None:
+        """On from the best enhancer, with fresh moments."""
+        if self.best:
+            self.enhancer.load_state_dict(self.best.weights)
+        self.enhancer_adam.state.clear()
+        self.average = self._new_average()
 
     def _begin_denoising(self) -> None:
         """From the best enhancer on, which stays beside as it is."""
-        if self.best:
-            self.enhancer.load_state_dict(self.best.weights)
+        self._begin_with_best()
         self.earlier[:] = [copy.deepcopy(self.enhancer).eval().requires_grad_(False)]
-        self.enhancer_adam.state.clear()
-        self.average = self._new_average()
         self._rest_the_light()
         self.tasks = replace(self.tasks, enhancer=parallel(self.enhancer))
+
+    def _say(self, sentence: str) -> None:
+        self.note = f"{self.note}; {sentence}" if self.note else sentence
 
     def _rest_the_light(self) -> None:
         """Only the denoiser learns from here on, of the light that a finished network would see."""
@@ -497,7 +541,8 @@ class _Training:
             assert same_on_every_rank(states.weights_hash(weights)), "the ranks' weights have drifted apart"
         write = (lambda folder: states.write(self._snapshot(), folder)) if checkpoint else None
         state = self.schedule
-        report = Report(state.step, state.phase, state.round, measures, write, self._candidate, ended_round)
+        report = Report(state.step, state.phase, state.round, measures, write, self._candidate, ended_round, self.note)
+        self.note = ""
         self.hooks.report(report)
 
     def _outcome(self, finished: bool) -> Outcome:
@@ -542,6 +587,7 @@ class _Training:
             "average": self.average.state_dict() if self.average is not None else {},
             "best": self.best.weights if self.best else {},
             "round_best": self.round_best.weights if self.round_best else {},
+            "led_to_best": self.led_to_best,
         }
         parts |= {f"earlier/{index}": each.state_dict() for index, each in enumerate(self.earlier)}
         return Snapshot(
@@ -572,6 +618,7 @@ class _Training:
                 self.earlier.append(frozen)
         self.best = _restored_best(snapshot.best, snapshot.part("best"))
         self.round_best = _restored_best(snapshot.round_best, snapshot.part("round_best"))
+        self.led_to_best = {name: each.to(self.device) for name, each in snapshot.part("led_to_best").items()}
 
 
 def _numbers(loss: Tensor, terms: Terms) -> dict[str, Tensor]:

@@ -108,6 +108,11 @@ def advance(
     return _next_phase(settings, state)
 
 
+def cut_short(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:
+    """The state after a phase that ends now, whatever its length."""
+    return _next_phase(settings, state)
+
+
 def planned_steps(settings: ScheduleSettings, state: ScheduleState | None = None) -> int:
     """Steps in all if nothing more is extended; from `state` on where given, else from the start."""
     state = state or first(settings)

@@ -9,16 +9,25 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lle.enhancers import Enhancer
 from lle.exposure.reference import taken_again
 from lle.metrics import HIGHER_IS_BETTER, psnr, ssim
+from lle.prior.guides import Guide
 from lle.prior.towers import Tower
 from lle.training.distributed import rank, summed, world_size
 
 Pair = tuple[Tensor, Tensor]
 Taken = tuple[Tensor, Tensor]
+
+
+def chosen_measure(setting: str, pairs: bool) -> str:
+    """What chooses the step, the trial and the champion: `loop.measure`, or where that is `auto` PSNR on pairs, and
+    without pairs what predicts it best and does not depend on what guides the training.
+    """
+    if setting != "auto":
+        return setting
+    return "psnr" if pairs else "restored"
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Validator:
         tower: the guidance tower, for `feature_gap`.
         device: where to compute.
         measure: `psnr`, `ssim`, `feature_gap`, `restored` or `auto`, which is psnr where there are pairs, else
-            feature_gap.
+            restored.
     """
 
     photos: ValidationSet
@@ -56,9 +65,7 @@ class Validator:
     @property
     def chosen(self) -> str:
         """The measure that chooses the best enhancer."""
-        if self.measure != "auto":
-            return self.measure
-        return "psnr" if self.photos.pairs else "feature_gap"
+        return chosen_measure(self.measure, bool(self.photos.pairs))
 
     def better(self, value: float, than: float | None) -> bool:
         """Whether a value of the chosen measure beats another; anything finite beats None."""
@@ -67,12 +74,15 @@ class Validator:
         return than is None or (value > than if HIGHER_IS_BETTER[self.chosen] else value < than)
 
     @torch.inference_mode()
-    def measures(self, enhancer: Enhancer) -> dict[str, float]:
-        """psnr (dB) and ssim on the pairs, feature_gap and restored (dB) on unpaired photos; the same on every rank.
+    def measures(self, enhancer: Enhancer, guide: Guide | None = None) -> dict[str, float]:
+        """psnr (dB) and ssim on the pairs, feature_gap, judge_gap and restored (dB) on unpaired photos; the same on
+        every rank.
 
         feature_gap is |mean f(e) - mean f(W)|^2 in [0, 4], f the unit-norm features of the guidance tower: how far the
-        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. restored is the
-        PSNR of well-lit photos that the reference camera took again with wrong light, brought back.
+        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. judge_gap, where a
+        guide is given, is the mean penalty of the enhanced photos minus that of the well-lit ones: at 0 the guide
+        cannot tell them apart. restored is the PSNR of well-lit photos that the reference camera took again with wrong
+        light, brought back.
         """
         modes = [(part, part.training) for part in enhancer.modules()]
         enhancer.eval()
@@ -80,8 +90,11 @@ class Validator:
         if self.photos.pairs:
             found |= self._paired(enhancer)
         if self.photos.dark and self.photos.well_lit:
-            enhanced = self._mean_feature(self.photos.dark, enhancer)
-            found["feature_gap"] = float((enhanced - self._mean_feature(self.photos.well_lit)).square().sum())
+            enhanced, penalty = self._seen(self.photos.dark, guide, enhancer)
+            well_lit, usual = self._seen(self.photos.well_lit, guide)
+            found["feature_gap"] = float((enhanced - well_lit).square().sum())
+            if guide is not None:
+                found["judge_gap"] = penalty - usual
         if self.photos.well_lit:
             found["restored"] = restored(enhancer, self._taken, self.device)
         for part, training in modes:  # of each: parts that rest stay as they are
@@ -102,18 +115,18 @@ class Validator:
         total_psnr, total_ssim, count = summed(sums).tolist()
         return {"psnr": total_psnr / count, "ssim": total_ssim / count}
 
-    def _mean_feature(self, photos: Sequence[Tensor], enhancer: Enhancer | None = None) -> Tensor:
-        total: Tensor | None = None
+    def _seen(
+        self, photos: Sequence[Tensor], guide: Guide | None, enhancer: Enhancer | None = None
+    ) -> tuple[Tensor, float]:
+        """Mean feature of photos, enhanced where an enhancer is given, and their mean penalty, 0 without a guide."""
+        sums = torch.zeros(self.tower.width + 2, dtype=torch.float64, device=self.device)
         for photo in photos[rank() :: world_size()]:
             image = self._batch(photo)
-            feature = self.tower(enhancer(image).image if enhancer else image).features[0].double()
-            feature = F.pad(feature, (0, 1), value=1.0)  # the last place counts the photos
-            total = feature if total is None else total + feature
-        if total is None:  # fewer photos than ranks: this one has none, but must take part in the sum
-            width = self.tower(self._batch(photos[0])).features.shape[1]
-            total = torch.zeros(width + 1, dtype=torch.float64, device=self.device)
-        everywhere = summed(total)
-        return everywhere[:-1] / everywhere[-1]
+            features = self.tower(enhancer(image).image if enhancer else image).features.float()
+            penalty = guide.penalty(features) if guide is not None else features.new_zeros(1)
+            sums += torch.cat([features[0], penalty, penalty.new_ones(1)]).double()
+        *_, count = means = summed(sums)
+        return means[:-2] / count, float(means[-2] / count)
 
     def _batch(self, photo: Tensor) -> Tensor:
         return photo[None].to(self.device).float() / 255

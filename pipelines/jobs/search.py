@@ -173,15 +173,11 @@ def check_search(search: Search, training: Loaded, file: Path) -> None:
     """
     source = f"file {file}"
     settings = training.settings
-    measure = settings.loop.measure
-    unpaired = measure == "feature_gap" or (
-        measure == "auto" and not (settings.data.pairs_low or settings.data.samples)
-    )
     judged = [path for path in JUDGE if path in search]
-    if judged and unpaired:
+    if judged and settings.loop.measure == "feature_gap":
         raise SettingsError(
             f"{file}: {judged[0]}: feature_gap is measured by this very model, so trials could not be compared; "
-            "give pairs and --loop.measure psnr, or leave it out"
+            "choose --loop.measure restored, or leave it out"
         )
     groups: dict[str, list[str]] = {}
     for path in search:

@@ -34,6 +34,7 @@ from lle.config import TrainSettings
 from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
+from lle.training.validation import chosen_measure
 from pipelines.jobs.checkpoints import Checkpoints, forget, mark_of
 from pipelines.jobs.closing import command, record_of, shown, there
 from pipelines.jobs.exits import ended
@@ -182,9 +183,7 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
 
 def measure_of(settings: TrainSettings, photos: TrainingPhotos) -> str:
     """What the sweep makes better: the measure that chooses the best enhancer within a training, too."""
-    if settings.loop.measure != "auto":
-        return settings.loop.measure
-    return "psnr" if photos.pairs_low else "feature_gap"
+    return chosen_measure(settings.loop.measure, bool(photos.pairs_low))
 
 
 def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, float]) -> int:

@@ -115,6 +115,8 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             values_told = "  ".join(f"{name} {value:.3f}" for name, value in report.measures.items())
             numbers = {"step": report.step, **measures}
             lines.put(Line(f"validation at step {report.step}: {values_told}", numbers=numbers))
+            if report.note:
+                tell(report.note)
             lines.put(Shown(report.step, "before_after", picture))
 
     resume = last_checkpoint(checkpoints)

@@ -50,7 +50,7 @@ def test_enhancement_is_validated_regularly_and_at_its_end(whole):
     validated = [report.step for report in whole[1].reports if report.measures]
     assert validated == [6, 8, 9, 14, 15, 20, 21], "after reconstruction, then every 2 steps and at the end of 3"
     measures = next(report.measures for report in whole[1].reports if report.measures)
-    assert measures.keys() == {"psnr", "ssim", "feature_gap", "restored"}
+    assert measures.keys() == {"psnr", "ssim", "feature_gap", "judge_gap", "restored"}
 
 
 def test_checkpoints_come_as_often_as_asked_and_at_the_end_of_each_round():
@@ -215,12 +215,15 @@ def test_the_best_enhancer_is_a_real_copy_of_the_best_measured(whole):
     assert any(not torch.equal(weight, last[name]) for name, weight in outcome.enhancer.state_dict().items())
 
 
-def test_the_feature_gap_chooses_where_there_are_no_pairs():
+@pytest.mark.parametrize(
+    ("measure", "chosen", "best"), [("auto", "restored", max), ("feature_gap", "feature_gap", min)]
+)
+def test_where_there_are_no_pairs_unpaired_photos_choose(measure: str, chosen: str, best):
     told = Told()
-    outcome = tiny_train(told=told, pairs=0)
+    outcome = tiny_train(tiny_settings(loop={"measure": measure}), told=told, pairs=0)
     validated = [report for report in told.reports if report.measures and report.step > 6]
-    gaps = {report.step: report.measures["feature_gap"] for report in validated}
-    assert outcome.best == (min(gaps.values()), min(gaps, key=gaps.__getitem__))
+    found = {report.step: report.measures[chosen] for report in validated}
+    assert outcome.best == (best(found.values()), best(found, key=found.__getitem__))
     assert "psnr" not in told.reports[0].measures
 
 

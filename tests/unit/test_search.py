@@ -51,7 +51,6 @@ def searched(folder: Path, text: str, *arguments: str):
         ("curves.gamma.under.0: uniform(2, 9)", "runs downwards"),
         ("scaling.workers: int(1, 4)", "must be the same for all trials"),
         ("data.dark: choice(a, b)", "must be the same for all trials"),
-        ("prior.model: choice(bundled, RN50)", "feature_gap is measured by this very model"),
         ("", "searches nothing"),
         ("- uniform(0, 1)", "searches nothing"),
     ],
@@ -61,6 +60,13 @@ def test_one_sentence_says_what_cannot_be_searched(tmp_path: Path, text: str, se
         searched(tmp_path, text)
     assert sentence in str(mistake.value) and "search.yaml" in str(mistake.value)
     assert len(str(mistake.value).splitlines()) == 1
+
+
+def test_the_prior_is_not_searched_where_it_measures(tmp_path: Path):
+    text = "prior.model: choice(bundled, RN50)"
+    assert searched(tmp_path, text, "--loop.measure", "restored")
+    with pytest.raises(SettingsError, match="feature_gap is measured by this very model"):
+        searched(tmp_path, text, "--loop.measure", "feature_gap")
 
 
 def test_an_end_of_a_range_is_drawn_beside_the_other_one(tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -192,9 +192,10 @@ def tiny_train(
     prior = prior or tiny_prior()
     told = told or Told()
     first = resume.progress.schedule.step if resume else 0
-    validator = tiny_validator(prior, pairs)
+    settings = settings or tiny_settings()
+    validator = replace(tiny_validator(prior, pairs), measure=settings.loop.measure)
     open_stream = partial(PhotoStream, draw=draw)
-    return train(settings or tiny_settings(), prior, open_stream, validator, told.hooks(first), resume, start)
+    return train(settings, prior, open_stream, validator, told.hooks(first), resume, start)
 
 
 def newest(folder: Path) -> Snapshot:

@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo try stack stack-stop test lint format audit clean
+.PHONY: help env demo try stack stack-stop test test-all lint format audit clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12]'
@@ -32,8 +32,12 @@ stack: $(INSTALLED) ## Start an S3 server and an MLflow server on this machine; 
 stack-stop: $(INSTALLED) ## End what `make stack` started; the data stays in .stack
 	@$(BIN)/python -m cluster.local stop
 
-test: $(INSTALLED) ## Run the unit and the integration tests (about an hour on 2 cores)
-	@$(BIN)/python -m pytest -m 'not gpu' tests/unit tests/integration
+test: $(INSTALLED) ## Run the unit and the integration tests (under 12 minutes on 2 cores)
+	@$(BIN)/python -m pytest -n logical tests/unit
+	@$(BIN)/python -m pytest -m 'not drill' tests/integration
+
+test-all: test ## And the drills: whole trainings and sweeps, machines and servers that fail (under 45 minutes in all)
+	@$(BIN)/python -m pytest -m drill tests/integration
 
 lint: $(INSTALLED) ## Check style, formatting and types
 	$(BIN)/ruff check .

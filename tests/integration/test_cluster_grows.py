@@ -20,6 +20,7 @@ from cluster.lasting import refuse_unshared
 from cluster.storage import StorageError
 
 head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": tempfile.mkdtemp(prefix="lle")}
+os.makedirs(ray._common.utils.get_default_ray_temp_dir(), exist_ok=True)  # where Cluster writes its address
 cluster = Cluster(initialize_head=True, head_node_args=head)
 with connect(cluster.address):
     from ray.autoscaler.v2.sdk import get_cluster_status

@@ -98,6 +98,7 @@ def test_an_evaluation_measures_every_photo_and_records_it(
     assert "metrics.csv" in files and "report.html" in files
 
 
+@pytest.mark.drill
 def test_a_registered_model_measures_like_the_saved_one(
     cluster: Cluster, repository: Path, photos: Path, model: Model, tmp_path: Path
 ):

@@ -133,6 +133,7 @@ def test_keys_of_every_kind_are_listed_read_prepared_and_named(bucket: Bucket, t
     assert "begins with two slashes" in of_prepared.refused["/in front.png"]
 
 
+@pytest.mark.drill
 def test_a_training_streams_plain_photos_and_shards_from_s3(
     bucket: Bucket, tiny: Path, tmp_path: Path, repository: Path
 ):

@@ -44,6 +44,8 @@ from pipelines.jobs.preparing import pending_parts, prepare_part
 from tests.integration.conftest import Cluster, Stack, use_environment
 from tests.integration.unreliable import Request, Trouble, UnreliableServer
 
+pytestmark = pytest.mark.drill
+
 PHOTOS = 40
 KILLED_ROUNDS = 5  # of two jobs each
 BUCKETS = ("for-prepare", "for-enhance", "for-train")  # one each, so that a request tells whose it is

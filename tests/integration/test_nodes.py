@@ -21,6 +21,8 @@ from pipelines.jobs.history import HISTORY, read_history
 from tests.integration.conftest import Training, Trainings, wait_for
 from tests.integration.machines import Machines, machines
 
+pytestmark = pytest.mark.drill
+
 PHASES = ("prompt_init", "reconstruction", "enhancement", "refinement")
 STEPS = 80
 CHECKPOINT_EVERY = 5

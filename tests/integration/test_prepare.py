@@ -44,6 +44,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.drill
 def test_killed_in_the_middle_and_run_again_gives_what_an_undisturbed_run_gives(
     cluster: Cluster, photos: Path, tmp_path: Path, repository: Path
 ):

@@ -152,7 +152,9 @@ def test_a_version_becomes_champion_only_by_beating_it(
     addresses = re.findall(r'(?:src|href)="([^"]*)"', report)
     assert all(each.startswith("data:") for each in addresses) and not re.search(r"https?://", report)
     pictures = [base64.b64decode(each.partition(",")[2]) for each in addresses if each.startswith("data:image/jpeg")]
-    assert [decode(each).shape[1] for each in pictures] == [64] * 4 * 4
+    assert [decode(each).shape[1] for each in pictures] == [
+        64
+    ] * 4 * 5  # of each case: input, truth, baseline, champion, candidate
 
     Image.new("RGB", (64, 40)).save(photos / "high" / "0.png")
     assert main(["--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high")]) == 2

@@ -10,10 +10,13 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 from mlflow.tracking import MlflowClient
 
 from pipelines.jobs.history import HISTORY, read_history
 from tests.integration.conftest import Training, Trainings, run, wait_for
+
+pytestmark = pytest.mark.drill
 
 SMALL = (
     *("--scaling.workers", "1", "--schedule.rounds", "1", "--schedule.prompt_init.steps", "4"),

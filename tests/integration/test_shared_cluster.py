@@ -19,6 +19,8 @@ from PIL import Image
 from tests.integration.conftest import Cluster, Training, head_node, ray_command, run
 from tests.integration.conftest import submission as submission_of
 
+pytestmark = pytest.mark.drill
+
 TRAININGS = ("one", "two", "three")
 SECRET = "hunter2"
 TWO_STEPS = """

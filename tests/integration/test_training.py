@@ -120,6 +120,7 @@ def test_the_registered_model_takes_any_size_without_pickle(job: Path, monkeypat
     assert lle.enhance(saved, photo).mean() > photo.mean()
 
 
+@pytest.mark.drill
 def test_a_worker_whose_process_stands_still_is_replaced(trainings: Trainings):
     training = trainings.start("still", "--scaling.workers", "1", "--scaling.hang_limit", "20")
     training.wait_until("round 1 enhancement  step 2")
@@ -137,6 +138,7 @@ def test_a_worker_whose_process_stands_still_is_replaced(trainings: Trainings):
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 60, "its end")
 
 
+@pytest.mark.drill
 def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(trainings: Trainings):
     longer = ("--schedule.enhancement.steps", "60")
     job = trainings.submit("stopped", *longer)
@@ -164,6 +166,7 @@ def test_a_stopped_job_saves_a_checkpoint_and_resumes_into_the_same_record(train
     assert sum(resumed.summary["steps"].values()) == 8 + 6 + 2 * 60 + 6
 
 
+@pytest.mark.drill
 def test_a_tracking_server_that_goes_away_does_not_stop_training_and_gets_the_model_when_it_is_back(
     trainings: Trainings,
 ):

@@ -63,6 +63,7 @@ def told(log: Path, *words: str) -> list[str]:
     ]
 
 
+@pytest.mark.drill
 def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Path, tmp_path: Path):
     process, first = command(
         "--preset", str(tiny), "--config", str(tmp_path / "short.yaml"), "--search", str(tmp_path / "search.yaml"),

@@ -295,7 +295,7 @@ def starting_weights(settings: TrainSettings) -> dict[str, torch.Tensor] | None:
     if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in wanted.items()}:
         raise TrainingError(
             f"init_from: {settings.init_from} is another network than enhancer.kind {settings.enhancer.kind} with the "
-            "settings below enhancer; give those that it was trained with"
+            "settings below enhancer; give those that it was trained with, or --init_from '' to begin with a fresh one"
         )
     return dict(weights)
 

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.drill
 TRAININGS = ("one", "two", "three")
 SECRET = "hunter2"
 TWO_STEPS = """
+init_from: ""
 data: {image_size: 64, prompt_size: 64, validation_images: 2, validation_size: 64, decoders: 1}
 enhancer: {kind: compact, look: 32, width: 8}
 schedule:

@@ -18,6 +18,7 @@ from pipelines.jobs.settings import PRESETS, Loaded, load_settings, to_yaml, wit
 from pipelines.jobs.settings_text import DEFAULTS, GROUPS, SETTINGS, as_table, flat, nested, no_such_setting
 
 FOLDERS = ["--data.dark", "photos/dark", "--data.well_lit", "photos/good"]
+DETAIL = ("--objective.restoration.detail", "1")
 ALL_PRESETS = sorted(file.stem for file in PRESETS.glob("*.yaml"))
 
 
@@ -44,7 +45,7 @@ def test_without_arguments_the_quickstart_is_loaded() -> None:
     loaded = load_settings([])
     assert loaded.preset == "quickstart"
     assert loaded.settings.data.samples
-    assert loaded.settings.enhancer.kind == "compact"
+    assert loaded.settings.enhancer.kind == "scene" and loaded.settings.init_from == "bundled"
     assert loaded.warnings == []
 
 
@@ -99,9 +100,9 @@ def test_prior_bundled_replaces_all_towers_of_the_preset() -> None:
     settings = load_settings(["--preset", "clip_lit", "--prior", "bundled", *FOLDERS]).settings
     assert (settings.prior.model, settings.prior.pretrained) == ("bundled", "")
     assert settings.prior.identity == ("bundled", "")
-    quickstart = load_settings([]).settings.objective
-    assert settings.objective.identity.weight == quickstart.identity.weight, "its features have another scale"
-    assert settings.objective.reconstruction.weight == quickstart.reconstruction.weight
+    hybrid = load_settings(["--preset", "hybrid", *FOLDERS]).settings.objective
+    assert settings.objective.identity.weight == hybrid.identity.weight, "its features have another scale"
+    assert settings.objective.reconstruction.weight == hybrid.reconstruction.weight
 
 
 # --- spellings --------------------------------------------------------------------------------------------------------
@@ -235,7 +236,7 @@ def test_yaml_tags_run_nothing(config: Path, tmp_path: Path) -> None:
 def test_a_setting_without_effect_warns(capsys: pytest.CaptureFixture[str]) -> None:
     loaded = load_settings(["--enhancer.padding", "reflect"])
     assert loaded.warnings == [
-        "enhancer.padding (command line) has no effect while enhancer.kind is compact; "
+        "enhancer.padding (command line) has no effect while enhancer.kind is scene; "
         "set enhancer.kind=retinex, or leave it out"
     ]
     assert capsys.readouterr().err == f"warning: {loaded.warnings[0]}\n"
@@ -300,7 +301,7 @@ def test_dry_run_shows_every_value_and_where_it_came_from(capsys: pytest.Capture
     assert len(re.findall(r"  # (?:default|preset quickstart|command line)$", page, flags=re.M)) == len(SETTINGS)
     assert re.search(r"^seed: 3 +# command line$", page, flags=re.M)
     assert re.search(
-        r"^enhancer:\n  kind: compact +# preset quickstart\n  padding: zeros +# default$", page, flags=re.M
+        r"^enhancer:\n  kind: scene +# preset quickstart\n  padding: zeros +# default$", page, flags=re.M
     )
 
 
@@ -437,20 +438,20 @@ def test_a_presets_file_name_is_made_fit_for_a_run_name() -> None:
             "prior.guidance is residual",
         ),
         (
-            ["--objective.restoration.denoising_structure", "1", "--objective.restoration.weight", "1"],
+            ["--objective.restoration.denoising_structure", "1"],
             "objective.restoration.denoising_structure",
             "schedule.denoising.steps is 0",
         ),
         (
             [
-                *("--objective.restoration.denoising_structure", "1", "--objective.restoration.weight", "1"),
+                *("--objective.restoration.denoising_structure", "1", "--enhancer.kind", "compact"),
                 *("--schedule.denoising.steps", "9"),
             ],
             "objective.restoration.denoising_structure",
             "enhancer.kind compact has no denoiser",
         ),
-        (["--objective.restoration.structure", "1"], "objective.restoration.structure", "restoration.weight is 0"),
-        (["--objective.restoration.detail", "1"], "objective.restoration.detail", "restoration.weight is 0"),
+        (["--preset", "hybrid", *FOLDERS, *DETAIL], "objective.restoration.detail", "restoration.weight is 0"),
+        (["--objective.restoration.weight", "0", *DETAIL], "objective.restoration.detail", "restoration.weight is 0"),
     ],
 )
 def test_a_weight_that_acts_nowhere_is_refused_by_its_name(
@@ -471,10 +472,10 @@ def test_guidance_without_a_step_of_enhancement_is_refused(capsys: pytest.Captur
 
 
 def test_a_presets_weight_whose_phase_was_taken_away_is_0_and_said_so(config: Path) -> None:
-    loaded = load_settings(["--schedule.reconstruction.steps", "0"])
+    loaded = load_settings(["--preset", "hybrid", *FOLDERS, "--schedule.reconstruction.steps", "0"])
     assert loaded.settings.objective.reconstruction.weight == 0
     assert loaded.warnings == [
-        "objective.reconstruction.weight (preset quickstart) is taken as 0, for its phase, reconstruction, is skipped "
+        "objective.reconstruction.weight (preset hybrid) is taken as 0, for its phase, reconstruction, is skipped "
         "because schedule.reconstruction.steps is 0"
     ]
     config.write_text(to_yaml(loaded.settings))
@@ -508,7 +509,8 @@ def test_settings_in_code_obey_the_same_rule() -> None:
 
 
 def test_a_phase_that_is_asked_for_and_skipped_is_warned_of() -> None:
-    (warning,) = load_settings(["--schedule.denoising.steps", "10"]).warnings
+    compact = ["--preset", "hybrid", *FOLDERS]
+    (warning,) = load_settings([*compact, "--schedule.denoising.steps", "10"]).warnings
     assert warning == (
         "schedule.denoising.steps (command line) has no effect while enhancer.kind compact has no denoiser; change "
         "that, or leave it out"

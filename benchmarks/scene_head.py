@@ -29,9 +29,10 @@ from benchmarks.pretrained import split, unrestricted
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers.denoiser import Denoiser
 from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, highlights_kept, log_light, relight, without_noise
-from lle.enhancers.scene import SceneEnhancer, lift_to_grey, seen_small, settled
+from lle.enhancers.scene import GREY, SceneEnhancer, seen_small, settled
 from lle.exposure.camera import srgb_to_linear
 from lle.exposure.curves import bag_of_curves
+from lle.exposure.shoulder import lift_to_mean
 from lle.images import resize, to_tensor
 from lle.losses.restoration import denoising
 from lle.model import Model, load
@@ -130,7 +131,7 @@ def teach_denoiser(denoiser: Denoiser, files: Sequence[Path], settings: TrainSet
         )
         seeds = torch.randint(2**31, (SQUARES,), generator=generator).tolist()
         noisy, clean = (bag_of_curves(squares, settings.curves, seeds, noise) for noise in (True, False))
-        exposure = lift_to_grey(srgb_to_linear(clean)) + LEVEL_SPREAD * torch.randn(
+        exposure = lift_to_mean(srgb_to_linear(clean), GREY) + LEVEL_SPREAD * torch.randn(
             SQUARES, 1, 1, 1, generator=generator
         )
         light = settled(exposure.clamp(-DARKEST, BRIGHTEST), torch.ones(SQUARES, 3, 1, 1))

@@ -239,7 +239,8 @@ class PriorSettings(Settings):
 
     model: str = setting(
         "bundled",
-        "open_clip model name of the guidance tower, `bundled`, or as a control `untrained`: the same, weights random.",
+        "open_clip model name of the guidance tower; `bundled`; `untrained`, as a control: the same, weights random; "
+        "or `imagenet`, the tower of the bundled enhancer, for prior.guidance latent or residual.",
         source="paper: ViT-B-32-quickgelu",
         min_length=1,
     )
@@ -664,6 +665,13 @@ class ObjectiveSettings(Settings):
     )
     rank: RankTerm = setting(
         RankTerm(), "Order of the sets while prompts are refined.", source="paper 3.4", phases=["refinement"]
+    )
+    two_sided: Term = setting(
+        Term(),
+        "What guides also learns by how much well-lit photos, taken again by the camera of curves and lifted back, "
+        "miss their light: too dark and too bright alike.",
+        source="ours",
+        phases=["prompt_init", "refinement"],
     )
 
     @classmethod

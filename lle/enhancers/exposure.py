@@ -31,9 +31,8 @@ from lle.enhancers.denoiser import REACH, Denoiser
 from lle.enhancers.resizing import enlarged, shrunk
 from lle.enhancers.tiles import EVERYWHERE, Where, pieces, put_together
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
-from lle.exposure.shoulder import shoulder
+from lle.exposure.shoulder import BRIGHTEST, DARKEST, shoulder
 
-BRIGHTEST, DARKEST = 7.0, 2.5  # u to either side; a picture darkened further is black and teaches nothing
 BALANCE_RANGE = 0.5
 TOLD = 8.8  # u is a logarithm of linear light; the denoiser's exponent a quarter of one of sRGB values, a power of 2.2
 BLACK = 1e-3  # of log light, linear

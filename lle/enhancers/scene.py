@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from lle.enhancers.blocks import starting_at_zero
 from lle.enhancers.denoiser import Denoiser
-from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, OneExposure, edge_aware_base, gains
+from lle.enhancers.exposure import Light, OneExposure, edge_aware_base, gains
 from lle.enhancers.resizing import shrunk
 from lle.enhancers.tower import FEATURES, SIDE, Tower
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
-from lle.exposure.shoulder import k_of, shoulder
+from lle.exposure.shoulder import BRIGHTEST, DARKEST, k_of, lift_to_mean, shoulder
 
 GREY = 0.44
-BISECTIONS = 14
 WIDTH = 96
 DROPPED = 0.6  # of so many features for so few photos
 TRUSTED_UP, TRUSTED_DOWN = 0.6, 1.0
@@ -63,7 +62,7 @@ class SceneEnhancer(OneExposure):
     @torch.no_grad()
     def look(self, small: Tensor) -> Tensor:
         """F(lifted) and u0, (B, 1569), of what `seen_small` gives."""
-        lift = lift_to_grey(small)
+        lift = lift_to_mean(small, GREY)
         return torch.cat([self.tower(linear_to_srgb(shoulder(small, k_of(lift)))), lift.flatten(1)], dim=1)
 
 
@@ -76,21 +75,3 @@ def settled(exposure: Tensor, balance: Tensor) -> Light:
     """What is decided, less of it the less it would change: g v and w^g, of (B, 1, 1, 1) and (B, 3, 1, 1)."""
     needed = 1 - torch.exp(-((exposure / torch.where(exposure > 0, TRUSTED_UP, TRUSTED_DOWN)) ** 2))
     return Light(needed * exposure, balance**needed)
-
-
-def lift_to_grey(light: Tensor) -> Tensor:
-    """u in [-2.5, 7] by which a picture's mean sRGB value becomes .44, or comes nearest.
-
-    Args:
-        light: linear light in [0, 1], (B, 3, H, W).
-
-    Returns:
-        (B, 1, 1, 1), without a gradient.
-    """
-    darker = torch.full_like(light[:, :1, :1, :1], -DARKEST)
-    brighter = torch.full_like(darker, BRIGHTEST)
-    for _ in range(BISECTIONS):
-        middle = (darker + brighter) / 2
-        too_dark = linear_to_srgb(shoulder(light, k_of(middle))).mean(dim=(1, 2, 3), keepdim=True) < GREY
-        darker, brighter = torch.where(too_dark, middle, darker), torch.where(too_dark, brighter, middle)
-    return (darker + brighter) / 2

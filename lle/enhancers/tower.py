@@ -78,13 +78,20 @@ class Tower(nn.Module):
         Args:
             image: RGB in [0, 1], (B, 3, 160, 160).
         """
+        return self.features_of(self.maps(image)[1:])
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """What the stem and the seven stages see, each (B, C, h, w), float32, of the same pictures."""
         with torch.autocast(image.device.type, enabled=False):
-            x = self.stem((image.float() * 255 - 127) / 128)
-            found = list[Tensor]()
+            found = [self.stem((image.float() * 255 - 127) / 128)]
             for stage in self.stages:
-                x = stage(x)
-                found += [x.mean(dim=(2, 3)), x.std(dim=(2, 3))]
-            return (torch.cat(found, dim=1) - self.mean) / self.deviation
+                found.append(stage(found[-1]))
+            return found
+
+    def features_of(self, stages: list[Tensor]) -> Tensor:
+        """The features, (B, 1568), of what the stages see."""
+        found = [part for each in stages for part in (each.mean(dim=(2, 3)), each.std(dim=(2, 3)))]
+        return (torch.cat(found, dim=1) - self.mean) / self.deviation
 
 
 class Convolution(nn.Module):

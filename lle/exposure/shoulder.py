@@ -16,6 +16,8 @@ from torch import Tensor
 
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 
+BRIGHTEST, DARKEST = 7.0, 2.5  # |u| to either side; a picture darkened further is black and teaches nothing
+BISECTIONS = 14
 SERIES_BELOW = 0.05
 """|k| under which the fraction, 0 / 0 at its end and useless as a gradient near it, is its series instead: the first
 term left out is below 1e-8."""
@@ -49,3 +51,22 @@ def shoulder(light: Tensor, k: Tensor) -> Tensor:
 def k_of(u: Tensor) -> Tensor:
     """k = 2 sinh(u): even steps near 0, even ratios of light further out."""
     return 2 * torch.sinh(u)
+
+
+def lift_to_mean(light: Tensor, wanted: Tensor | float) -> Tensor:
+    """u in [-2.5, 7] by which a picture's mean sRGB value becomes the wanted one, or comes nearest.
+
+    Args:
+        light: linear light in [0, 1], (B, 3, H, W).
+        wanted: mean of the sRGB values, one number or (B, 1, 1, 1).
+
+    Returns:
+        (B, 1, 1, 1), without a gradient.
+    """
+    darker = torch.full_like(light[:, :1, :1, :1], -DARKEST)
+    brighter = torch.full_like(darker, BRIGHTEST)
+    for _ in range(BISECTIONS):
+        middle = (darker + brighter) / 2
+        too_dark = linear_to_srgb(shoulder(light, k_of(middle))).mean(dim=(1, 2, 3), keepdim=True) < wanted
+        darker, brighter = torch.where(too_dark, middle, darker), torch.where(too_dark, brighter, middle)
+    return (darker + brighter) / 2

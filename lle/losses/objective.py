@@ -25,13 +25,15 @@ from lle.losses.rank import margin_loss, rank
 from lle.losses.regional import regional_consistency
 from lle.losses.restoration import denoising, restoration
 from lle.losses.smoothness import smoothness
+from lle.losses.two_sided import two_sided
 from lle.prior.crops import WHOLE_ONLY, Crops
 from lle.prior.guides import Guide
 from lle.prior.towers import Prior
 
 DEEP = 3  # of the stages: the fourth is compared by preservation, those before it by contrast
-ENHANCEMENT, DENOISING, RECONSTRUCTION, REFINEMENT = "enhancement", "denoising", "reconstruction", "refinement"
-DARK, WELL_LIT, MIS_EXPOSED, REGIONS = "dark", "well_lit", "mis_exposed", "regions"
+ENHANCEMENT, DENOISING, RECONSTRUCTION = "enhancement", "denoising", "reconstruction"
+PROMPT_INIT, REFINEMENT = "prompt_init", "refinement"
+DARK, WELL_LIT, MIS_EXPOSED, REGIONS, RELIT = "dark", "well_lit", "mis_exposed", "regions", "relit"
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,15 @@ class Opinions:
         dark, well_lit: the two sets.
         enhanced: the dark ones as earlier enhancers made them, oldest first.
         over_exposed: the first of the well-lit ones, exposed too long; None where there are none.
+        relit: logits, (B, 2), of well-lit photos that were taken again and lifted back, and by how much that missed,
+            (B,), where a term asks for them.
     """
 
     dark: Tensor
     well_lit: Tensor
     enhanced: Sequence[Tensor] = ()
     over_exposed: Tensor | None = None
+    relit: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,8 @@ TERMS = (
         stages=("input",),
     ),
     Line("rank", REFINEMENT, _ranked),
+    Line("two_sided", PROMPT_INIT, lambda seen, term: two_sided(*seen.relit), needs=(RELIT,)),
+    Line("two_sided", REFINEMENT, lambda seen, term: two_sided(*seen.relit), needs=(RELIT,)),
 )
 """Every term of the objective in every phase that computes it; they are summed in this order."""
 
@@ -219,7 +226,7 @@ def chosen(settings: ObjectiveSettings, phase: str) -> list[Line]:
 
 
 def needed(settings: ObjectiveSettings, phase: str) -> set[str]:
-    """What the chosen terms of a phase want: `dark`, `well_lit`, `mis_exposed`, `regions`."""
+    """What the chosen terms of a phase want: `dark`, `well_lit`, `mis_exposed`, `regions`, `relit`."""
     lines = chosen(settings, phase)
     restored = {WELL_LIT} if any(line.of == MIS_EXPOSED for line in lines) else set()
     return restored | {DARK for line in lines if line.of == DARK} | {name for line in lines for name in line.needs}
@@ -269,6 +276,10 @@ class Objective:
         (B, 3, H, W).
         """
         return self._restored(DENOISING, restored, without_noise)
+
+    def prompt_init(self, seen: Opinions) -> Terms:
+        """Terms of the prompts beside their classification, from what they say of each set."""
+        return self._computed(chosen(self.settings, PROMPT_INIT), seen)
 
     def refinement(self, seen: Opinions) -> Terms:
         """Terms of the prompts, from what they say of each set."""

@@ -22,6 +22,7 @@ from lle.prior.weights import (
     BUNDLED,
     GUIDANCE_WEIGHTS,
     IDENTITY_WEIGHTS,
+    IMAGENET,
     PACKAGED,
     PriorError,
     find_weights,
@@ -211,13 +212,17 @@ def load_tower(model: str, pretrained: str, setting: str = GUIDANCE_WEIGHTS) -> 
     """One frozen CLIP.
 
     Args:
-        model: open_clip's name, `bundled` or `untrained`.
-        pretrained: see `find_weights`; ignored for the latter two.
+        model: open_clip's name, `bundled`, `untrained` or `imagenet`.
+        pretrained: see `find_weights`; ignored for the latter three.
         setting: the setting that names them, for what the errors say.
 
     Raises:
         PriorError: weights that cannot be had or do not fit the model.
     """
+    if model == IMAGENET:
+        from lle.prior.imagenet import ImageNetTower
+
+        return ImageNetTower()
     if model in PACKAGED:
         from lle.prior.bundled import load_bundled
 

@@ -11,8 +11,8 @@ from lle.config import PriorSettings
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 PROBE_SECONDS = 3.0
-BUNDLED, UNTRAINED = "bundled", "untrained"
-PACKAGED = (BUNDLED, UNTRAINED)
+BUNDLED, UNTRAINED, IMAGENET = "bundled", "untrained", "imagenet"
+PACKAGED = (BUNDLED, UNTRAINED, IMAGENET)
 GUIDANCE_WEIGHTS, IDENTITY_WEIGHTS = "prior.pretrained", "prior.identity_pretrained"
 
 

@@ -13,8 +13,9 @@ from lle.config import TrainSettings
 from lle.enhancers import Enhanced, Enhancer
 from lle.exposure.camera import expose
 from lle.exposure.curves import bag_of_curves, darker
+from lle.exposure.relit import relit
 from lle.losses.classification import classification
-from lle.losses.objective import DARK, MIS_EXPOSED, Objective, Opinions, Others, Terms, needed
+from lle.losses.objective import DARK, MIS_EXPOSED, RELIT, Objective, Opinions, Others, Terms, needed
 from lle.prior.prompts import badly_lit
 from lle.training.schedule import Phase
 
@@ -113,18 +114,34 @@ class Tasks:
 
     def _prompt_init(self, batch: Batch) -> Terms:
         assert batch.well_lit is not None
-        pictures = [batch.dark, batch.well_lit, *self._over_exposed(batch.well_lit)]
-        dark, well_lit, *over = self._logits(pictures)
-        return Terms({"classification": classification(torch.cat([dark, *over]), well_lit)}, {"classification": 1.0})
+        over = self._over_exposed(batch.well_lit)
+        (dark, well_lit, *others), relit = self._seen([batch.dark, batch.well_lit, *over], batch, Phase.PROMPT_INIT)
+        found = classification(torch.cat([dark, *others]), well_lit)
+        opinions = Opinions(badly_lit(dark), badly_lit(well_lit), relit=relit)
+        return Terms({"classification": found}, {"classification": 1.0}) | self.objective.prompt_init(opinions)
 
     def _refinement(self, batch: Batch) -> Terms:
         assert batch.well_lit is not None
         with torch.no_grad():
             enhanced = [each(batch.dark).image for each in self.earlier]
         over = self._over_exposed(batch.well_lit)
-        logits = self._logits([batch.dark, batch.well_lit, *enhanced, *over])
+        logits, relit = self._seen([batch.dark, batch.well_lit, *enhanced, *over], batch, Phase.REFINEMENT)
         dark, well_lit, *rest = [badly_lit(each) for each in logits]
-        return self.objective.refinement(Opinions(dark, well_lit, rest[: len(enhanced)], rest[-1] if over else None))
+        opinions = Opinions(dark, well_lit, rest[: len(enhanced)], rest[-1] if over else None, relit)
+        return self.objective.refinement(opinions)
+
+    def _seen(
+        self, pictures: list[Tensor], batch: Batch, phase: Phase
+    ) -> tuple[list[Tensor], tuple[Tensor, Tensor] | None]:
+        """Logits of several sets, and of well-lit photos that were taken again and lifted back, where the phase wants
+        them, with what the lifts missed.
+        """
+        if RELIT not in needed(self.settings.objective, phase):
+            return self._logits(pictures), None
+        assert batch.well_lit is not None
+        again, missed = relit(batch.well_lit, self.settings.curves, _seeds(batch.well_lit))
+        *logits, of_these = self._logits([*pictures, again])
+        return logits, (of_these, missed)
 
     def _logits(self, pictures: list[Tensor]) -> list[Tensor]:
         """Logits of several sets, (B_i, 2) each, in one pass through the tower and the prompts."""

@@ -8,10 +8,10 @@ from torch import Tensor
 from lle.config import EnhancerSettings
 from lle.controls import exposure_shoulder
 from lle.enhancers import build_enhancer, tower
-from lle.enhancers.scene import SceneEnhancer, lift_to_grey
+from lle.enhancers.scene import GREY, SceneEnhancer
 from lle.enhancers.tower import FEATURES, Convolution, Tower
 from lle.exposure.camera import expose, linear_to_srgb, srgb_to_linear
-from lle.exposure.shoulder import k_of, shoulder
+from lle.exposure.shoulder import k_of, lift_to_mean, shoulder
 from lle.model import Model, load
 
 
@@ -19,7 +19,7 @@ def scene(stops: float = 0.0) -> Tensor:
     """Smooth light of a mean of about .44, with less exposure."""
     coarse = torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(4))
     smooth = torch.nn.functional.interpolate(coarse, size=(90, 120), mode="bicubic").clamp(0, 1)
-    grey = linear_to_srgb(shoulder(srgb_to_linear(smooth), k_of(lift_to_grey(srgb_to_linear(smooth)))))
+    grey = linear_to_srgb(shoulder(srgb_to_linear(smooth), k_of(lift_to_mean(srgb_to_linear(smooth), GREY))))
     return expose(grey, stops)
 
 
@@ -70,7 +70,7 @@ def test_lamps_in_the_dark_keep_their_detail():
 @pytest.mark.parametrize("stops", [-5.0, -2.0, 0.0, 0.7])
 def test_the_lift_finds_a_mean_of_grey(stops: float):
     light = srgb_to_linear(scene(stops))
-    lifted = linear_to_srgb(shoulder(light, k_of(lift_to_grey(light))))
+    lifted = linear_to_srgb(shoulder(light, k_of(lift_to_mean(light, GREY))))
     assert float(lifted.mean()) == pytest.approx(0.44, abs=1e-3)
 
 

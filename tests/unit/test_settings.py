@@ -300,9 +300,7 @@ def test_dry_run_shows_every_value_and_where_it_came_from(capsys: pytest.Capture
     page = printed(capsys, "--dry-run", "--seed", "3")
     assert len(re.findall(r"  # (?:default|preset quickstart|command line)$", page, flags=re.M)) == len(SETTINGS)
     assert re.search(r"^seed: 3 +# command line$", page, flags=re.M)
-    assert re.search(
-        r"^enhancer:\n  kind: scene +# preset quickstart\n  padding: zeros +# default$", page, flags=re.M
-    )
+    assert re.search(r"^enhancer:\n  kind: scene +# preset quickstart\n  padding: zeros +# default$", page, flags=re.M)
 
 
 def test_the_dry_run_can_be_given_back_as_a_file(capsys: pytest.CaptureFixture[str], config: Path) -> None:

@@ -41,7 +41,8 @@ from lle.training import state as states
 
 EXPOSURES = torch.linspace(-1.0, 6.2, 37)
 GREY = 0.44
-STEPS, RATE, UNTOUCHED = 50, 0.15, 0.01
+STEPS, RATE, BEGIN = 50, 0.15, 0.01
+UNTOUCHED, BEST = "untouched", "best possible"
 
 Judge = Callable[[Tensor], Tensor]  # RGB in [0, 1], (B, 3, H, W), to (B,): the lower, the better
 Pairs = Sequence[tuple[Tensor, Tensor]]
@@ -51,12 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     torch.set_num_threads(arguments.threads)
     judges, sets = find_judges(arguments), find_sets(arguments.data, arguments.side)
-    rows: dict[str, list[str]] = {name: [name] for name in (*judges, "best possible")}
+    rows: dict[str, list[str]] = {name: [name] for name in (UNTOUCHED, *judges, BEST)}
     for pairs in sets.values():
-        for name, values in chosen(judges, pairs).items():
+        for name, values in chosen(judges, pairs, arguments.followed).items():
             rows[name].append(values)
     header = ["", *(f"{name} ({len(pairs)})" for name, pairs in sets.items())]
-    text = "PSNR, dB, of what each judge keeps; in brackets of where its gradient leads.\n\n"
+    text = "PSNR, dB, of what each judge keeps; in brackets of where its gradient leads"
+    text += f" ({arguments.followed} photos of each set, evenly).\n\n"
     text += markdown_table(header, list(rows.values()))
     print(text)
     replace_section(PAGE, "judge choice", text)
@@ -70,11 +72,7 @@ def find_judges(arguments: argparse.Namespace) -> dict[str, Judge]:
     enhancer = lle.load("bundled").enhancer
     assert isinstance(enhancer, SceneEnhancer)
 
-    def untouched(images: Tensor) -> Tensor:
-        return (images - images[int((EXPOSURES**2).argmin())]).square().mean(dim=(1, 2, 3))
-
     judges: dict[str, Judge] = {
-        "untouched": untouched,
         f"mean of {GREY}": lambda images: (images.mean(dim=(1, 2, 3)) - GREY).abs(),
         "bundled prior, its captions": lambda images: 1 - zero_shot_well_lit(prior, images),
         "bundled prior, mean well-lit photo": nearest_to_mean(load_tower("bundled", ""), well_lit),
@@ -101,19 +99,23 @@ def of_checkpoint(folder: Path) -> Judge:
     return lambda images: guide.penalty(tower(images).features)
 
 
-def chosen(judges: Mapping[str, Judge], pairs: Pairs) -> dict[str, str]:
-    """Mean PSNR of each judge's choice, with that of its gradient where it has one, and the best possible."""
-    kept: dict[str, list[float]] = {name: [] for name in (*judges, "best possible")}
+def chosen(judges: Mapping[str, Judge], pairs: Pairs, followed: int) -> dict[str, str]:
+    """Mean PSNR of each judge's choice, with that of its gradient on some of the photos where it has one, of the photos
+    themselves, and the best possible.
+    """
+    kept: dict[str, list[float]] = {name: [] for name in (UNTOUCHED, *judges, BEST)}
     led: dict[str, list[float]] = {name: [] for name in judges}
-    for photo, truth in pairs:
+    follows = {len(pairs) * index // followed for index in range(followed)} if followed else set()
+    for number, (photo, truth) in enumerate(pairs):
         light = srgb_to_linear(photo)
         with torch.inference_mode():
             exposed = torch.cat([linear_to_srgb(shoulder(light, k_of(u.view(1, 1, 1, 1)))) for u in EXPOSURES])
             worth = torch.cat([psnr(each[None], truth) for each in exposed])
             for name, judge in judges.items():
                 kept[name].append(float(worth[judge(exposed).argmin()]))
-        kept["best possible"].append(float(worth.max()))
-        for name, judge in judges.items():
+        kept[UNTOUCHED].append(float(psnr(photo, truth)))
+        kept[BEST].append(float(worth.max()))
+        for name, judge in judges.items() if number in follows else ():
             if (found := follow(judge, light)) is not None:
                 led[name].append(float(psnr(found, truth)))
     return {
@@ -124,7 +126,7 @@ def chosen(judges: Mapping[str, Judge], pairs: Pairs) -> dict[str, str]:
 
 def follow(judge: Judge, light: Tensor) -> Tensor | None:
     """Where the judge's gradient in u leads, sRGB of `light`'s shape; None where it has none."""
-    u = torch.full((1, 1, 1, 1), UNTOUCHED, requires_grad=True)
+    u = torch.full((1, 1, 1, 1), BEGIN, requires_grad=True)
     optimiser = torch.optim.Adam([u], RATE)
     for _ in range(STEPS):
         penalty = judge(linear_to_srgb(shoulder(light, k_of(u)))).sum()
@@ -163,7 +165,9 @@ def find_sets(data: Path, side: int) -> dict[str, Pairs]:
 def _well_lit(data: Path, side: int) -> list[Tensor]:
     """What the prior and the head of the package have learned from."""
     with TemporaryDirectory() as folder:
-        return [_read(photo, side) for photo in sorted(unrestricted(data, Path(folder))["well_lit"].iterdir())]
+        return [
+            _read(photo, side) for photo in sorted(unrestricted(data.resolve(), Path(folder))["well_lit"].iterdir())
+        ]
 
 
 def _read(file: Path, side: int) -> Tensor:
@@ -189,6 +193,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the photos")
     parser.add_argument("--checkpoint", type=_named, action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--followed", type=int, default=10, help="photos of each set on which gradients are followed")
     parser.add_argument("--side", type=int, default=200, help="short side of the photos, px")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(argv)

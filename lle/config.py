@@ -227,6 +227,12 @@ class EnhancerSettings(Settings):
         le=4,
         needs="enhancer.kind=exposure",
     )
+    camera: bool = setting(
+        False,
+        "Only five numbers for all photos learn: a camera's cast and how it exposes; for photos of one camera.",
+        source="ours",
+        needs="enhancer.kind=scene",
+    )
 
     @property
     def has_denoiser(self) -> bool:
@@ -636,6 +642,12 @@ class ObjectiveSettings(Settings):
         phases=["enhancement"],
     )
     colour: Term = setting(Term(), "Differences between the channel means.", source="PIE", phases=["enhancement"])
+    distribution: Term = setting(
+        Term(),
+        "Distance of the means of enhanced pictures, as a distribution, from those of well-lit photos.",
+        source="ours",
+        phases=["enhancement"],
+    )
     preservation: Term = setting(
         Term(), "Distance to the input in deep features.", source="PIE", phases=["enhancement"]
     )
@@ -830,7 +842,7 @@ class LoopSettings(Settings):
     profile: bool = setting(
         False, "`--profile`: a trace of ten steps of the first worker, for ui.perfetto.dev, among the run's artifacts."
     )
-    measure: Literal["auto", "psnr", "ssim", "feature_gap", "restored"] = setting(
+    measure: Literal["auto", "psnr", "ssim", "feature_gap", "distribution", "restored"] = setting(
         "auto",
         "What chooses the best enhancer; auto: psnr where pairs are given, else restored: PSNR of photos "
         "kept out, well lit, that a camera, the same for all trainings, took again with wrong light.",

@@ -21,7 +21,7 @@ NETWORKS: Mapping[str, Callable[[EnhancerSettings], Enhancer]] = {
     "compact": lambda chosen: CompactEnhancer(look=chosen.look, width=chosen.width),
     "bilateral": lambda chosen: BilateralEnhancer(chosen.look, chosen.width, chosen.denoise),
     "exposure": lambda chosen: ExposureEnhancer(chosen.look, chosen.width, chosen.denoise, chosen.local),
-    "scene": lambda chosen: SceneEnhancer(chosen.denoise),
+    "scene": lambda chosen: SceneEnhancer(chosen.denoise, chosen.camera),
 }
 """Each network by its name in `enhancer.kind`."""
 

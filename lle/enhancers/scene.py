@@ -7,6 +7,10 @@ sees best, whatever the light was; a head on its features says by how much that 
 
 u0: the lift to .44, so the network begins as that baseline; F: the frozen tower; g: near 0 where the picture is good
 already, for a small correction is more often a mistake than wanted: t is .6 upwards, 1 downwards; in training g is 1.
+
+A camera that it does not know has a cast of its own, and exposes scenes by a rule of its own. Five numbers for all its
+pictures can learn that, while the rest rests: logarithms of gains that are taken before anything is decided, and a and
+b of a + b (u0 - 3.5), which is added to v.
 The rest, with the noise, is done as by the exposure network, highlights kept.
 """
 
@@ -27,6 +31,7 @@ GREY = 0.44
 WIDTH = 96
 DROPPED = 0.6  # of so many features for so few photos
 TRUSTED_UP, TRUSTED_DOWN = 0.6, 1.0
+USUAL_LIFT = 3.5
 
 
 class SceneEnhancer(OneExposure):
@@ -34,11 +39,14 @@ class SceneEnhancer(OneExposure):
 
     Args:
         denoise: channels of the denoiser; 0: none.
+        camera: only the five numbers of a camera learn; else they stay as they are, 0 at first.
     """
 
-    def __init__(self, denoise: int = 32) -> None:
+    def __init__(self, denoise: int = 32, camera: bool = False) -> None:
         super().__init__()
         self.tower = Tower()
+        self.adapts = camera
+        self.camera = nn.Parameter(torch.zeros(5), requires_grad=camera)
         self.head = nn.Sequential(
             nn.Dropout(DROPPED),
             nn.Linear(FEATURES + 1, WIDTH),
@@ -47,13 +55,28 @@ class SceneEnhancer(OneExposure):
             starting_at_zero(nn.Linear(WIDTH, 4)),
         )
         self.denoiser = Denoiser(denoise) if denoise else None
+        if camera:
+            for part in (self.head, self.denoiser):
+                for parameter in part.parameters() if part else ():
+                    parameter.requires_grad = False
+        self.register_load_state_dict_pre_hook(_without_a_camera)
+
+    def train(self, mode: bool = True) -> SceneEnhancer:
+        """The head of one that adapts decides as it will afterwards."""
+        super().train(mode)
+        if self.adapts:
+            self.head.eval()
+        return self
 
     def light(self, image: Tensor) -> tuple[Light, Tensor]:
-        small = seen_small(image)
+        *logs, level, slope = self.camera.unbind()
+        cast = torch.stack(logs).exp().view(1, 3, 1, 1)
+        small = (seen_small(image) * cast).clamp(max=1)
         found = self.look(small)
-        said = self.head(found).float()
-        exposure = (found[:, -1:] + said[:, :1]).clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
-        balance = gains(said[:, 1:])
+        said, lift = self.head(found).float(), found[:, -1:]
+        exposure = lift + said[:, :1] + level + slope * (lift - USUAL_LIFT)
+        exposure = exposure.clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
+        balance = gains(said[:, 1:]) * cast
         base = edge_aware_base(small)
         if self.head.training:  # or it would learn to shout
             return Light(exposure, balance, base=base), exposure
@@ -64,6 +87,11 @@ class SceneEnhancer(OneExposure):
         """F(lifted) and u0, (B, 1569), of what `seen_small` gives."""
         lift = lift_to_mean(small, GREY)
         return torch.cat([self.tower(linear_to_srgb(shoulder(small, k_of(lift)))), lift.flatten(1)], dim=1)
+
+
+def _without_a_camera(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights that were saved before there were cameras have a usual one."""
+    state.setdefault(f"{prefix}camera", torch.zeros(5))
 
 
 def seen_small(image: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from lle.config import ObjectiveSettings
 from lle.enhancers import Enhanced
 from lle.losses.colour import colour
 from lle.losses.contrast import feature_contrast, pixel_contrast
+from lle.losses.distribution import distribution
 from lle.losses.guidance import guidance
 from lle.losses.identity import identity
 from lle.losses.preservation import preservation
@@ -162,6 +163,12 @@ TERMS = (
     ),
     Line("smoothness", ENHANCEMENT, lambda see, term: smoothness(see.enhanced.maps)),
     Line("colour", ENHANCEMENT, lambda see, term: colour(see.enhanced.image)),
+    Line(
+        "distribution",
+        ENHANCEMENT,
+        lambda see, term: distribution(see.enhanced.image, see.compared[WELL_LIT]),
+        needs=(WELL_LIT,),
+    ),
     Line(
         "regional",
         ENHANCEMENT,

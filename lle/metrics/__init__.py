@@ -59,6 +59,7 @@ METRICS = {
     "our_prior_well_lit": Metric(True, "probability", "P(well lit) in the eyes of our own bundled prior"),
     "unchanged": Metric(True, "dB", "PSNR of enhanced against input, for photos that were good already"),
     "feature_gap": Metric(False, "", "squared distance of mean CLIP features from well-lit photos"),
+    "distribution": Metric(False, "", "how bright and coloured enhanced photos are as a set, from well-lit ones"),
     "judge_gap": Metric(False, "", "penalty by what guides, of enhanced dark photos less that of well-lit ones"),
     "restored": Metric(True, "dB", "PSNR of held-out well-lit photos, brought back from a camera's wrong exposures"),
 }

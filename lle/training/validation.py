@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lle.enhancers import Enhancer
 from lle.exposure.reference import taken_again
+from lle.losses.distribution import apart, means
 from lle.metrics import HIGHER_IS_BETTER, psnr, ssim
 from lle.prior.guides import Guide
 from lle.prior.towers import Tower
@@ -45,6 +47,14 @@ class ValidationSet:
     pairs: Sequence[Pair] = field(default_factory=list)
 
 
+class _Set(NamedTuple):
+    """Mean feature and penalty of some photos, and the means of each, (N, 4)."""
+
+    feature: Tensor
+    penalty: float
+    means: Tensor
+
+
 @dataclass(frozen=True)
 class Validator:
     """Measures an enhancer, the photos shared out over the ranks.
@@ -53,8 +63,8 @@ class Validator:
         photos: what is measured on.
         tower: the guidance tower, for `feature_gap`.
         device: where to compute.
-        measure: `psnr`, `ssim`, `feature_gap`, `restored` or `auto`, which is psnr where there are pairs, else
-            restored.
+        measure: `psnr`, `ssim`, `feature_gap`, `distribution`, `restored` or `auto`, which is psnr where there are
+            pairs, else restored.
     """
 
     photos: ValidationSet
@@ -75,11 +85,12 @@ class Validator:
 
     @torch.inference_mode()
     def measures(self, enhancer: Enhancer, guide: Guide | None = None) -> dict[str, float]:
-        """psnr (dB) and ssim on the pairs, feature_gap, judge_gap and restored (dB) on unpaired photos; the same on
-        every rank.
+        """psnr (dB) and ssim on the pairs, feature_gap, distribution, judge_gap and restored (dB) on unpaired photos;
+        the same on every rank.
 
         feature_gap is |mean f(e) - mean f(W)|^2 in [0, 4], f the unit-norm features of the guidance tower: how far the
-        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. judge_gap, where a
+        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. distribution is that
+        of the term of this name, of both sets. judge_gap, where a
         guide is given, is the mean penalty of the enhanced photos minus that of the well-lit ones: at 0 the guide
         cannot tell them apart. restored is the PSNR of well-lit photos that the reference camera took again with wrong
         light, brought back.
@@ -90,11 +101,12 @@ class Validator:
         if self.photos.pairs:
             found |= self._paired(enhancer)
         if self.photos.dark and self.photos.well_lit:
-            enhanced, penalty = self._seen(self.photos.dark, guide, enhancer)
-            well_lit, usual = self._seen(self.photos.well_lit, guide)
-            found["feature_gap"] = float((enhanced - well_lit).square().sum())
+            enhanced = self._seen(self.photos.dark, guide, enhancer)
+            well_lit = self._seen(self.photos.well_lit, guide)
+            found["feature_gap"] = float((enhanced.feature - well_lit.feature).square().sum())
+            found["distribution"] = float(apart(enhanced.means, well_lit.means))
             if guide is not None:
-                found["judge_gap"] = penalty - usual
+                found["judge_gap"] = enhanced.penalty - well_lit.penalty
         if self.photos.well_lit:
             found["restored"] = restored(enhancer, self._taken, self.device)
         for part, training in modes:  # of each: parts that rest stay as they are
@@ -115,18 +127,19 @@ class Validator:
         total_psnr, total_ssim, count = summed(sums).tolist()
         return {"psnr": total_psnr / count, "ssim": total_ssim / count}
 
-    def _seen(
-        self, photos: Sequence[Tensor], guide: Guide | None, enhancer: Enhancer | None = None
-    ) -> tuple[Tensor, float]:
-        """Mean feature of photos, enhanced where an enhancer is given, and their mean penalty, 0 without a guide."""
-        sums = torch.zeros(self.tower.width + 2, dtype=torch.float64, device=self.device)
-        for photo in photos[rank() :: world_size()]:
-            image = self._batch(photo)
-            features = self.tower(enhancer(image).image if enhancer else image).features.float()
+    def _seen(self, photos: Sequence[Tensor], guide: Guide | None, enhancer: Enhancer | None = None) -> _Set:
+        """What is known of photos, enhanced where an enhancer is given."""
+        sums = torch.zeros(self.tower.width + 1, dtype=torch.float64, device=self.device)
+        found = torch.zeros(len(photos), 4, dtype=torch.float64, device=self.device)
+        for index in range(rank(), len(photos), world_size()):
+            image = self._batch(photos[index])
+            image = enhancer(image).image if enhancer else image
+            features = self.tower(image).features.float()
             penalty = guide.penalty(features) if guide is not None else features.new_zeros(1)
-            sums += torch.cat([features[0], penalty, penalty.new_ones(1)]).double()
-        *_, count = means = summed(sums)
-        return means[:-2] / count, float(means[-2] / count)
+            sums += torch.cat([features[0], penalty]).double()
+            found[index] = means(image)[0]
+        *_, penalty = features = summed(sums) / len(photos)
+        return _Set(features[:-1], float(penalty), summed(found))
 
     def _batch(self, photo: Tensor) -> Tensor:
         return photo[None].to(self.device).float() / 255

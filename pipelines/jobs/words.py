@@ -18,6 +18,7 @@ LABELS = {
     "our_prior_well_lit": "Well lit (our own judge)",
     "unchanged": "Likeness to the input",
     "feature_gap": "Feature gap",
+    "distribution": "Light as a set, from well-lit photos",
     "judge_gap": "What guides it: enhanced less well-lit",
     "restored": "PSNR of photos brought back",
 }

@@ -279,7 +279,7 @@ def test_metrics_with_weights_are_found_at_any_depth(shared: Path, folders):
     photo = Photo("low", str(lol), str(lol / "low" / "1.png"), str(lol), str(lol / "high" / "1.png"))
     values = measure_photo(find_model("control:input", ""), measures, photo, BUDGET).values
     assert values["lpips"] == pytest.approx(0.31538, abs=1e-4) and values["niqe"] == pytest.approx(6.4321, abs=1e-3)
-    assert set(values) == set(METRICS) - {"feature_gap", "judge_gap", "restored", "unchanged"}
+    assert set(values) == set(METRICS) - {"feature_gap", "distribution", "judge_gap", "restored", "unchanged"}
 
 
 def test_the_summary_knows_the_worst_in_each_direction():

@@ -50,7 +50,7 @@ def test_enhancement_is_validated_regularly_and_at_its_end(whole):
     validated = [report.step for report in whole[1].reports if report.measures]
     assert validated == [6, 8, 9, 14, 15, 20, 21], "after reconstruction, then every 2 steps and at the end of 3"
     measures = next(report.measures for report in whole[1].reports if report.measures)
-    assert measures.keys() == {"psnr", "ssim", "feature_gap", "judge_gap", "restored"}
+    assert measures.keys() == {"psnr", "ssim", "feature_gap", "distribution", "judge_gap", "restored"}
 
 
 def test_checkpoints_come_as_often_as_asked_and_at_the_end_of_each_round():

@@ -178,7 +178,7 @@ def test_validation_measures_equal_those_of_one_process(folder: Path):
     assert len(shared) == len(told.reports)
     for ours, theirs in zip(shared, told.reports, strict=True):
         assert ours == pytest.approx(theirs.measures, rel=1e-4)
-    assert shared[0].keys() == {"psnr", "ssim", "feature_gap", "judge_gap", "restored"}
+    assert shared[0].keys() == {"psnr", "ssim", "feature_gap", "distribution", "judge_gap", "restored"}
 
 
 def test_the_randomness_of_a_step_follows_from_seed_step_and_rank(folder: Path):

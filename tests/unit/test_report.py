@@ -393,7 +393,7 @@ def test_before_and_after_say_which_is_which():
 
 def test_tables_on_the_terminal_fit_eighty_columns():
     console = Console(width=80, record=True, soft_wrap=True, highlight=False, markup=False, file=io.StringIO())
-    names = [name for name in METRICS if name not in ("feature_gap", "judge_gap", "restored")]
+    names = [name for name in METRICS if name not in ("feature_gap", "distribution", "judge_gap", "restored")]
     shares = ("over_exposed", "our_prior_well_lit")
     part = {
         name: {"mean": 0.57 if name in shares else 18.97, "worst": 0.999 if name in shares else 100.0} for name in names

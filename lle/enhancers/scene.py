@@ -39,14 +39,13 @@ class SceneEnhancer(OneExposure):
 
     Args:
         denoise: channels of the denoiser; 0: none.
-        camera: only the five numbers of a camera learn; else they stay as they are, 0 at first.
+        camera: beside, five numbers of a camera, which learn alone.
     """
 
     def __init__(self, denoise: int = 32, camera: bool = False) -> None:
         super().__init__()
         self.tower = Tower()
-        self.adapts = camera
-        self.camera = nn.Parameter(torch.zeros(5), requires_grad=camera)
+        self.camera = nn.Parameter(torch.zeros(5)) if camera else None
         self.head = nn.Sequential(
             nn.Dropout(DROPPED),
             nn.Linear(FEATURES + 1, WIDTH),
@@ -56,27 +55,31 @@ class SceneEnhancer(OneExposure):
         )
         self.denoiser = Denoiser(denoise) if denoise else None
         if camera:
-            for part in (self.head, self.denoiser):
-                for parameter in part.parameters() if part else ():
-                    parameter.requires_grad = False
-        self.register_load_state_dict_pre_hook(_without_a_camera)
+            self.head.requires_grad_(False)
+            if self.denoiser is not None:
+                self.denoiser.requires_grad_(False)
+            self.register_load_state_dict_pre_hook(_with_a_usual_camera)
 
     def train(self, mode: bool = True) -> SceneEnhancer:
-        """The head of one that adapts decides as it will afterwards."""
+        """The head beside a camera's numbers decides as it will afterwards."""
         super().train(mode)
-        if self.adapts:
+        if self.camera is not None:
             self.head.eval()
         return self
 
     def light(self, image: Tensor) -> tuple[Light, Tensor]:
-        *logs, level, slope = self.camera.unbind()
-        cast = torch.stack(logs).exp().view(1, 3, 1, 1)
-        small = (seen_small(image) * cast).clamp(max=1)
+        small, cast = seen_small(image), None
+        if self.camera is not None:
+            cast = self.camera[:3].exp().view(1, 3, 1, 1)
+            small = (small * cast).clamp(max=1)
         found = self.look(small)
-        said, lift = self.head(found).float(), found[:, -1:]
-        exposure = lift + said[:, :1] + level + slope * (lift - USUAL_LIFT)
-        exposure = exposure.clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
-        balance = gains(said[:, 1:]) * cast
+        said, exposure = self.head(found).float(), found[:, -1:]
+        if self.camera is not None:
+            exposure = exposure + self.camera[3] + self.camera[4] * (exposure - USUAL_LIFT)
+        exposure = (exposure + said[:, :1]).clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
+        balance = gains(said[:, 1:])
+        if cast is not None:
+            balance = balance * cast
         base = edge_aware_base(small)
         if self.head.training:  # or it would learn to shout
             return Light(exposure, balance, base=base), exposure
@@ -89,8 +92,8 @@ class SceneEnhancer(OneExposure):
         return torch.cat([self.tower(linear_to_srgb(shoulder(small, k_of(lift)))), lift.flatten(1)], dim=1)
 
 
-def _without_a_camera(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Weights that were saved before there were cameras have a usual one."""
+def _with_a_usual_camera(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights without a camera's numbers, from which an adaptation begins, have those that change nothing."""
     state.setdefault(f"{prefix}camera", torch.zeros(5))
 
 

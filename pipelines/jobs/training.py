@@ -291,12 +291,13 @@ def starting_weights(settings: TrainSettings) -> dict[str, torch.Tensor] | None:
     except ModelError as error:
         raise TrainingError(str(error).replace("model:", "init_from:", 1)) from error
     weights = getattr(network, "enhancer", network).state_dict()
-    wanted = build_enhancer(settings.enhancer).state_dict()
-    if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in wanted.items()}:
+    try:
+        build_enhancer(settings.enhancer).load_state_dict(weights)
+    except RuntimeError as error:
         raise TrainingError(
             f"init_from: {settings.init_from} is another network than enhancer.kind {settings.enhancer.kind} with the "
             "settings below enhancer; give those that it was trained with, or --init_from '' to begin with a fresh one"
-        )
+        ) from error
     return dict(weights)
 
 

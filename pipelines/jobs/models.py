@@ -76,9 +76,10 @@ class NamedModel:
     @property
     def version(self) -> str:
         """Changes with anything that changes its pictures: kind, settings, weights; not with where it lies."""
-        settings = self.network.settings.model_dump_json(exclude_defaults=True) if isinstance(self.network, Model) else self.name
-        digest = sha256(settings.encode())
-        for name, weight in self.network.state_dict().items():
+        network = self.network
+        chosen = network.settings.model_dump_json(exclude_defaults=True) if isinstance(network, Model) else self.name
+        digest = sha256(chosen.encode())
+        for name, weight in network.state_dict().items():
             digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
             digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]

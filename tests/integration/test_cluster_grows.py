@@ -8,6 +8,8 @@ import subprocess
 import sys
 import urllib.request
 
+import pytest
+
 from pipelines.jobs.metrics import GAUGES, REFUSED
 from tests.integration.conftest import Cluster, free_port, ray_command, run, wait_for
 
@@ -79,6 +81,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.drill
 def test_a_training_waits_for_machines_no_longer_than_told_and_is_refused_a_folder_that_one_does_not_see(
     cluster: Cluster,
 ):

@@ -106,6 +106,7 @@ def test_numbers_that_were_too_many_to_wait_come_from_the_history(
     assert points(run, "loss") == [(step, float(step)) for step in range(1, 60)] and told == []
 
 
+@pytest.mark.drill
 def test_what_is_written_while_the_server_is_gone_is_delivered_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

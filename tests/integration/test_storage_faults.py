@@ -74,6 +74,7 @@ def test_trouble_that_passes_is_survived(server: UnreliableServer, bucket: str, 
     assert shards.read(open_uri("s3://any")[0], f"{bucket}/b.bin") == CONTENT[::-1]
 
 
+@pytest.mark.drill
 def test_a_server_that_falls_silent_is_left_and_asked_again(
     server: UnreliableServer, bucket: str, monkeypatch: pytest.MonkeyPatch
 ):

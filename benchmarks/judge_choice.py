@@ -51,7 +51,8 @@ Pairs = Sequence[tuple[Tensor, Tensor]]
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     torch.set_num_threads(arguments.threads)
-    judges, sets = find_judges(arguments), find_sets(arguments.data, arguments.side)
+    judges = find_judges(arguments)
+    sets = {name: evenly(each, arguments.photos) for name, each in find_sets(arguments.data, arguments.side).items()}
     rows: dict[str, list[str]] = {name: [name] for name in (UNTOUCHED, *judges, BEST)}
     for pairs in sets.values():
         for name, values in chosen(judges, pairs, arguments.followed).items():
@@ -63,6 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(text)
     replace_section(PAGE, "judge choice", text)
     return 0
+
+
+def evenly(pairs: Pairs, count: int) -> Pairs:
+    """So many pairs of a set at most, spread over it; 0: all."""
+    if not count or len(pairs) <= count:
+        return pairs
+    return [pairs[len(pairs) * index // count] for index in range(count)]
 
 
 def find_judges(arguments: argparse.Namespace) -> dict[str, Judge]:
@@ -194,6 +202,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with the photos")
     parser.add_argument("--checkpoint", type=_named, action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--followed", type=int, default=10, help="photos of each set on which gradients are followed")
+    parser.add_argument("--photos", type=int, default=0, help="of each set, evenly; 0: all")
     parser.add_argument("--side", type=int, default=200, help="short side of the photos, px")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(argv)

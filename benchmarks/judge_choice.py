@@ -77,7 +77,7 @@ def find_judges(arguments: argparse.Namespace) -> dict[str, Judge]:
     """Judges by name."""
     prior, _ = load_bundled()
     well_lit = _well_lit(arguments.data, arguments.side)
-    enhancer = lle.load("bundled").enhancer
+    enhancer = lle.load("bundled").enhancer.requires_grad_(False)
     assert isinstance(enhancer, SceneEnhancer)
 
     judges: dict[str, Judge] = {

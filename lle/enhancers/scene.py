@@ -68,18 +68,17 @@ class SceneEnhancer(OneExposure):
         return self
 
     def light(self, image: Tensor) -> tuple[Light, Tensor]:
-        small, cast = seen_small(image), None
+        small = seen_small(image)
         if self.camera is not None:
             cast = self.camera[:3].exp().view(1, 3, 1, 1)
             small = (small * cast).clamp(max=1)
         found = self.look(small)
-        said, exposure = self.head(found).float(), found[:, -1:]
+        said, lift = self.head(found).float(), found[:, -1:]
+        exposure, balance = lift + said[:, :1], gains(said[:, 1:])
         if self.camera is not None:
-            exposure = exposure + self.camera[3] + self.camera[4] * (exposure - USUAL_LIFT)
-        exposure = (exposure + said[:, :1]).clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
-        balance = gains(said[:, 1:])
-        if cast is not None:
+            exposure = exposure + self.camera[3] + self.camera[4] * (lift - USUAL_LIFT)
             balance = balance * cast
+        exposure = exposure.clamp(-DARKEST, BRIGHTEST)[:, :, None, None]
         base = edge_aware_base(small)
         if self.head.training:  # or it would learn to shout
             return Light(exposure, balance, base=base), exposure

@@ -481,18 +481,17 @@ class _Training:
         if self.round_best is not None:
             frozen.load_state_dict(self.round_best.weights)
         best, reached = self.best, self.round_best
-        undone = self.phases.from_best and best is not None and (reached is None or reached.step != best.step)
-        ordered = [frozen, *self.earlier[-1:]] if undone else [*self.earlier, frozen]  # better and better
-        self.earlier[:] = ordered[-ENHANCED_SETS:]
         self.round_best = None
-        if undone and best is not None and self.led_to_best:
+        if self.phases.from_best and best and (reached is None or reached.step != best.step):
             value = f"{self.validator.chosen} {reached.value if reached else math.nan:.3f}"
             self._say(
                 f"round {ended} is undone: {value} at best, and {best.value:.3f} at step {best.step}, which is kept"
             )
+            self.earlier[:] = [frozen, *self.earlier[-1:]]  # the best stays the newest
             self.guide.load_state_dict(self.led_to_best)
             self.prompt_adam.state.clear()
         else:
+            self.earlier[:] = [*self.earlier, frozen][-ENHANCED_SETS:]
             self.led_to_best = {name: each.detach().clone() for name, each in self.guide.state_dict().items()}
         if self.schedule.phase is Phase.DENOISING:
             self._begin_denoising()

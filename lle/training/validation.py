@@ -89,11 +89,10 @@ class Validator:
         the same on every rank.
 
         feature_gap is |mean f(e) - mean f(W)|^2 in [0, 4], f the unit-norm features of the guidance tower: how far the
-        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. distribution is that
-        of the term of this name, of both sets. judge_gap, where a
-        guide is given, is the mean penalty of the enhanced photos minus that of the well-lit ones: at 0 the guide
-        cannot tell them apart. restored is the PSNR of well-lit photos that the reference camera took again with wrong
-        light, brought back.
+        enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. distribution is the
+        term of this name on both sets. judge_gap, where a guide is given, is the mean penalty of the enhanced photos
+        minus that of the well-lit ones: at 0 the guide cannot tell them apart. restored is the PSNR of well-lit photos
+        that the reference camera took again with wrong light, brought back.
         """
         modes = [(part, part.training) for part in enhancer.modules()]
         enhancer.eval()

@@ -130,10 +130,10 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
 def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Mean and worst of each metric by set of photos."""
     from benchmarks.quality import MAX_PIXELS, find_sets
-    from pipelines.jobs.evaluation import summarise
-    from pipelines.jobs.measures import load_measures
-    from pipelines.jobs.measuring import GOOD, LOW, Photo, measure_photo
-    from pipelines.jobs.models import find_model
+    from pipelines.evaluation.job import summarise
+    from pipelines.evaluation.metrics import load_measures
+    from pipelines.evaluation.worker import GOOD, LOW, Photo, measure_photo
+    from pipelines.models.resolve import find_model
 
     made = under_exposed(arguments.data.resolve() / "kodak24", arguments.runs.resolve() / "ablation-made")
     dark, well_lit = str(made["dark"]), str(made["well_lit"])

@@ -25,7 +25,7 @@ from torch import Tensor
 from benchmarks.pages import PAGE, markdown_table, replace_section
 from lle.images import to_tensor
 from lle.metrics import psnr, ssim
-from pipelines.jobs.models import find_model
+from pipelines.models.resolve import find_model
 
 ROWS = {"input": "control:input", "exposure-shoulder": "control:exposure-shoulder", "ours, bundled": "bundled"}
 FOREGROUND_SHARES = 0.25, 0.85

@@ -45,10 +45,10 @@ from lle.config import DataSettings, PrepareSettings, TrainSettings
 from lle.prior.towers import load_prior
 from lle.training.loop import Hooks, Step, train
 from lle.training.validation import ValidationSet, Validator
-from pipelines.jobs.ingest import PhotoSet, RayStream, list_photos
-from pipelines.jobs.manifest import begin, finish
-from pipelines.jobs.preparing import pending_parts, prepare_part
-from pipelines.jobs.samples import sample_photos
+from pipelines.data.ingest import PhotoSet, RayStream, list_photos
+from pipelines.data.manifest import begin, finish
+from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.samples import sample_photos
 
 SIZES = {"3 MP": (1536, 2048), "12 MP": (3000, 4000)}
 SMALL = (120, 160)

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from cluster.storage import open_uri
 from lle import images
-from pipelines.jobs import shards
-from pipelines.jobs.ingest import PhotoSet, RayStream, resized
+from pipelines.data import shards
+from pipelines.data.ingest import PhotoSet, RayStream, resized
 
 BATCH = 4
 PATHS = 800

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from lle.controls import best_exposure
 from lle.images import to_tensor
-from pipelines.jobs.ingest import read_photo
-from pipelines.jobs.measuring import Photo
-from pipelines.jobs.models import NamedModel
+from pipelines.data.ingest import read_photo
+from pipelines.evaluation.worker import Photo
+from pipelines.models.resolve import NamedModel
 
 
 def oracle(photo: Photo, name: str, max_pixels: int) -> NamedModel:

@@ -27,10 +27,10 @@ from benchmarks.quality import PUBLISHED
 from lle.images import from_tensor, read, resize, to_tensor
 from lle.metrics import over_exposed
 from lle.model import ASSETS, BUNDLED, enhance
-from pipelines.jobs.report import side_by_side, stacked
+from pipelines.reporting.pictures import side_by_side, stacked
 
 if TYPE_CHECKING:
-    from pipelines.jobs.models import NamedModel
+    from pipelines.models.resolve import NamedModel
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "pictures.md"
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def find_models(data: Path, ours: str) -> dict[str, NamedModel]:
     """What stands in a row, by its label."""
-    from pipelines.jobs.models import find_model
+    from pipelines.models.resolve import find_model
 
     network, file = PUBLISHED[PEER]
     ways = {

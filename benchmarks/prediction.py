@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(data: Path, sweep: Path, seeds: Sequence[int]) -> None:
     """Store what the trials of a sweep and the trainings beside it came to."""
     from benchmarks.real_pairs import load_pairs, mean_psnr
-    from pipelines.jobs.models import find_model
+    from pipelines.models.resolve import find_model
 
     pairs = load_pairs(data)
     results = {"rows": {}} | stored("prediction")
@@ -127,7 +127,7 @@ def measure(data: Path, sweep: Path, seeds: Sequence[int]) -> None:
 def measured_trials(sweep: Path, pairs: Pairs) -> list[dict[str, Any]]:
     """Of each trial that left a model: its measures, and its PSNR on each set of real pairs."""
     from benchmarks.real_pairs import mean_psnr
-    from pipelines.jobs.models import find_model
+    from pipelines.models.resolve import find_model
 
     well_lit, found = kept_out(sweep), list[dict[str, Any]]()
     for folder in sorted(sweep.glob(f"{sweep.name}-*")):
@@ -143,10 +143,10 @@ def measured_trials(sweep: Path, pairs: Pairs) -> list[dict[str, Any]]:
 
 def kept_out(sweep: Path) -> Sequence[Tensor]:
     """The well-lit photos that no trial of a sweep learned from."""
-    from pipelines.jobs.ingest import PhotoSet
-    from pipelines.jobs.pinned import photos_of_run
-    from pipelines.jobs.settings import load_settings
-    from pipelines.jobs.worker import validation_set
+    from pipelines.config.loading import load_settings
+    from pipelines.data.ingest import PhotoSet
+    from pipelines.data.pinned import photos_of_run
+    from pipelines.training.worker import validation_set
 
     settings = load_settings(["--config", str(sweep / "settings.yaml")]).settings
     photos = photos_of_run(settings.model_copy(update={"name": sweep.name, "resume": True}), str(sweep))
@@ -156,9 +156,9 @@ def kept_out(sweep: Path) -> Sequence[Tensor]:
 
 def drawn(folder: Path, sweep: Path) -> dict[str, float]:
     """What a trial drew, by path; only numbers."""
-    from pipelines.jobs.search import read_search
-    from pipelines.jobs.settings import load_settings
-    from pipelines.jobs.settings_text import flat
+    from pipelines.config.loading import load_settings
+    from pipelines.config.text import flat
+    from pipelines.tuning.search_space import read_search
 
     plain = flat(load_settings(["--config", str(folder / "settings.yaml")]).settings.model_dump())
     plain |= {
@@ -174,7 +174,7 @@ def drawn(folder: Path, sweep: Path) -> dict[str, float]:
 
 def recorded(folder: Path) -> dict[str, float]:
     """The loss of a trial at its end, and its last validation."""
-    from pipelines.jobs.tracking import TrackedRun, metric_history, tracking_uri
+    from pipelines.tracking.runs import TrackedRun, metric_history, tracking_uri
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     run = TrackedRun(tracking_uri("", str(folder.parents[1])), summary["mlflow_run_id"])
@@ -190,7 +190,7 @@ def by_its_own_camera(folder: Path, well_lit: Sequence[Tensor]) -> float:
     from lle.exposure.reference import taken_again
     from lle.model import load
     from lle.training.validation import restored
-    from pipelines.jobs.settings import load_settings
+    from pipelines.config.loading import load_settings
 
     settings = load_settings(["--config", str(folder / "settings.yaml")]).settings
     camera = settings.curves.model_copy(update={"under_share": 1 - settings.objective.restoration.over_share})

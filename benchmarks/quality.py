@@ -90,12 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     """Add to the results what they lack, and store them after each model and set."""
     from benchmarks.oracle import oracle
-    from pipelines.jobs.evaluation import summarise
-    from pipelines.jobs.measures import load_measures
-    from pipelines.jobs.measuring import measure_photo
-    from pipelines.jobs.models import find_model
-    from pipelines.jobs.source import git_revision
-    from pipelines.jobs.tracking import tracking_uri
+    from pipelines.evaluation.job import summarise
+    from pipelines.evaluation.metrics import load_measures
+    from pipelines.evaluation.worker import measure_photo
+    from pipelines.models.resolve import find_model
+    from pipelines.tracking.runs import tracking_uri
+    from pipelines.tracking.source import git_revision
 
     weights = arguments.data / "weights" / "perceptual"
     measures = load_measures(str(weights) if weights.is_dir() else "")
@@ -161,7 +161,7 @@ def find_models(arguments: argparse.Namespace) -> dict[str, str]:
 
 def find_sets(data: Path, limit: int) -> dict[str, list[Any]]:
     """Photos by set; `limit` of each at most, spread evenly, except LOL's."""
-    from pipelines.jobs.measuring import GOOD, LOW, Photo, find_evaluated_photos
+    from pipelines.evaluation.worker import GOOD, LOW, Photo, find_evaluated_photos
 
     def folder(low: str = "", high: str = "", good: str = "") -> list[Any]:
         low, high, good = (str(data / each) if each else "" for each in (low, high, good))

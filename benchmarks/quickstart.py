@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 from benchmarks.pages import PAGE, markdown_table, replace_section
 from benchmarks.pretrained import REPOSITORY
 from lle.metrics import HIGHER_IS_BETTER
-from pipelines.jobs.history import HISTORY, VALIDATION, read_history
+from pipelines.tracking.history import HISTORY, VALIDATION, read_history
 
 VARIANTS = {
     "full": ("the quickstart", ()),

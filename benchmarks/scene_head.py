@@ -36,7 +36,7 @@ from lle.exposure.shoulder import lift_to_mean
 from lle.images import resize, to_tensor
 from lle.losses.restoration import denoising
 from lle.model import Model, load
-from pipelines.jobs.settings import load_settings
+from pipelines.config.loading import load_settings
 
 SIDE, LARGEST = 192, 768
 PIXELS = 16

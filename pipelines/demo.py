@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from lle.config import DemoSettings
-from pipelines.jobs.command_line import parse_settings
+from pipelines.config.command_line import parse_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; the exit status is 0 then, 1 for a failure told in one sentence, 2 for a mistake."""
     settings = parse_settings(DemoSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import demo, signals  # torch waits until the settings are known to be good
+    from pipelines import signals
+    from pipelines.inference import demo  # torch waits until the settings are known to be good
 
     status = signals.run_job(lambda: demo.run(settings), "photos were kept nowhere")
     return 0 if status > 128 else status

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from lle.config import EnhanceSettings
-from pipelines.jobs.command_line import parse_settings
+from pipelines.config.command_line import parse_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status is 0 where every photo is done, 1 where some failed, 2 for a mistake."""
     settings = parse_settings(EnhanceSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import enhancement, signals  # torch and ray wait until the settings are known to be good
+    from pipelines import signals
+    from pipelines.inference import job as enhancement  # torch and ray wait until the settings are known to be good
 
     return signals.run_job(lambda: enhancement.run(settings), "the same command does the rest")
 

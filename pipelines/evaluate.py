@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from lle.config import EvaluationSettings
-from pipelines.jobs.command_line import parse_settings
+from pipelines.config.command_line import parse_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     mistake.
     """
     settings = parse_settings(EvaluationSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import evaluation, signals  # torch and ray wait until the settings are known to be good
+    from pipelines import signals
+    from pipelines.evaluation import job as evaluation  # torch and ray wait until the settings are known to be good
 
     return signals.run_job(lambda: evaluation.run(settings), "nothing was written: the same command begins anew")
 

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 
 from lle.config import ExportSettings
-from pipelines.jobs.command_line import parse_settings
+from pipelines.config.command_line import parse_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status is 0 for a checked file, 1 for a failure told in one sentence, 2 for a mistake."""
     settings = parse_settings(ExportSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import export, signals  # torch waits until the settings are known to be good
+    from pipelines import signals
+    from pipelines.models import export  # torch waits until the settings are known to be good
 
     return signals.run_job(lambda: export.run(settings))
 

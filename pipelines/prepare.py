@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from lle.config import PrepareSettings
-from pipelines.jobs.command_line import parse_settings
+from pipelines.config.command_line import parse_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     a mistake.
     """
     settings = parse_settings(PrepareSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import preparation, signals  # ray waits until the settings are known to be good
+    from pipelines import signals
+    from pipelines.data import job as preparation  # ray waits until the settings are known to be good
 
     return signals.run_job(lambda: preparation.run(settings), "the same command goes on where this one was")
 

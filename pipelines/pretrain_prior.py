@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (there := arguments.out / name).exists():
             print(f"--out: {there} exists; choose another folder", file=sys.stderr)
             return 2
-    from pipelines.jobs.signals import run_job
+    from pipelines.signals import run_job
 
     return run_job(lambda: run(arguments), "nothing was written: the same command begins anew")
 
@@ -80,7 +80,7 @@ def training_pictures(kodak: Path | None, leaves: int) -> list[NDArray[np.uint8]
     import numpy as np
     from PIL import Image
 
-    from pipelines.jobs.samples import dead_leaves, sample_photos
+    from pipelines.data.samples import dead_leaves, sample_photos
 
     photos = list(sample_photos(PRIOR_PHOTOS).values())
     if kodak is not None:

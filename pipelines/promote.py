@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from lle.config import PromotionSettings
-from pipelines.jobs.command_line import parse_settings
+from pipelines.config.command_line import parse_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status is 0 for a new champion, 1 where all stays as it was, 2 for a mistake."""
     settings = parse_settings(PromotionSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines.jobs import promotion, signals  # torch and ray wait until the settings are known to be good
+    from pipelines import signals
+    from pipelines.promotion import job as promotion  # torch and ray wait until the settings are known to be good
 
     return signals.run_job(
         lambda: promotion.run(settings), "all is as it was unless it said otherwise: the same command begins anew"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cluster.connect import quieten_ray
 from lle.prior.weights import PriorError, check_prior
-from pipelines.jobs.settings import load_settings, with_run_name
+from pipelines.config.loading import load_settings, with_run_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     quieten_ray()
-    from pipelines.jobs import training  # torch and ray wait until the settings are known to be good
+    from pipelines.training import job as training  # torch and ray wait until the settings are known to be good
 
     return training.run(settings)
 

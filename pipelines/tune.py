@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from cluster.connect import quieten_ray
 from lle.config import TuneSettings
 from lle.prior.weights import PriorError, check_prior
-from pipelines.jobs.command_line import parse_known_settings
-from pipelines.jobs.search import prepared
-from pipelines.jobs.settings import SettingsError
+from pipelines.config.command_line import parse_known_settings
+from pipelines.config.loading import SettingsError
+from pipelines.tuning.search_space import prepared
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     quieten_ray()
-    from pipelines.jobs import sweep  # torch and ray wait until the settings are known to be good
+    from pipelines.tuning import job as sweep  # torch and ray wait until the settings are known to be good
 
     return sweep.run(plan)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["cluster.storage", "pipelines.jobs"]):
+with atheris.instrument_imports(include=["cluster.storage", "pipelines"]):
     from tests.fuzz.names_and_settings import ACTS, try_one
 
 LIMITS = ("-timeout=20", "-rss_limit_mb=4096", "-max_len=512")

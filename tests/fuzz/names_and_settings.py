@@ -41,20 +41,20 @@ from lle.config import (
     PromotionSettings,
     TuneSettings,
 )
-from pipelines.jobs.command_line import parse_known_settings, parse_settings
-from pipelines.jobs.done import Done
-from pipelines.jobs.enhancement import find_work, result_name
-from pipelines.jobs.evaluation import picture_name
-from pipelines.jobs.ingest import DataError, list_photos
-from pipelines.jobs.manifest import begin, finish
-from pipelines.jobs.measuring import find_evaluated_photos
-from pipelines.jobs.models import ModelError, find_model
-from pipelines.jobs.pairing import PairingError, paired
-from pipelines.jobs.preparing import pending_parts, prepare_part
-from pipelines.jobs.search import prepared
-from pipelines.jobs.settings import SettingsError, load_settings, to_yaml
-from pipelines.jobs.settings_text import SETTINGS
-from pipelines.jobs.tracking import TrackingError, tracking_uri
+from pipelines.config.command_line import parse_known_settings, parse_settings
+from pipelines.config.loading import SettingsError, load_settings, to_yaml
+from pipelines.config.text import SETTINGS
+from pipelines.data.ingest import DataError, list_photos
+from pipelines.data.manifest import begin, finish
+from pipelines.data.pairing import PairingError, paired
+from pipelines.data.part import pending_parts, prepare_part
+from pipelines.evaluation.job import picture_name
+from pipelines.evaluation.worker import find_evaluated_photos
+from pipelines.inference.job import find_work, result_name
+from pipelines.inference.progress import Done
+from pipelines.models.resolve import ModelError, find_model
+from pipelines.tracking.runs import TrackingError, tracking_uri
+from pipelines.tuning.search_space import prepared
 
 Choice = TypeVar("Choice")
 

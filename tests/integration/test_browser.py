@@ -16,13 +16,13 @@ from PIL import Image
 
 from lle.config import DemoSettings, PromotionSettings
 from lle.images import read
-from pipelines.jobs.decision import Comparison, check_gain, check_guards, gains
-from pipelines.jobs.demo import HOST, demo_app
-from pipelines.jobs.history import Curve, Span
-from pipelines.jobs.measuring import LOW, Measured
-from pipelines.jobs.models import find_model
-from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view
-from pipelines.jobs.promotion_page import promotion_page, worst_cases
+from pipelines.evaluation.worker import LOW, Measured
+from pipelines.inference.demo import HOST, demo_app
+from pipelines.models.resolve import find_model
+from pipelines.promotion.decision import Comparison, check_gain, check_guards, gains
+from pipelines.promotion.page import promotion_page, worst_cases
+from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, render, view
+from pipelines.tracking.history import Curve, Span
 from tests.integration.conftest import free_port, wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

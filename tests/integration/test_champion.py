@@ -15,11 +15,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from cluster.lease import Holder
-from pipelines.jobs import champion
-from pipelines.jobs.champion import DECISION, EVALUATION_SET, HOLDER, LOCK, PromotionError, Registry
-from pipelines.jobs.promotion import find_champion
-from pipelines.jobs.tracking import TrackingError
+from pipelines.models import champion
+from pipelines.models.champion import DECISION, EVALUATION_SET, HOLDER, LOCK, PromotionError, Registry
 from pipelines.promote import main
+from pipelines.promotion.job import find_champion
+from pipelines.tracking.runs import TrackingError
 from tests.integration.conftest import free_port, mlflow_server
 from tests.integration.unreliable import Request, Trouble, UnreliableServer, unreliable
 
@@ -27,7 +27,7 @@ NAME = "lle-enhancer"
 RIVAL = """
 import sys, time
 from pathlib import Path
-from pipelines.jobs.champion import PromotionError, Registry
+from pipelines.models.champion import PromotionError, Registry
 
 uri, version, gate = sys.argv[1:]
 registry = Registry(uri, "lle-enhancer", "champion")

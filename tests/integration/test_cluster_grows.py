@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from pipelines.jobs.metrics import GAUGES, REFUSED
+from pipelines.tracking.meters import GAUGES, REFUSED
 from tests.integration.conftest import Cluster, free_port, ray_command, run, wait_for
 
 GROWS = """
@@ -68,7 +68,7 @@ import sys, time
 import ray, torch
 from lle.training.loop import Step
 from lle.training.schedule import Phase
-from pipelines.jobs.metrics import Meters
+from pipelines.tracking.meters import Meters
 
 ray.init(sys.argv[1], logging_level="ERROR")
 meters = Meters("seen", 3)

@@ -18,10 +18,10 @@ from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import read
 from lle.model import Model
-from pipelines.jobs.measuring import PICTURE_HEIGHT
-from pipelines.jobs.registry import register
-from pipelines.jobs.report import LABEL_HEIGHT
-from pipelines.jobs.tracking import TrackedRun
+from pipelines.evaluation.worker import PICTURE_HEIGHT
+from pipelines.models.registry import register
+from pipelines.reporting.pictures import LABEL_HEIGHT
+from pipelines.tracking.runs import TrackedRun
 from tests.integration.conftest import Cluster, run
 
 PAIRS = 11

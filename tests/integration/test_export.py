@@ -16,7 +16,7 @@ from lle.enhancers import build_enhancer
 from lle.exporting import save_onnx
 from lle.model import Model
 from pipelines.export import main
-from pipelines.jobs.export import TOLERANCE, largest_difference, load_onnx, load_pt2
+from pipelines.models.export import TOLERANCE, largest_difference, load_onnx, load_pt2
 
 KINDS = [  # bilateral with its denoiser is the bundled model
     EnhancerSettings(kind="compact", look=48, width=8),

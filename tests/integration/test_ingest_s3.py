@@ -19,13 +19,13 @@ from cluster.storage import open_uri, s3_client, write_atomically
 from lle import images
 from lle.config import DataSettings, EnhanceSettings, PrepareSettings
 from lle.training.order import photo_at
-from pipelines.jobs.done import Done
-from pipelines.jobs.enhancement import find_work
-from pipelines.jobs.enhancing import Worker
-from pipelines.jobs.ingest import DataError, RayStream, list_photos, load_photo
-from pipelines.jobs.manifest import begin, finish
-from pipelines.jobs.models import find_model
-from pipelines.jobs.preparing import pending_parts, prepare_part
+from pipelines.data.ingest import DataError, RayStream, list_photos, load_photo
+from pipelines.data.manifest import begin, finish
+from pipelines.data.part import pending_parts, prepare_part
+from pipelines.inference.job import find_work
+from pipelines.inference.progress import Done
+from pipelines.inference.worker import Worker
+from pipelines.models.resolve import find_model
 from tests.integration.conftest import Stack, run
 
 BUCKET = "streamed"

@@ -16,7 +16,7 @@ from PIL import Image
 from cluster.connect import connect
 from lle.config import DataSettings, RegionSettings
 from lle.training.order import photo_at
-from pipelines.jobs.ingest import PhotoSet, RayStream, list_photos
+from pipelines.data.ingest import PhotoSet, RayStream, list_photos
 
 
 @pytest.fixture(scope="module")

@@ -33,14 +33,14 @@ from lle import images
 from lle.config import DataSettings, EnhanceSettings, PrepareSettings
 from lle.training.order import photo_at
 from pipelines import enhance, prepare, train
-from pipelines.jobs import shards
-from pipelines.jobs.done import Done
-from pipelines.jobs.enhancement import find_work
-from pipelines.jobs.enhancing import Worker
-from pipelines.jobs.ingest import Decode, list_photos
-from pipelines.jobs.manifest import begin, finish
-from pipelines.jobs.models import find_model
-from pipelines.jobs.preparing import pending_parts, prepare_part
+from pipelines.data import shards
+from pipelines.data.ingest import Decode, list_photos
+from pipelines.data.manifest import begin, finish
+from pipelines.data.part import pending_parts, prepare_part
+from pipelines.inference.job import find_work
+from pipelines.inference.progress import Done
+from pipelines.inference.worker import Worker
+from pipelines.models.resolve import find_model
 from tests.integration.conftest import Cluster, Stack, use_environment
 from tests.integration.unreliable import Request, Trouble, UnreliableServer
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs.history import HISTORY, read_history
+from pipelines.tracking.history import HISTORY, read_history
 from tests.integration.conftest import Training, Trainings, wait_for
 from tests.integration.machines import Machines, machines
 

@@ -28,11 +28,11 @@ from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode, encode
 from lle.model import Model
-from pipelines.jobs.champion import DECISION, Registry
-from pipelines.jobs.decision import BASELINES
-from pipelines.jobs.registry import fetch_model, register
-from pipelines.jobs.tracking import TrackedRun
+from pipelines.models.champion import DECISION, Registry
+from pipelines.models.registry import fetch_model, register
 from pipelines.promote import main
+from pipelines.promotion.decision import BASELINES
+from pipelines.tracking.runs import TrackedRun
 from tests.integration.conftest import Cluster, answers, free_port, run, wait_for
 
 TAKES_A_STRENGTH = """

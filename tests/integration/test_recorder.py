@@ -11,9 +11,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from cluster.storage import s3_client
-from pipelines.jobs import tracking
-from pipelines.jobs.history import note
-from pipelines.jobs.tracking import Recorder, TrackedRun
+from pipelines.tracking import runs as tracking
+from pipelines.tracking.history import note
+from pipelines.tracking.runs import Recorder, TrackedRun
 from tests.integration.conftest import Stack, free_port, mlflow_server, use_environment, wait_for
 from tests.integration.unreliable import Trouble, UnreliableServer
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipelines.jobs.history import HISTORY, read_history
+from pipelines.tracking.history import HISTORY, read_history
 from tests.integration.conftest import Training, Trainings, run, wait_for
 
 pytestmark = pytest.mark.drill

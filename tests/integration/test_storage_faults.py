@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.storage import ONE_REQUEST, StorageError, explain, list_files, open_uri, s3_client, write_atomically
-from pipelines.jobs import shards
+from pipelines.data import shards
 from tests.integration.conftest import Stack, use_environment
 from tests.integration.unreliable import Request, Trouble, UnreliableServer
 

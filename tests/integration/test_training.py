@@ -17,9 +17,9 @@ from mlflow.tracking import MlflowClient
 
 import lle
 from lle.images import decode, encode, from_tensor, read, to_tensor
-from pipelines.jobs.checkpoints import Checkpoints
-from pipelines.jobs.history import HISTORY, read_history
-from pipelines.jobs.source import git_revision, source_hash
+from pipelines.tracking.history import HISTORY, read_history
+from pipelines.tracking.source import git_revision, source_hash
+from pipelines.training.checkpoints import Checkpoints
 from tests.integration.conftest import (
     Cluster,
     Trainings,

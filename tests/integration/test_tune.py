@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipelines.jobs.settings import load_settings
+from pipelines.config.loading import load_settings
 from tests.integration.conftest import Cluster, wait_for
 
 TRIALS = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.ablation import COLUMNS, VARIATIONS, as_text
-from pipelines.jobs.settings import load_settings
+from pipelines.config.loading import load_settings
 
 
 def test_every_variation_is_a_training_of_its_own():

@@ -55,24 +55,24 @@ from lle.training import state as states
 from lle.training.schedule import Phase, ScheduleState
 from lle.training.state import STATE, TENSORS, Progress, Snapshot, StateError
 from pipelines import demo
-from pipelines.jobs.card import model_card
-from pipelines.jobs.demo import Refusal, listening, uploaded
-from pipelines.jobs.done import Done, Entry
-from pipelines.jobs.enhancement import find_work
-from pipelines.jobs.enhancing import Photo, Worker
-from pipelines.jobs.evaluation import write_files
-from pipelines.jobs.ingest import DataError, Decode, PhotoSet, RayStream, TrainingPhotos, list_photos, read_photo
-from pipelines.jobs.manifest import begin, done_parts, finish
-from pipelines.jobs.models import NamedModel, find_model
-from pipelines.jobs.page import render
-from pipelines.jobs.pages import training_page
-from pipelines.jobs.pinned import PHOTOS, photos_of_run
-from pipelines.jobs.preparing import pending_parts, prepare_part
-from pipelines.jobs.search import prepared, read_search
-from pipelines.jobs.served import MAX_PIXELS, PhotoServer
-from pipelines.jobs.settings import SettingsError, load_settings, read_tree, to_yaml
-from pipelines.jobs.tracking import TrackedRun, TrackingError, reachable, tracked_run, tracking_uri
-from pipelines.jobs.training import closing_lines, tell_photos
+from pipelines.config.loading import SettingsError, load_settings, read_tree, to_yaml
+from pipelines.data.ingest import DataError, Decode, PhotoSet, RayStream, TrainingPhotos, list_photos, read_photo
+from pipelines.data.manifest import begin, done_parts, finish
+from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.pinned import PHOTOS, photos_of_run
+from pipelines.evaluation.job import write_files
+from pipelines.inference.demo import Refusal, listening, uploaded
+from pipelines.inference.job import find_work
+from pipelines.inference.progress import Done, Entry
+from pipelines.inference.worker import Photo, Worker
+from pipelines.models.resolve import NamedModel, find_model
+from pipelines.models.served import MAX_PIXELS, PhotoServer
+from pipelines.reporting.page import render
+from pipelines.reporting.pages import training_page
+from pipelines.tracking.runs import TrackedRun, TrackingError, reachable, tracked_run, tracking_uri
+from pipelines.training.card import model_card
+from pipelines.training.job import closing_lines, tell_photos
+from pipelines.tuning.search_space import prepared, read_search
 
 SECRET = "hunter2-correct-horse"
 ESCAPES = ("../stolen.png", "a/../../stolen.png", "/stolen.png", "a\0/stolen.png")

@@ -9,10 +9,10 @@ import pytest
 from lle.config import DataSettings, EnhancerSettings, TrackingSettings, TrainSettings
 from lle.enhancers import build_enhancer
 from lle.model import Model
-from pipelines.jobs.card import model_card
-from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
-from pipelines.jobs.quality import Quality
-from pipelines.jobs.tracking import names_hash
+from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.evaluation.quality import Quality
+from pipelines.tracking.runs import names_hash
+from pipelines.training.card import model_card
 
 PHOTOS = TrainingPhotos(
     dark=PhotoSet("s3://photos/dark", ("a.jpg", "b.jpg"), {"c.jpg": "damaged"}),

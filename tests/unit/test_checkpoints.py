@@ -17,8 +17,8 @@ from lle.training import state as states
 from lle.training.loop import Report
 from lle.training.schedule import Phase, ScheduleState
 from lle.training.state import STATE, TENSORS, Progress, Snapshot, StateError
-from pipelines.jobs import checkpoints as module
-from pipelines.jobs.checkpoints import MARK, Checkpoints, TakenError, _listed, begin, mark_of
+from pipelines.training import checkpoints as module
+from pipelines.training.checkpoints import MARK, Checkpoints, TakenError, _listed, begin, mark_of
 
 
 def report(step: int, ended_round: int = 0) -> Report:

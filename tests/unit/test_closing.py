@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lle.config import DataSettings, TrainSettings
-from pipelines.jobs.closing import IN_A_JOB, closing_lines, command, record_of, resume_command, shown
-from pipelines.jobs.tracking import TrackedRun
+from pipelines.reporting.closing import IN_A_JOB, closing_lines, command, record_of, resume_command, shown
+from pipelines.tracking.runs import TrackedRun
 
 SUMMARY = {"model": "models:/lle-enhancer/3", "seconds": 1.0, "images_per_second": 1.0, "data_wait_share": 0.0}
 SERVER = TrackedRun("https://mlflow.example.org/", "0123", "7")

@@ -15,8 +15,8 @@ from PIL import Image, ImageCms
 from lle.config import DemoSettings
 from lle.images import decode
 from pipelines.demo import main
-from pipelines.jobs.demo import Refusal, brighten, chosen_model
-from pipelines.jobs.models import NamedModel, find_model
+from pipelines.inference.demo import Refusal, brighten, chosen_model
+from pipelines.models.resolve import NamedModel, find_model
 
 
 def photo(format: str, size: tuple[int, int] = (60, 40), **options: object) -> bytes:

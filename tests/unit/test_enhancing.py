@@ -18,11 +18,11 @@ from lle.enhancers import build_enhancer
 from lle.images import decode_picture, encode, read
 from lle.model import Model, enhance, enhance_pixels, load
 from pipelines import enhance as entry_point
-from pipelines.jobs.done import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table
-from pipelines.jobs.enhancement import find_work, refuse_unknown_strength, result_name
-from pipelines.jobs.enhancing import Photo, Worker, cores_beside_a_gpu
-from pipelines.jobs.ingest import DataError
-from pipelines.jobs.models import ModelError, NamedModel, find_model
+from pipelines.data.ingest import DataError
+from pipelines.inference.job import find_work, refuse_unknown_strength, result_name
+from pipelines.inference.progress import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table
+from pipelines.inference.worker import Photo, Worker, cores_beside_a_gpu
+from pipelines.models.resolve import ModelError, NamedModel, find_model
 
 
 class Brighten(nn.Module):
@@ -270,7 +270,7 @@ def test_two_photos_that_would_become_one_file_are_refused(photos: Path):
 
 
 def test_a_killed_run_leaves_its_notes_in_parts(photos: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pipelines.jobs.done.SECONDS_BETWEEN_PARTS", -1.0)
+    monkeypatch.setattr("pipelines.inference.progress.SECONDS_BETWEEN_PARTS", -1.0)
     given = settings(photos)
     done = Done(given.output)
     for entry in Worker(NamedModel("", "", Brighten()), given).enhance(work(given)[:2]):
@@ -345,7 +345,7 @@ def test_any_file_name_comes_back_from_the_report(tmp_path: Path, name: str):
 
 
 def test_of_two_runs_into_one_output_neither_dies_on_the_others_notes(photos: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pipelines.jobs.done.SECONDS_BETWEEN_PARTS", -1.0)
+    monkeypatch.setattr("pipelines.inference.progress.SECONDS_BETWEEN_PARTS", -1.0)
     given = settings(photos)
     worker, parts = Worker(NamedModel("", "", Brighten()), given), photos.parent / "out" / PARTS
     first = Done(given.output)

@@ -19,14 +19,14 @@ from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.metrics import METRICS
 from lle.model import Model
+from pipelines.data.ingest import DataError, read_photo
 from pipelines.evaluate import main
-from pipelines.jobs import evaluation
-from pipelines.jobs.evaluation import result_files, summarise, write_files
-from pipelines.jobs.ingest import DataError, read_photo
-from pipelines.jobs.measures import Measures, load_measures
-from pipelines.jobs.measuring import PICTURE_HEIGHT, Measured, Photo, find_evaluated_photos, measure_photo
-from pipelines.jobs.models import ModelError, find_model
-from pipelines.jobs.report import LABEL_HEIGHT
+from pipelines.evaluation import job as evaluation
+from pipelines.evaluation.job import result_files, summarise, write_files
+from pipelines.evaluation.metrics import Measures, load_measures
+from pipelines.evaluation.worker import PICTURE_HEIGHT, Measured, Photo, find_evaluated_photos, measure_photo
+from pipelines.models.resolve import ModelError, find_model
+from pipelines.reporting.pictures import LABEL_HEIGHT
 from tests.unit.test_published import FILES
 
 BUDGET = 10**8

@@ -11,10 +11,10 @@ import pytest
 
 from cluster.connect import ClusterError
 from lle.images import encode
-from pipelines.jobs import exits
-from pipelines.jobs.exits import begun, ended
-from pipelines.jobs.ingest import DataError
-from pipelines.jobs.tracking import TrackingError
+from pipelines import exits
+from pipelines.data.ingest import DataError
+from pipelines.exits import begun, ended
+from pipelines.tracking.runs import TrackingError
 
 NOBODY = "http://127.0.0.1:9"
 Arguments = Callable[[str, str], list[str]]

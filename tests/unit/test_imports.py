@@ -14,8 +14,8 @@ import pytest
 LIGHT = [
     "lle/config.py",
     *[f"lle/images/{name}.py" for name in ("__init__", "decode", "encode", "picture", "pixels")],
-    "pipelines/jobs/settings.py",
-    "pipelines/jobs/settings_text.py",
+    "pipelines/config/loading.py",
+    "pipelines/config/text.py",
 ]
 
 

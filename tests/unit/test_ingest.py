@@ -12,7 +12,7 @@ from PIL import Image
 from lle import images
 from lle.config import DataSettings, RegionSettings, TrainSettings
 from lle.regions import find_regions
-from pipelines.jobs.ingest import (
+from pipelines.data.ingest import (
     DataError,
     Decode,
     KnownRegions,
@@ -162,7 +162,7 @@ def test_no_regions_are_found_where_nobody_asks(tmp_path: Path):
 
 def test_regions_are_found_once_for_each_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = []
-    monkeypatch.setattr("pipelines.jobs.ingest.find_regions", lambda *given: found.append(1) or find_regions(*given))
+    monkeypatch.setattr("pipelines.data.ingest.find_regions", lambda *given: found.append(1) or find_regions(*given))
     photos = halves(tmp_path / "halves")
     batches = Decode(photos, 32, 3, 0, 1, threads=1, max_pixels=10**6, regions=RegionSettings()).batches()
     first, second = next(batches), next(batches)
@@ -174,8 +174,8 @@ def test_regions_are_found_once_for_each_photo(tmp_path: Path, monkeypatch: pyte
 
 def test_regions_that_find_no_room_are_found_again_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = []
-    monkeypatch.setattr("pipelines.jobs.ingest.find_regions", lambda *given: found.append(1) or find_regions(*given))
-    monkeypatch.setattr("pipelines.jobs.ingest.MOST_KNOWN_REGIONS", 1)
+    monkeypatch.setattr("pipelines.data.ingest.find_regions", lambda *given: found.append(1) or find_regions(*given))
+    monkeypatch.setattr("pipelines.data.ingest.MOST_KNOWN_REGIONS", 1)
     picture = resized(images.read(halves(tmp_path / "halves").paths[0]), 32)
     known = KnownRegions(RegionSettings())
     first, second, again = known.of("kept", picture), known.of("left out", picture), known.of("left out", picture)

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipelines.jobs.settings import load_settings, with_run_name
+from pipelines.config.loading import load_settings, with_run_name
 
 SIZES = ("small", "gpu")
 RAY_KINDS = ("RayCluster", "RayJob")

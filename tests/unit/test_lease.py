@@ -21,14 +21,14 @@ from cluster.lease import Holder, LeaseError, held
 from cluster.storage import LEASE, StorageError, list_files
 from lle.config import TuneSettings
 from pipelines import enhance, evaluate, export, prepare, tune
-from pipelines.jobs.checkpoints import Checkpoints
-from pipelines.jobs.search import Distribution, Plan, remember
-from pipelines.jobs.settings import load_settings, to_yaml
+from pipelines.config.loading import load_settings, to_yaml
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.tuning.search_space import Distribution, Plan, remember
 
 HOLD = """
 import sys, time
 from cluster import lease
-from pipelines.jobs.signals import run_job
+from pipelines.signals import run_job
 for name in ("TTL_SECONDS", "BEAT_SECONDS", "LOOK_SECONDS"):
     setattr(lease, name, 0.1)
 def job():

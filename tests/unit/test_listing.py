@@ -11,12 +11,12 @@ from PIL import Image
 from cluster.storage import list_files
 from lle.config import DataSettings, EnhanceSettings, PrepareSettings
 from lle.images import SUFFIXES
-from pipelines.jobs.done import Done
-from pipelines.jobs.enhancement import find_work, result_name
-from pipelines.jobs.ingest import DataError, list_photos
-from pipelines.jobs.listing import LeftOut, not_a_photo, photos_in
-from pipelines.jobs.manifest import begin, finish
-from pipelines.jobs.preparing import pending_parts, prepare_part
+from pipelines.data.ingest import DataError, list_photos
+from pipelines.data.listing import LeftOut, not_a_photo, photos_in
+from pipelines.data.manifest import begin, finish
+from pipelines.data.part import pending_parts, prepare_part
+from pipelines.inference.job import find_work, result_name
+from pipelines.inference.progress import Done
 
 
 def picture(file: Path) -> None:

@@ -16,7 +16,7 @@ from lle.exposure.camera import srgb_to_linear
 from lle.prior.towers import Prior
 from lle.training.loop import train
 from lle.training.schedule import Phase
-from pipelines.jobs.settings import load_settings
+from pipelines.config.loading import load_settings
 
 PRESETS = ["pie", "hybrid", "restoration", "exposure"]
 

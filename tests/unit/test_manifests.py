@@ -17,10 +17,10 @@ from PIL import Image
 
 from cluster.storage import inside, leads_out, open_uri
 from lle.config import DataSettings, PrepareSettings, TrainSettings
-from pipelines.jobs import shards
-from pipelines.jobs.ingest import DataError, list_photos
-from pipelines.jobs.manifest import ManifestError, begin, read_places
-from pipelines.jobs.pinned import CHOSEN_BY, PHOTOS, photos_of_run
+from pipelines.data import shards
+from pipelines.data.ingest import DataError, list_photos
+from pipelines.data.manifest import ManifestError, begin, read_places
+from pipelines.data.pinned import CHOSEN_BY, PHOTOS, photos_of_run
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 keys = st.from_regex(r"[0-9a-f]{20}-[0-9]{1,3}", fullmatch=True)

@@ -12,7 +12,7 @@ import yaml
 
 from lle.training.loop import Step
 from lle.training.schedule import Phase
-from pipelines.jobs.metrics import COUNTERS, GAUGES, TAGS, readings
+from pipelines.tracking.meters import COUNTERS, GAUGES, TAGS, readings
 
 SPEED = {"step_seconds": 0.5, "data_wait_share": 0.1, "images_per_second": 64.0}
 STEP = Step(7, "a line", {"loss": 3.0, "term/guidance": 0.25, "lr/enhancer": 1e-4, **SPEED}, Phase.REFINEMENT)

@@ -12,7 +12,7 @@ from lle.exposure import camera
 from lle.images import from_pil, from_tensor, read, to_tensor
 from lle.metrics import psnr
 from lle.model import DESCRIPTION, WEIGHTS, Model, enhance, load
-from pipelines.jobs.samples import sample_photos
+from pipelines.data.samples import sample_photos
 
 KINDS = [
     EnhancerSettings(kind="compact", look=48, width=8),

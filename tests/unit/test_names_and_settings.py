@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from cluster.storage import sqlite_path
 from lle.model import load
-from pipelines.jobs.models import ModelError, find_model
-from pipelines.jobs.tracking import TrackingError, tracking_uri
+from pipelines.models.resolve import ModelError, find_model
+from pipelines.tracking.runs import TrackingError, tracking_uri
 from tests.fuzz.names_and_settings import ACTS, try_one
 
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 from lle.config import EnhanceSettings, PrepareSettings
 from pipelines import export, pretrain_prior
-from pipelines.jobs.done import Done
-from pipelines.jobs.enhancement import find_work
-from pipelines.jobs.evaluation import refuse_foreign_files
-from pipelines.jobs.ingest import DataError
-from pipelines.jobs.manifest import ManifestError, begin
+from pipelines.data.ingest import DataError
+from pipelines.data.manifest import ManifestError, begin
+from pipelines.evaluation.job import refuse_foreign_files
+from pipelines.inference.job import find_work
+from pipelines.inference.progress import Done
 
 MINE = b"mine"
 

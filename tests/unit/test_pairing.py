@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from lle.config import DataSettings, PrepareSettings, TrainSettings
-from pipelines.jobs.ingest import DataError, TrainingPhotos, find_photos, load_photo
-from pipelines.jobs.manifest import begin, finish
-from pipelines.jobs.measuring import find_evaluated_photos
-from pipelines.jobs.pairing import PairingError, paired
-from pipelines.jobs.preparing import pending_parts, prepare_part
-from pipelines.jobs.worker import validation_set
+from pipelines.data.ingest import DataError, TrainingPhotos, find_photos, load_photo
+from pipelines.data.manifest import begin, finish
+from pipelines.data.pairing import PairingError, paired
+from pipelines.data.part import pending_parts, prepare_part
+from pipelines.evaluation.worker import find_evaluated_photos
+from pipelines.training.worker import validation_set
 
 BUDGET = 10**8
 

@@ -12,8 +12,8 @@ import pytest
 from benchmarks.pictures import FIRST, OURS, PAGE, PART, SCENES, WIDTH, credits_table, cut, refuse_trained_on, sheet
 from benchmarks.prediction import PLOTS
 from lle.images import read_header
-from pipelines.jobs.models import find_model
-from pipelines.jobs.report import GAP, LABEL_HEIGHT
+from pipelines.models.resolve import find_model
+from pipelines.reporting.pictures import GAP, LABEL_HEIGHT
 
 MOST_BYTES = 2_500_000
 

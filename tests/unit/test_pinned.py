@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lle.config import DataSettings, TrainSettings
-from pipelines.jobs.ingest import DataError, TrainingPhotos
-from pipelines.jobs.pinned import PHOTOS, photos_of_run
+from pipelines.data.ingest import DataError, TrainingPhotos
+from pipelines.data.pinned import PHOTOS, photos_of_run
 
 
 @pytest.fixture

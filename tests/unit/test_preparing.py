@@ -17,11 +17,12 @@ from pyarrow import fs
 
 from lle import images
 from lle.config import DataSettings, PrepareSettings
-from pipelines.jobs import preparation, shards
-from pipelines.jobs.duplicates import first_similar, perceptual_hash
-from pipelines.jobs.ingest import DataError, Decode, list_photos
-from pipelines.jobs.manifest import ManifestError, begin, done_parts, finish
-from pipelines.jobs.preparing import light, pending_parts, prepare_part
+from pipelines.data import job as preparation
+from pipelines.data import shards
+from pipelines.data.duplicates import first_similar, perceptual_hash
+from pipelines.data.ingest import DataError, Decode, list_photos
+from pipelines.data.manifest import ManifestError, begin, done_parts, finish
+from pipelines.data.part import light, pending_parts, prepare_part
 from pipelines.prepare import main
 
 

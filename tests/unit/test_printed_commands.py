@@ -20,9 +20,9 @@ from lle.config import (
     PromotionSettings,
     TuneSettings,
 )
-from pipelines.jobs.command_line import parse_known_settings, parse_settings
-from pipelines.jobs.search import prepared, remember
-from pipelines.jobs.settings import load_settings, of_a_run
+from pipelines.config.command_line import parse_known_settings, parse_settings
+from pipelines.config.loading import load_settings, of_a_run
+from pipelines.tuning.search_space import prepared, remember
 
 REPOSITORY = Path(__file__).parents[2]
 PLACES = ("README.md", "ray_cluster.yaml", "docs/**/*.md", "lle/**/*.md", "cluster/**/*.yaml", "pipelines/**/*.*")

@@ -11,7 +11,7 @@ from pathlib import Path
 from tiny import Told, tiny_settings, tiny_train
 
 from lle.training.loop import Wish
-from pipelines.jobs.profiling import Trace
+from pipelines.tracking.profiling import Trace
 
 
 @dataclass

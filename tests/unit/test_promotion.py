@@ -12,14 +12,14 @@ from PIL import Image
 from torch import nn
 
 from lle.config import PromotionSettings
-from pipelines.jobs import promotion
-from pipelines.jobs.decision import check_gain, check_guards, gains, refuse_too_few, strongest
-from pipelines.jobs.evaluation_set import check_unchanged, contents_hash, read_contents, write_manifest
-from pipelines.jobs.ingest import DataError
-from pipelines.jobs.measuring import GOOD, LOW, Measured, find_evaluated_photos
-from pipelines.jobs.models import NamedModel
-from pipelines.jobs.promotion import times_slower, truth_as_good
+from pipelines.data.ingest import DataError
+from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
+from pipelines.evaluation.worker import GOOD, LOW, Measured, find_evaluated_photos
+from pipelines.models.resolve import NamedModel
 from pipelines.promote import main
+from pipelines.promotion import job as promotion
+from pipelines.promotion.decision import check_gain, check_guards, gains, refuse_too_few, strongest
+from pipelines.promotion.job import times_slower, truth_as_good
 
 
 def settings(**others) -> PromotionSettings:

@@ -20,22 +20,29 @@ from lle.enhancers import build_enhancer
 from lle.images import decode
 from lle.metrics import METRICS, psnr
 from lle.training.validation import ValidationSet
-from pipelines.jobs.chart import chart, ticks_between
-from pipelines.jobs.decision import BASELINES, Comparison, check_gain, check_guards, gains
-from pipelines.jobs.evaluation import print_summary
-from pipelines.jobs.history import Curve, Span, curves, note, read_history, spans
-from pipelines.jobs.light_map import light_map
-from pipelines.jobs.measures import load_measures
-from pipelines.jobs.measuring import GOOD, LOW, Measured
-from pipelines.jobs.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
-from pipelines.jobs.pages import COMPARED, case_of, enhanced_case, evaluation_page, keep_worst_views, unfinished_page
-from pipelines.jobs.promotion import print_comparison, worst_pictures
-from pipelines.jobs.promotion_page import promotion_page, worst_cases
-from pipelines.jobs.quality import Quality
-from pipelines.jobs.report import LABEL_HEIGHT, ROW_HEIGHT, before_after, print_quality, side_by_side
-from pipelines.jobs.tracking import TrackedRun
-from pipelines.jobs.training import TrainingError, report_if_cut_off
-from pipelines.jobs.words import SPACE, duration, number
+from pipelines.evaluation.job import print_summary
+from pipelines.evaluation.metrics import load_measures
+from pipelines.evaluation.quality import Quality
+from pipelines.evaluation.worker import GOOD, LOW, Measured
+from pipelines.promotion.decision import BASELINES, Comparison, check_gain, check_guards, gains
+from pipelines.promotion.job import print_comparison, worst_pictures
+from pipelines.promotion.page import promotion_page, worst_cases
+from pipelines.reporting.chart import chart, ticks_between
+from pipelines.reporting.light_map import light_map
+from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
+from pipelines.reporting.pages import (
+    COMPARED,
+    case_of,
+    enhanced_case,
+    evaluation_page,
+    keep_worst_views,
+    unfinished_page,
+)
+from pipelines.reporting.pictures import LABEL_HEIGHT, ROW_HEIGHT, before_after, print_quality, side_by_side
+from pipelines.reporting.words import SPACE, duration, number
+from pipelines.tracking.history import Curve, Span, curves, note, read_history, spans
+from pipelines.tracking.runs import TrackedRun
+from pipelines.training.job import TrainingError, report_if_cut_off
 
 
 @pytest.fixture

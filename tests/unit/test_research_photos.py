@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.ablation import under_exposed
 from benchmarks.pretrained import command, parse, split, unrestricted
 from benchmarks.split import held_out_pairs, training_photos
-from pipelines.jobs.settings import load_settings
+from pipelines.config.loading import load_settings
 
 FOLDERS = ("low", "well_lit")
 

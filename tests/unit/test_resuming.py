@@ -12,13 +12,13 @@ from rich.console import Console
 from test_checkpoints import report
 
 from lle.config import DataSettings, PhaseLength, ScheduleSettings, TrackingSettings, TrainSettings
-from pipelines.jobs import training
-from pipelines.jobs.checkpoints import MARK, Checkpoints, begin
-from pipelines.jobs.ingest import PhotoSet, TrainingPhotos
-from pipelines.jobs.resuming import RUN_SETTINGS
-from pipelines.jobs.settings import load_settings, of_a_run, to_yaml
-from pipelines.jobs.tracking import RUN_ID, tracked_run
-from pipelines.jobs.training import SUMMARY, TrainingError, best_model, checkpoints_uri, run_folder
+from pipelines.config.loading import load_settings, of_a_run, to_yaml
+from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.tracking.runs import RUN_ID, tracked_run
+from pipelines.training import job as training
+from pipelines.training.checkpoints import MARK, Checkpoints, begin
+from pipelines.training.job import SUMMARY, TrainingError, best_model, checkpoints_uri, run_folder
+from pipelines.training.resuming import RUN_SETTINGS
 
 
 @pytest.fixture(autouse=True)

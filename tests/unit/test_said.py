@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lle import config
-from pipelines.jobs.settings_text import GROUPS, SETTINGS
+from pipelines.config.text import GROUPS, SETTINGS
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(file for folder in ("lle", "pipelines") for file in (ROOT / folder).rglob("*.py"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.jobs import samples
+from pipelines.data import samples
 
 
 @pytest.fixture(scope="module")

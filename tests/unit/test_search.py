@@ -9,9 +9,17 @@ import pytest
 import yaml
 
 from lle.config import TuneSettings
-from pipelines.jobs.search import SEARCHES, Distribution, check_search, prepared, read_search, remember, trial_settings
-from pipelines.jobs.settings import SettingsError, load_settings, to_yaml
-from pipelines.jobs.settings_text import as_yaml
+from pipelines.config.loading import SettingsError, load_settings, to_yaml
+from pipelines.config.text import as_yaml
+from pipelines.tuning.search_space import (
+    SEARCHES,
+    Distribution,
+    check_search,
+    prepared,
+    read_search,
+    remember,
+    trial_settings,
+)
 
 
 def searched(folder: Path, text: str, *arguments: str):
@@ -184,7 +192,7 @@ def test_the_best_settings_are_a_file_that_train_takes(option: str, tmp_path: Pa
 
 
 def test_importance_finds_the_setting_that_matters():
-    from pipelines.jobs.sweep_report import Tried, study_of
+    from pipelines.tuning.report import Tried, study_of
 
     search = {"a": Distribution("uniform", (0.0, 1.0)), "b": Distribution("loguniform", (0.1, 10.0))}
     tried = [

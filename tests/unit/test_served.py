@@ -19,8 +19,8 @@ from lle.config import DemoSettings, EnhancerSettings, EnhanceSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode, encode
 from lle.model import Model
-from pipelines.jobs import served
-from pipelines.jobs.served import PhotoServer, answer
+from pipelines.models import served
+from pipelines.models.served import PhotoServer, answer
 
 JSON = "application/json"
 MARK = "Q" * 60

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lle.config import TrainSettings
-from pipelines.jobs.settings import PRESETS, Loaded, load_settings, to_yaml, with_run_name
-from pipelines.jobs.settings_text import DEFAULTS, GROUPS, SETTINGS, as_table, flat, nested, no_such_setting
+from pipelines.config.loading import PRESETS, Loaded, load_settings, to_yaml, with_run_name
+from pipelines.config.text import DEFAULTS, GROUPS, SETTINGS, as_table, flat, nested, no_such_setting
 
 FOLDERS = ["--data.dark", "photos/dark", "--data.well_lit", "photos/good"]
 DETAIL = ("--objective.restoration.detail", "1")
@@ -322,7 +322,7 @@ def test_help_lists_every_setting_with_the_presets_value(capsys: pytest.CaptureF
 def test_help_answers_in_a_fresh_process_without_torch(repository: Path) -> None:
     code = (
         "import sys\n"
-        "from pipelines.jobs.settings import load_settings\n"
+        "from pipelines.config.loading import load_settings\n"
         "try:\n    load_settings(['--help'])\n"
         "finally:\n    print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules], file=sys.stderr)"
     )
@@ -333,7 +333,7 @@ def test_help_answers_in_a_fresh_process_without_torch(repository: Path) -> None
 
 def test_the_documented_table_is_current(repository: Path) -> None:
     documented = (repository / "docs" / "all_settings.md").read_text(encoding="utf-8")
-    assert documented == as_table(), "renew it: python -m pipelines.jobs.settings > docs/all_settings.md"
+    assert documented == as_table(), "renew it: python -m pipelines.config.loading > docs/all_settings.md"
 
 
 # --- round trips ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 SCRIPT = """
 import signal, sys, time
 {before}
-from pipelines.jobs.signals import run_job
+from pipelines.signals import run_job
 def job():
     try:
         print("ready", flush=True)

@@ -11,8 +11,8 @@ import pytest
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 
-from pipelines.jobs import source
-from pipelines.jobs.source import GIVEN, LINK, git_revision, head, source_hash
+from pipelines.tracking import source
+from pipelines.tracking.source import GIVEN, LINK, git_revision, head, source_hash
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -12,12 +12,12 @@ import ray.train
 
 from lle.config import DataSettings, LoopSettings, TrainSettings
 from lle.training.loop import Wish
-from pipelines.jobs.lines import Heard, Line
-from pipelines.jobs.worker import Wishes
+from pipelines.training.lines import Heard, Line
+from pipelines.training.worker import Wishes
 
 SCRIPT = """
 import sys, threading
-from pipelines.jobs.stopping import run_until_stopped
+from pipelines.training.stopping import run_until_stopped
 asked = threading.Event()
 def job():
     print("ready", flush=True)
@@ -35,7 +35,7 @@ except KeyboardInterrupt:
 HANGS = """
 import time
 from lle.config import DataSettings, ScalingSettings, TrainSettings
-from pipelines.jobs.worker import Wishes
+from pipelines.training.worker import Wishes
 data, scaling = DataSettings(samples=True), ScalingSettings(hang_limit=1)
 wish = Wishes(TrainSettings(name="run", data=data, scaling=scaling), lambda: False, None, print)
 wish()

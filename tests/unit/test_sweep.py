@@ -11,9 +11,10 @@ from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.schedulers import TrialScheduler
 
 from lle.config import TuneSettings
-from pipelines.jobs.search import Distribution, Plan
-from pipelines.jobs.settings import load_settings
-from pipelines.jobs.sweep import (
+from pipelines.config.loading import load_settings
+from pipelines.tracking.runs import TrackedRun, client_of
+from pipelines.training.job import TrainingError
+from pipelines.tuning.job import (
     ENOUGH,
     KEYS,
     RUNGS,
@@ -26,9 +27,8 @@ from pipelines.jobs.sweep import (
     noted,
     sampled,
 )
-from pipelines.jobs.sweep_report import Tried, draw_importance, draw_parallel_coordinates, study_of
-from pipelines.jobs.tracking import TrackedRun, client_of
-from pipelines.jobs.training import TrainingError
+from pipelines.tuning.report import Tried, draw_importance, draw_parallel_coordinates, study_of
+from pipelines.tuning.search_space import Distribution, Plan
 
 
 def asha(folder: Path) -> GentleASHA:

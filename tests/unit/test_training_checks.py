@@ -15,8 +15,8 @@ from rich.console import Console
 from cluster.lease import held
 from lle.config import DataSettings, ScalingSettings, TrainSettings
 from lle.model import load
-from pipelines.jobs import training
 from pipelines.train import main
+from pipelines.training import job as training
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Photos: sets, streams, shards, manifests, and preparing them."""

@@ -1,0 +1,1 @@
+"""Enhancing photos with a trained model."""

@@ -1,0 +1,227 @@
+"""A page on this machine: a photo goes in, before, after and light map come back, and nothing is kept.
+
+It listens on loopback, answers only requests that name it so (a web site that has its own name resolve to 127.0.0.1
+gets nothing), and takes photos only from its own page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import socket
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from cluster.redaction import redacted
+from cluster.storage import sqlite_path
+from lle.config import DemoSettings, TrackingSettings
+from lle.enhancers.base import STRONGEST, checked_strength
+from lle.images import ImageError, decode_picture, encode_picture, on_white, read_header
+from lle.model import BUNDLED, enhance_picture, enhance_pixels
+from pipelines.exits import MISTAKEN, ended
+from pipelines.models.resolve import ModelError, NamedModel, find_model
+from pipelines.reporting.light_map import RAMP, light_map
+from pipelines.reporting.page import data_uri, template, view
+from pipelines.tracking.runs import TrackingError, tracking_uri
+
+HOST = "127.0.0.1"
+RUNS = "runs"
+CHAMPION = f"models:/{TrackingSettings().model_name}@champion"
+VIEW_SIDE = 1600  # px, longer side of what the page shows; the download has all pixels
+WRITTEN_AS = {format: format.lower() for format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF")} | {"HEIF": "jpeg"}
+SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif"}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Refusal(Exception):
+    """Why a photo was not enhanced: one sentence for its owner, and the HTTP status."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.reason, self.status = reason, status
+
+
+def run(settings: DemoSettings) -> int:
+    """Serve the page until interrupted; mistakes as one sentence on stderr; the exit status."""
+    try:
+        model = chosen_model(settings)
+        listener = listening(settings.port)
+    except (ModelError, TrackingError) as error:
+        return ended(error)
+    except OSError as error:
+        print(f"error: port: {settings.port} cannot be had ({error.strerror}); choose another --port", file=sys.stderr)
+        return MISTAKEN
+    address = f"http://{HOST}:{listener.getsockname()[1]}"
+    print(f"{address}  enhances with {model.uri}; Ctrl-C ends it", flush=True)
+    if settings.open:
+        webbrowser.open(address)
+    server = uvicorn.Server(uvicorn.Config(demo_app(model, settings), log_level="warning", lifespan="off"))
+    server.run(sockets=[listener])
+    return 0
+
+
+def listening(port: int) -> socket.socket:
+    """A socket that only this machine reaches; raises OSError where the port is taken."""
+    return socket.create_server((HOST, port))
+
+
+def chosen_model(settings: DemoSettings) -> NamedModel:
+    """The model that was named; else the registered champion; else the bundled one.
+
+    Raises:
+        ModelError, TrackingError: the named one is not there.
+    """
+    tracking = tracking_uri(settings.tracking, RUNS)
+    if settings.model:
+        return find_model(settings.model, tracking)
+    database = sqlite_path(tracking)
+    if not database or Path(database).exists():  # MLflow would make an empty one
+        try:
+            return find_model(CHAMPION, tracking)
+        except (ModelError, TrackingError):
+            print(f"no {CHAMPION} at {redacted(tracking)}: taking the bundled model", flush=True)
+    return find_model(BUNDLED, tracking)
+
+
+def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
+    """The page at `/`, and `/enhance`, which takes the bytes of a photo and gives JSON."""
+    if torch.cuda.is_available():
+        model.network.cuda()
+    enhance_pixels(model.network, np.zeros((1, 64, 64, 3), np.uint8))  # the first photo should not pay for warming up
+    one_at_a_time = asyncio.Lock()
+    ramp = ", ".join(f"rgb{colour}" for colour in RAMP)
+    page = template("demo.html").render(model=model, settings=settings, ramp=ramp, strongest=STRONGEST)
+
+    async def show(request: Request) -> Response:
+        return HTMLResponse(page, headers=HEADERS)
+
+    async def enhance(request: Request) -> Response:
+        try:
+            check_origin(request)
+            strength = asked_strength(request)
+            data = await uploaded(request, settings.max_megabytes)
+            async with one_at_a_time:
+                found = await run_in_threadpool(brighten, model, data, settings.max_pixels, strength)
+        except Refusal as refusal:
+            return JSONResponse({"error": refusal.reason}, refusal.status, HEADERS)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception as error:  # whatever it is, the page is told in one sentence and nothing of the photo
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            return JSONResponse({"error": f"could not be enhanced ({reason})"}, 500, HEADERS)
+        return JSONResponse(found, headers=HEADERS)
+
+    return Starlette(
+        routes=[Route("/", show), Route("/enhance", enhance, methods=["POST"])],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+    )
+
+
+def check_origin(request: Request) -> None:
+    """Only the page itself may send photos.
+
+    Raises:
+        Refusal: a page of another site did.
+    """
+    origin = request.headers.get("origin")
+    if origin and origin != f"http://{request.headers['host']}":
+        raise Refusal(f"photos are taken only from the page itself, not from {origin}", 403)
+
+
+def asked_strength(request: Request) -> float:
+    """The request's strength; 1 without one.
+
+    Raises:
+        Refusal: it is none.
+    """
+    try:
+        return checked_strength(float(request.query_params.get("strength", 1)))
+    except ValueError as error:
+        raise Refusal(str(error), 400) from error
+
+
+async def uploaded(request: Request, max_megabytes: int) -> bytes:
+    """The body of a request.
+
+    Raises:
+        Refusal: it is too large; no more than the limit is ever held.
+    """
+    limit, data = max_megabytes * 10**6, bytearray()
+    too_large = Refusal(f"is over the limit of {max_megabytes} MB; start the page with --max-megabytes N", 413)
+    told = request.headers.get("content-length") or "0"
+    if not re.fullmatch("[0-9]{1,20}", told):
+        raise Refusal("the request tells no length that is a number; send the photo again", 400)
+    if int(told) > limit:
+        raise too_large
+    async for part in request.stream():
+        data += part
+        if len(data) > limit:
+            raise too_large
+    return bytes(data)
+
+
+def brighten(model: NamedModel, data: bytes, max_pixels: int, strength: float = 1.0) -> dict[str, Any]:
+    """What the page shows of a photo: pictures as data URIs, stops of the light map, seconds, and the file to keep.
+
+    Args:
+        model: what enhances.
+        data: the photo's file.
+        max_pixels: pixel budget.
+        strength: from 0 to 1.5; others than 1 of models that know them.
+
+    Raises:
+        Refusal: the file cannot be used, or not be enhanced here.
+    """
+    started = time.perf_counter()
+    try:
+        kind = WRITTEN_AS.get(read_header(data, "photo", max_pixels).format, "png")
+        photo = decode_picture(data, "photo", max_pixels=max_pixels)
+    except ImageError as error:
+        raise Refusal(error.reason, 422) from error
+    decoded = time.perf_counter()
+    try:
+        after = enhance_picture(model.network, photo, strength)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise Refusal("does not fit into memory; try a smaller photo", 507) from error
+    except (RuntimeError, ValueError) as error:
+        raise Refusal(f"could not be enhanced ({str(error).strip().splitlines()[0][:200]})", 500) from error
+    enhanced = time.perf_counter()
+    file = encode_picture(after, kind)
+    encoded = time.perf_counter()
+    colours, low, high = light_map(on_white(photo), on_white(after))
+    height, width = after.pixels.shape[:2]
+    profile = photo.icc_profile
+    shown = {"input": (on_white(photo), profile), "enhanced": (on_white(after), profile), "light map": (colours, None)}
+    return {
+        "width": width,
+        "height": height,
+        "pictures": {label: data_uri(view(pixels, VIEW_SIDE, space)) for label, (pixels, space) in shown.items()},
+        "stops": [low, high],
+        "seconds": {"decoding": decoded - started, "enhancing": enhanced - decoded, "encoding": encoded - enhanced},
+        "file": base64.b64encode(file).decode(),
+        "suffix": SUFFIXES.get(kind, f".{kind}"),
+        "type": f"image/{kind}",
+    }

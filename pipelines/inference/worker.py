@@ -1,0 +1,230 @@
+"""Photos through a network: Ray Data hands out their names, workers read, enhance and write them.
+
+name -> bytes -> pixels (B, H, W, 3), photos of one size together -> enhanced, the same -> bytes, with all that belongs
+to the photo
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from cluster.connect import ALLOCATOR, nodes
+from cluster.storage import explain, from_anywhere, inside, open_file, open_uri, write_atomically
+from cluster.waiting import told_while_waiting
+from lle.config import EnhanceSettings
+from lle.images import (
+    ImageError,
+    Picture,
+    decode_picture,
+    encode_picture,
+    losses,
+    most_bytes,
+    read_bounded,
+    read_header,
+)
+from lle.model import enhance_pixels
+from pipelines.inference.progress import Entry
+from pipelines.models.resolve import NamedModel
+
+PHOTOS_PER_THREAD = 8
+GAP = 6  # px, between a photo and its result
+LEAST_THREADS = 2  # one reads and writes while another computes
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo to enhance: where it is read, and what will be noted about it."""
+
+    path: str
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class File:
+    """A photo that was read, with the size that its header tells."""
+
+    photo: Photo
+    data: bytes
+    size: tuple[int, int]
+
+
+def enhance_photos(
+    model: NamedModel,
+    photos: Sequence[Photo],
+    settings: EnhanceSettings,
+    resources: dict[str, float],
+    tell: Callable[[str], object],
+) -> Iterator[tuple[Entry, float]]:
+    """Enhance photos on a joined Ray cluster, in the order in which they are done.
+
+    Args:
+        model: sent to the workers.
+        photos: of any number; only their names are held here.
+        settings: input, output, kind of file, workers.
+        resources: of the cluster; a worker for each GPU, else for each CPU but one, unless the settings say otherwise;
+            those begin for which there is room.
+        tell: takes a line about what is waited for.
+
+    Yields:
+        What became of a photo, and when its worker began to work, in seconds since 1970.
+    """
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    workers = min(settings.workers or gpus or max(1, cpus - 1), len(photos))
+    places = {name: from_anywhere(getattr(settings, name)) for name in ("input", "output")}
+    cores = cores_beside_a_gpu(nodes(), workers) if gpus else 1
+    threads = max(LEAST_THREADS, cores)
+    per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(photos) / workers))
+    # A batch is a block from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
+    rows = [{"path": each.path, **asdict(each.entry)} for each in photos]
+    done = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / per_batch)).map_batches(
+        Worker,
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_constructor_args=(model, settings.model_copy(update=places), threads),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=cores,
+        num_gpus=min(1, gpus / workers),
+        runtime_env={"env_vars": ALLOCATOR},
+    )
+    begun = False
+    with told_while_waiting(tell, lambda: begun):
+        for row in done.iter_rows():
+            begun = True
+            began = row.pop("began")
+            yield Entry(**row), began
+
+
+def cores_beside_a_gpu(machines: Sequence[dict[str, float]], workers: int) -> int:
+    """CPUs for each of some workers that share the GPUs: what any machine with GPUs has, but one, shared out."""
+    with_gpus = [machine for machine in machines if machine.get("GPU")]
+    for_a_worker = workers / sum(machine["GPU"] for machine in with_gpus)  # GPUs have at least one worker each
+    fewest = min((machine.get("CPU", 0) - 1) / machine["GPU"] for machine in with_gpus)
+    return max(1, int(fewest / max(1, math.ceil(for_a_worker))))
+
+
+class Worker:
+    """Keeps the model on its device from batch to batch.
+
+    Args:
+        model: what enhances.
+        settings: input, output, kind of file.
+        threads: photos that are read, decoded, encoded or written at once; one at a time is enhanced.
+    """
+
+    def __init__(self, model: NamedModel, settings: EnhanceSettings, threads: int = LEAST_THREADS) -> None:
+        self._network, self._settings, self._threads = model.network, settings, threads
+        self._source, _ = open_uri(settings.input)
+        self._target, self._root = open_uri(settings.output)
+        self._one_at_a_time = threading.Lock()
+        self._began = time.time()
+        if torch.cuda.is_available():
+            self._network.cuda()
+
+    def __call__(self, batch: Any) -> Any:
+        """From a table of `path` and the fields of `Entry` to one of the fields and `began`."""
+        import pyarrow
+
+        photos = [Photo(row.pop("path"), Entry(**row)) for row in batch.to_pylist()]
+        return pyarrow.Table.from_pylist([asdict(entry) | {"began": self._began} for entry in self.enhance(photos)])
+
+    def enhance(self, photos: Sequence[Photo]) -> Iterator[Entry]:
+        """What became of each; whatever is wrong with one of them is noted, never raised."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            read = [*pool.map(self._read, photos)]
+            yield from (each for each in read if isinstance(each, Entry))
+            stacks = same_size([each for each in read if isinstance(each, File)], self._settings.batch_pixels)
+            for entries in pool.map(self._enhance_stack, stacks):
+                yield from entries
+
+    def _read(self, photo: Photo) -> File | Entry:
+        try:
+            with open_file(self._source, photo.path) as stream:
+                data = read_bounded(stream, most_bytes(self._settings.max_pixels), photo.path)
+            header = read_header(data, photo.path, self._settings.max_pixels)
+        except Exception as error:
+            return failed(photo, error)
+        return File(photo, data, (header.height, header.width))
+
+    def _enhance_stack(self, files: list[File]) -> list[Entry]:
+        """Photos of one size; where they fail together, each alone."""
+        try:
+            pictures = [
+                decode_picture(each.data, each.photo.path, max_pixels=self._settings.max_pixels) for each in files
+            ]
+            if len({picture.pixels.dtype for picture in pictures}) > 1:
+                return [entry for each in files for entry in self._enhance_stack([each])]
+            pixels = np.stack([picture.pixels for picture in pictures])
+            with self._one_at_a_time:
+                enhanced = enhance_pixels(self._network, pixels, self._settings.strength)
+        except Exception as error:
+            if len(files) == 1:
+                return [failed(files[0].photo, error)]
+            return [entry for each in files for entry in self._enhance_stack([each])]
+        return [self._write(*each) for each in zip(files, pictures, enhanced, strict=True)]
+
+    def _write(self, file: File, picture: Picture, enhanced: np.ndarray) -> Entry:
+        entry = file.photo.entry
+        try:
+            result, format = picture.enhanced(enhanced), written_as(entry.result)
+            if self._settings.side_by_side:
+                result = beside(picture, result)
+            data = encode_picture(result, format, self._settings.quality)
+            write_atomically(self._target, inside(self._target, self._root, entry.result), data)
+        except Exception as error:
+            return failed(file.photo, error)
+        return replace(entry, height=file.size[0], width=file.size[1], note=", ".join(losses(picture, format)))
+
+
+def beside(photo: Picture, result: Picture) -> Picture:
+    """The photo to the left of its result, white between them."""
+
+    def row(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        gap = np.full_like(left, np.iinfo(left.dtype).max, shape=(left.shape[0], GAP, *left.shape[2:]))
+        return np.concatenate([left, gap, right], axis=1)
+
+    alpha = None if photo.alpha is None else row(photo.alpha, photo.alpha)
+    return replace(result, pixels=row(photo.own, result.pixels), alpha=alpha)
+
+
+def same_size(files: Sequence[File], most_pixels: int) -> list[list[File]]:
+    """Files in stacks of one size and so many pixels at most; a larger photo makes a stack by itself."""
+    stacks: list[list[File]] = []
+    for file in sorted(files, key=lambda each: each.size):
+        if stacks and stacks[-1][0].size == file.size and (len(stacks[-1]) + 1) * math.prod(file.size) <= most_pixels:
+            stacks[-1].append(file)
+        else:
+            stacks.append([file])
+    return stacks
+
+
+def written_as(name: str) -> str:
+    """The format, such as jpeg, png, avif or heic, that the suffix of a file name promises."""
+    suffix = PurePosixPath(name).suffix.lower().lstrip(".")
+    return {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}.get(suffix, suffix)
+
+
+def failed(photo: Photo, error: Exception) -> Entry:
+    """The entry that says why, in a line."""
+    if isinstance(error, ImageError):
+        reason = error.reason
+    elif isinstance(error, MemoryError | torch.OutOfMemoryError):
+        reason = "does not fit into memory; give fewer --workers, or a machine with more"
+    elif isinstance(error, OSError):
+        reason = explain(error)
+    else:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return replace(photo.entry, failed=reason)

@@ -1,1 +1,0 @@
-"""What the entry points share: settings, data, workers, records."""

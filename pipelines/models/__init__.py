@@ -1,0 +1,1 @@
+"""Models by name: registered, saved, published, served, exported."""

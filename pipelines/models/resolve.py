@@ -1,0 +1,184 @@
+"""A model by its URI: registered, logged, saved, published by others, or a control that learns nothing.
+
+| URI | what it names |
+|---|---|
+| `models:/NAME@ALIAS`, `models:/NAME/VERSION` | a registered model of MLflow |
+| `runs:/ID` | the model that a run of MLflow has logged |
+| a folder, or `bundled` | what `Model.save` has written; the enhancer that ships with the package |
+| `published:NAME=FILE` | a checkpoint of `lle.enhancers.published`; `zero-dce++/12` looks at a copy 12 times smaller |
+| `control:NAME`, `control:NAME=TARGET`, each also with `+denoise` | a function of `lle.controls`, or `input` |
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from cluster.storage import StorageError, local_path
+from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise, exposure_shoulder, exposure_shoulder_lift
+from lle.enhancers import Enhancer
+from lle.enhancers.base import count_weights
+from lle.enhancers.published import load_published
+from lle.model import BUNDLED, Model, load
+
+CONTROLS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "auto-gain": auto_gain,
+    "auto-gamma": auto_gamma,
+    "auto-exposure": auto_exposure,
+    "exposure-shoulder": exposure_shoulder,
+    "exposure-shoulder-lift": exposure_shoulder_lift,
+}
+DENOISE = "+denoise"
+
+
+class ModelError(ValueError):
+    """A URI that names no model; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """Something to measure.
+
+    Attributes:
+        uri: where it came from.
+        name: short, for tables.
+        network: pictures in, pictures out: RGB in [0, 1], (B, 3, H, W).
+        found_at: what the URI named when it was loaded: `models:/NAME/3` for an alias that moves; empty: the URI.
+    """
+
+    uri: str
+    name: str
+    network: nn.Module
+    found_at: str = ""
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What identifies it in a record, whatever becomes of its alias: where it was found, and its version."""
+        return {"model_found_at": self.found_at or self.uri, "weights_hash": self.version}
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return count_weights(self.network)
+
+    @property
+    def knows_strength(self) -> bool:
+        """Whether its pictures can be asked for at another strength than 1."""
+        return isinstance(self.network, Model) and self.network.enhancer.knows_strength
+
+    @property
+    def version(self) -> str:
+        """Changes with anything that changes its pictures: kind, settings, weights; not with where it lies."""
+        network = self.network
+        chosen = network.settings.model_dump_json(exclude_defaults=True) if isinstance(network, Model) else self.name
+        digest = sha256(chosen.encode())
+        for name, weight in network.state_dict().items():
+            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+            digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def find_model(uri: str, tracking: str) -> NamedModel:
+    """The model of a URI, in evaluation mode on the CPU.
+
+    Args:
+        uri: one of the forms above.
+        tracking: the MLflow server or database for `models:/` and `runs:/`.
+
+    Raises:
+        ModelError: nothing like it is there.
+        TrackingError: MLflow does not have it.
+    """
+    kind, colon, rest = uri.partition(":")
+    if kind in ("models", "runs") and rest.startswith("/"):
+        from pipelines.models.registry import fetch_model, resolve_model
+
+        logged = f"{uri}/model" if kind == "runs" and "/" not in rest.removeprefix("/") else uri
+        found_at = resolve_model(logged, tracking)
+        with TemporaryDirectory() as folder:
+            return NamedModel(uri, uri, load(fetch_model(found_at, tracking, folder)), found_at)
+    if kind == "published":
+        return _published(uri, rest)
+    if kind == "control":
+        return _control(uri, rest)
+    if colon and "/" not in kind and kind != "file" and len(kind) > 1 and not _exists(uri):
+        raise ModelError(
+            f"model: {uri} is of no known kind; give models:/NAME@ALIAS, runs:/ID, published:NAME=FILE, control:NAME, "
+            "or the folder of a saved model"
+        )
+    try:
+        if uri == BUNDLED:
+            return NamedModel(uri, uri, load(uri))
+        folder = local_path(uri)
+        return NamedModel(uri, os.path.basename(os.path.realpath(folder)), load(folder))
+    except ValueError as error:
+        raise ModelError(f"model: {error}") from error
+
+
+def _exists(path: str) -> bool:
+    """Whether a folder is called so, such as `a:b`; a name that none can have names none."""
+    try:
+        return os.path.exists(local_path(path))  # noqa: PTH110  # Path.exists raises for a name that is too long
+    except StorageError:
+        return False
+
+
+class EnhancerPictures(nn.Module):
+    """An enhancer's pictures without its maps."""
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        super().__init__()
+        self.enhancer = enhancer
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.enhancer.picture(image)
+
+
+class Control(nn.Module):
+    """A control as a module without weights.
+
+    Args:
+        name: `input` or one of `CONTROLS`.
+        target: mean it aims at; None: its own default.
+        denoised: whether `denoise` follows.
+    """
+
+    def __init__(self, name: str, target: float | None, denoised: bool) -> None:
+        super().__init__()
+        self.name, self.target, self.denoised = name, target, denoised
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.name != "input":
+            image = CONTROLS[self.name](image, *([] if self.target is None else [self.target]))
+        return denoise(image) if self.denoised else image
+
+
+def _published(uri: str, rest: str) -> NamedModel:
+    name, equals, path = rest.partition("=")
+    network, _, scale = name.partition("/")
+    if not (equals and path) or (scale and not (network == "zero-dce++" and re.fullmatch("[1-9][0-9]?", scale))):
+        raise ModelError(
+            f"model: {uri} is not of the form published:NAME=FILE (only zero-dce++ takes a scale, NAME/12)"
+        )
+    try:
+        file = local_path(path)
+        return NamedModel(uri, name, EnhancerPictures(load_published(network, file, scale=int(scale or 1))).eval())
+    except ValueError as error:
+        raise ModelError(f"model: {error}") from error
+
+
+def _control(uri: str, rest: str) -> NamedModel:
+    name, equals, target = rest.removesuffix(DENOISE).partition("=")
+    if name not in ("input", *CONTROLS):
+        raise ModelError(f"model: {uri} is no control; choose from {', '.join(('input', *CONTROLS))}")
+    if equals and (name == "input" or not re.fullmatch(r"0?\.[0-9]*[1-9][0-9]*", target)):
+        raise ModelError(f"model: {uri}: a target is a mean between 0 and 1, for {', '.join(CONTROLS)}")
+    network = Control(name, float(target) if equals else None, rest.endswith(DENOISE))
+    return NamedModel(uri, rest, network.eval())

@@ -1,0 +1,1 @@
+"""Making a registered version the champion, if it earns it."""

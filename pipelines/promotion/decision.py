@@ -1,0 +1,206 @@
+"""Whether a candidate has earned it: a paired test over photos, a margin, and guards against harm elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, log2
+from statistics import mean
+
+import numpy as np
+
+from lle.config import PromotionSettings
+from lle.metrics import METRICS
+from pipelines.data.ingest import DataError
+from pipelines.evaluation.worker import GOOD, LOW, Measured
+from pipelines.models.resolve import CONTROLS
+from pipelines.reporting.words import SPACE, better_by, direction, gain_of, number, plain
+
+CHAMPION, INPUT = "champion", "input"
+BASELINES = (INPUT, *CONTROLS)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition.
+
+    Attributes:
+        name: the measure, alone or as `MEASURE_over_BASELINE`; a guarded metric; or `speed`.
+        passed: whether it holds.
+        finding: what was found and what is wanted, in a sentence.
+        numbers: what was found: `gain` and `p`, or `worse` in the measure's unit, or `times_slower`.
+    """
+
+    name: str
+    passed: bool
+    finding: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside its rival: the champion, or without one the baseline that is best by the measure.
+
+    Attributes:
+        model: name in the registry.
+        candidate, champion: versions; an empty champion where there is none yet.
+        theirs, ours: the same photos, measured with the rival and with the candidate.
+        gained: see `gains`.
+        checks: the gain's over the rival first.
+        baseline: name of the rival where there is no champion.
+        baselines: the same photos, measured with each baseline, by its name.
+    """
+
+    model: str
+    candidate: str
+    champion: str
+    theirs: Sequence[Measured]
+    ours: Sequence[Measured]
+    gained: Mapping[str, float]
+    checks: Sequence[Check]
+    baseline: str = INPUT
+    baselines: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
+
+    @property
+    def earned(self) -> bool:
+        """Whether every check is passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def rival(self) -> str:
+        """What the candidate is compared with, in a word."""
+        return CHAMPION if self.champion else self.baseline
+
+
+def strongest(measure: str, baselines: Mapping[str, Sequence[Measured]]) -> str:
+    """The baseline whose mean over the photos to enhance is best."""
+    sign = 1 if METRICS[measure].higher_is_better else -1
+    means = {name: _means(measure, LOW, measured) for name, measured in baselines.items()}
+    return max((name for name in means if means[name]), key=lambda name: sign * mean(means[name]))
+
+
+def gains(measure: str, rival: Sequence[Measured], candidate: Sequence[Measured]) -> dict[str, float]:
+    """By photo to enhance: by how much the candidate is better, whichever way the measure runs."""
+    before = {each.name: each.values[measure] for each in rival if each.group == LOW and measure in each.values}
+    sign = 1 if METRICS[measure].higher_is_better else -1
+    return {
+        each.name: sign * (each.values[measure] - before[each.name])
+        for each in candidate
+        if each.group == LOW and measure in each.values and each.name in before
+    }
+
+
+def check_gain(settings: PromotionSettings, gained: Sequence[float], rival: str = CHAMPION) -> Check:
+    """Whether the measure is better by the margin, and by more than chance: Wilcoxon's signed-rank test, one-sided.
+
+    Args:
+        settings: measure, margin, significance.
+        gained: of each photo.
+        rival: what it is compared with: the champion, or a baseline.
+
+    Raises:
+        DataError: as `refuse_too_few`.
+    """
+    refuse_too_few(len(gained), settings.significance)
+    from scipy.stats import wilcoxon
+
+    measure, gain = settings.measure, mean(gained)
+    p = float(wilcoxon(np.array(gained), alternative="greater").pvalue) if any(gained) else 1.0
+    short, unsure = gain < settings.margin, p > settings.significance
+    lacking = [f"short by {number(measure, settings.margin - gain)}"] if short else []
+    lacking += ["it may be chance"] if unsure and gain > 0 else []
+    finding = (
+        f"{plain(measure)} against {the(rival)}: {better_by(measure, gain)} at the mean of {len(gained)} photos, "
+        f"p = {p:.2g}; wanted: better by {number(measure, settings.margin)} or more, p of {settings.significance:g} or "
+        f"less{''.join(f'; {each}' for each in lacking)}"
+    )
+    name = measure if rival == CHAMPION else f"{measure}_over_{rival}"
+    return Check(name, not (short or unsure), finding.replace(SPACE, " "), {"gain": gain, "p": p})
+
+
+def the(rival: str) -> str:
+    """A rival in a sentence: `the champion`, `the input`, `auto-gamma`."""
+    return f"the {rival}" if rival in (CHAMPION, INPUT) else rival
+
+
+def refuse_too_few(photos: int, significance: float) -> None:
+    """See that a gain on every one of so many photos would be significant.
+
+    Raises:
+        DataError: it would not.
+    """
+    if 0.5**photos > significance:
+        needed = ceil(-log2(significance))
+        raise DataError(f"low: {photos} photos can never be significant at {significance:g}; give {needed} or more")
+
+
+def check_guards(
+    settings: PromotionSettings,
+    rival: Sequence[Measured],
+    candidate: Sequence[Measured],
+    slower: float,
+    first: bool = False,
+) -> list[Check]:
+    """Whether nothing that is guarded got worse than allowed.
+
+    Args:
+        settings: what is allowed.
+        rival, candidate: measured on the same photos; for a first champion the rival is the input.
+        slower: the candidate's time over the champion's, or for a first one over the bundled enhancer's.
+        first: whether there is no champion yet.
+    """
+    against = INPUT if first else CHAMPION
+    most_over_exposed = settings.first_over_exposed if first else settings.most_over_exposed
+    checks = [
+        *_check_mean("over_exposed", most_over_exposed, against, rival, candidate),
+        *_check_mean("colour_cast", settings.most_colour_cast, against, rival, candidate),
+        *_check_unchanged(settings, [] if first else rival, candidate),
+    ]
+    allowed, whose = (
+        (settings.first_slower, "the bundled enhancer's") if first else (settings.most_slower, "the champion's")
+    )
+    finding = f"takes {slower:.2f} times {whose} time on this CPU; allowed: {allowed:g}"
+    return [*checks, Check("speed", slower <= allowed, finding, {"times_slower": slower})]
+
+
+def _check_mean(
+    measure: str, most: float, against: str, rival: Sequence[Measured], candidate: Sequence[Measured]
+) -> Iterator[Check]:
+    before, after = _means(measure, LOW, rival), _means(measure, LOW, candidate)
+    if not before or not after:
+        return
+    worse = -gain_of(measure, mean(after), mean(before))
+    finding = (
+        f"{plain(measure)} {number(measure, mean(after))} at the mean, {direction(measure)} is better; "
+        f"{the(against)}'s {number(measure, mean(before))}: {better_by(measure, -worse)}; "
+        f"allowed: worse by {number(measure, most)}"
+    )
+    yield Check(measure, worse <= most, finding.replace(SPACE, " "), {"worse": worse})
+
+
+def _check_unchanged(
+    settings: PromotionSettings, champion: Sequence[Measured], candidate: Sequence[Measured]
+) -> Iterator[Check]:
+    """Good photos stay as near to the input as the champion leaves them, and in any case near."""
+    name = "unchanged"
+    before, after = _means(name, GOOD, champion), _means(name, GOOD, candidate)
+    if not after:
+        return
+    least, numbers = settings.least_unchanged, {"unchanged": mean(after)}
+    passed = mean(after) >= (min(least, mean(before)) if before else least)
+    finding = (
+        f"{plain(name)} {number(name, mean(after))} at the mean of {len(after)} good photos, higher is better; "
+        f"wanted: {number(name, least)} or more"
+    )
+    if before:
+        worse = mean(before) - mean(after)
+        passed, numbers = passed and worse <= settings.most_changed, {**numbers, "worse": worse}
+        finding += (
+            f", or no less than the champion's {number(name, mean(before))}: {better_by(name, -worse)}; "
+            f"allowed: worse by {number(name, settings.most_changed)}"
+        )
+    yield Check(name, passed, finding.replace(SPACE, " "), numbers)
+
+
+def _means(measure: str, group: str, measured: Sequence[Measured]) -> list[float]:
+    return [each.values[measure] for each in measured if each.group == group and measure in each.values]

@@ -1,0 +1,1 @@
+"""A training, from the driver to its workers."""

@@ -1,0 +1,137 @@
+"""The card of a registered model: what it was trained on and how, what it measures, and who may use it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lle.config import TrainSettings
+from lle.enhancers.base import count_weights
+from lle.metrics import METRICS
+from lle.model import Model
+from pipelines.config.loading import to_yaml
+from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.evaluation.quality import Quality
+from pipelines.reporting.words import number, plain
+from pipelines.tracking.runs import names_hash
+from pipelines.tracking.source import git_revision
+
+UNSTATED_TERMS = (
+    "Not stated (`tracking.terms`). The source is under Apache-2.0; whoever passes the weights on needs the right to "
+    "do so from those who own the photos and the prior."
+)
+
+MEASURED_ON = {
+    "psnr": "the given pairs",
+    "ssim": "the given pairs",
+    "restored": "held-out well-lit photos that a camera of the measure's own took again with wrong light",
+}
+
+
+def model_card(
+    settings: TrainSettings,
+    photos: TrainingPhotos,
+    model: Model,
+    quality: Sequence[Quality],
+    run_id: str,
+    ended: Mapping[str, Any] | None = None,
+) -> str:
+    """Markdown: data with their hashes, numbers, terms of use, every setting.
+
+    Args:
+        settings: of the training.
+        photos: what it was trained on.
+        model: what came out.
+        quality: of the model and what it is compared with, on held-out pairs; empty without pairs.
+        run_id: of the training in MLflow.
+        ended: how the training ended, as the first worker told it; without it the card says less.
+    """
+    parameters = count_weights(model)
+    sections = [
+        f"# {settings.tracking.model_name}: {settings.name}",
+        f"A `{model.settings.kind}` enhancer of {parameters:,} parameters for low-light and backlit photos of any "
+        f"size, trained without pairs. MLflow run {run_id}, source {git_revision()}, torch {torch.__version__}.",
+        "## Data",
+        "| set | photos | from | SHA-256 of the paths |\n| --- | --: | --- | --- |\n"
+        + "\n".join(
+            _row(name, photo_set) for name, photo_set in (("dark", photos.dark), ("well lit", photos.well_lit))
+        ),
+        f"{_files(len(photos.refused))} set aside before the training began. {_prior(settings)}",
+        "## The step that was kept",
+        _kept(settings, ended or {}),
+        "## Numbers",
+        _numbers(photos, quality) or "None: no pairs were given. Measure it with `pipelines/evaluate.py`.",
+        "## Terms of use",
+        settings.tracking.terms or UNSTATED_TERMS,
+        "## Settings",
+        f"```yaml\n{to_yaml(settings).strip()}\n```",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _row(name: str, photos: PhotoSet) -> str:
+    return f"| {name} | {len(photos.paths)} | {photos.uri} | {names_hash(photos)} |"
+
+
+def _files(count: int) -> str:
+    return "One file was" if count == 1 else f"{count:,} files were"
+
+
+def _prior(settings: TrainSettings) -> str:
+    """Which CLIP had a say, and in what."""
+    chosen = settings.objective
+    judges = f"`{settings.prior.model}` judged the light ({settings.prior.guidance})" if chosen.guidance.weight else ""
+    copies = chosen.reconstruction.weight and settings.phases.reconstruction.steps
+    compares = [
+        name
+        for name, weight in (
+            ("identity", chosen.identity.weight),
+            ("preservation", chosen.preservation.weight),
+            ("feature contrast", chosen.feature_contrast.weight),
+            ("reconstruction", copies),
+        )
+        if weight
+    ]
+    features = f"`{settings.prior.identity[0]}` compared features ({', '.join(compares)})" if compares else ""
+    told = "; ".join(each for each in (judges, features) if each)
+    return f"Priors: {told}." if told else "No prior had a say in what was learned."
+
+
+def _kept(settings: TrainSettings, ended: Mapping[str, Any]) -> str:
+    """Which step's enhancer this is, and what chose it."""
+    if not ended:
+        return "Not stated."
+    measure, value = str(ended["measure"]), ended.get("best_value")
+    photos = MEASURED_ON.get(measure, "held-out photos of both sets, which are no pairs")
+    better = "higher" if METRICS[measure].higher_is_better else "lower"
+    steps = sum(ended["steps"].values())
+    stopped = "" if ended.get("finished", True) else " The training was stopped before its end."
+    if not (isinstance(value, float) and math.isfinite(value)):
+        return f"Step {steps:,}, the last: nothing was validated before.{stopped}"
+    found = f"{plain(measure)} {number(measure, float(value))} ({better} is better) on {photos}"
+    if ended["steps"].get("denoising"):
+        return (
+            f"Step {ended['best_step']:,} of {steps:,}: the light is that of the enhancement's step with the best "
+            f"{plain(measure)} on {photos}; its denoiser learned on to the last validation, where it had {found}."
+            f"{stopped}"
+        )
+    return f"Step {ended['best_step']:,} of {steps:,}, chosen by {found}.{stopped}"
+
+
+def _numbers(photos: TrainingPhotos, quality: Sequence[Quality]) -> str:
+    if not quality:
+        return ""
+    pairs = [each for each in (photos.pairs_low, photos.pairs_high) if each]
+    learned = {*photos.dark.paths, *photos.well_lit.paths}
+    shared = sum(path in learned for each in pairs for path in each.paths)
+    overlap = f"{shared} of their files are" if shared else "none of their files is, by its path,"
+    rows = "\n".join(f"| {each.name} | {each.psnr():.2f} | {each.ssim():.3f} |" for each in quality)
+    return (
+        f"Means over {len(quality[0].pictures)} given pairs; {overlap} among the photos it was trained on. Higher is "
+        "better. `input` is the photo as it is, the others up to `enhanced` one exposure for each photo, found without "
+        "learning; "
+        f"`enhanced` is this model:\n\n| | PSNR (dB) | SSIM |\n| --- | --: | --: |\n{rows}"
+    )

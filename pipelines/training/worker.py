@@ -1,0 +1,253 @@
+"""One Ray Train worker: the loop of `lle.training`, fed by Ray Data, reporting to Ray Train, MLflow and the driver."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.collective
+import ray.train.torch
+import torch
+from ray.util.queue import Queue
+
+from lle.config import TrainSettings
+from lle.images import ImageError
+from lle.losses.objective import ENHANCEMENT, REGIONS, needed
+from lle.prior.towers import load_prior
+from lle.training import state as states
+from lle.training.loop import Hooks, NonFiniteError, Report, Step, Wish, train
+from lle.training.order import photo_at
+from lle.training.state import Snapshot
+from lle.training.validation import ValidationSet, Validator
+from pipelines.data.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
+from pipelines.reporting.pictures import before_after
+from pipelines.tracking.history import VALIDATION
+from pipelines.tracking.logs import structured
+from pipelines.tracking.meters import Meters
+from pipelines.tracking.profiling import Trace
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.lines import Attached, Line, Shown
+from pipelines.training.stopping import StopRequest
+
+STREAM_SEEDS = {"dark": 1, "well_lit": 2}
+STDERR = 2
+GONE_SECONDS = 60.0  # after which Ray knows of any machine that is gone
+POLL_SECONDS = 1.0
+
+
+def run_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """Train on this worker; the function Ray Train calls on each.
+
+    Args:
+        config: `settings` (plain values), `photos` (TrainingPhotos), `run_id` (of MLflow), `checkpoints` (a URI),
+            `start` (weights, or None), `lines` (a Queue to the driver) and `stop` (a StopRequest).
+
+    Returns:
+        Plain values about the end of the training.
+    """
+    settings = TrainSettings(**config["settings"])
+    photos: TrainingPhotos = config["photos"]
+    lines: Queue = config["lines"]
+    stop: StopRequest = config["stop"]
+    context = ray.train.get_context()
+    worker, workers = context.get_world_rank(), context.get_world_size()
+    speaks = worker == 0
+    torch.set_num_threads(settings.scaling.threads_per_worker or max(1, (os.cpu_count() or 1) // workers))
+    device = ray.train.torch.get_device()
+    prior = load_prior(settings.prior).to(device)
+    meters = Meters(settings.name, worker)
+    logger = structured(config["run_id"], worker)
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        logger.info(text)
+        lines.put(Line(text))
+
+    def on_refusal(path: str, reason: str) -> None:
+        if path not in told:
+            told.add(path)
+            meters.refused()
+            tell(f"set aside: {path}: {reason}")
+
+    validation = validation_set(settings, photos, on_refusal)
+
+    def open_stream(name: str, row: int) -> RayStream:
+        return RayStream(
+            photos.dark if name == "dark" else photos.well_lit,
+            size=settings.data.image_size,
+            seed=stream_seed(settings, name),
+            row=row,
+            worker=worker,
+            workers=workers,
+            decoders=settings.data.decoders,
+            max_pixels=settings.data.max_pixels,
+            on_refusal=on_refusal,
+            regions=settings.regions if name == "dark" and REGIONS in needed(settings.objective, ENHANCEMENT) else None,
+            crop_share=settings.data.crop_share,
+            crop_side=settings.data.crop_side,
+        )
+
+    def log(step: Step) -> None:
+        numbers = {"step": step.step, "phase": str(step.phase), **step.metrics}
+        logger.info("step", extra={"values": numbers})
+        lines.put(Line(step.line, step.step, numbers=numbers))
+        meters.step(step)
+
+    checkpoints = Checkpoints.of_run(config["checkpoints"], settings.loop.keep_checkpoints, tell)
+    if speaks:
+        checkpoints.clear()
+
+    def report(report: Report) -> None:
+        meters.memory(device)
+        if speaks and report.write:
+            checkpoints.save(report)
+        ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.measures})
+        if speaks and report.measures:
+            measures = {f"{VALIDATION}{name}": value for name, value in report.measures.items()}
+            picture = before_after(report.enhancer, validation, settings.tracking.pictures, device)
+            values_told = "  ".join(f"{name} {value:.3f}" for name, value in report.measures.items())
+            numbers = {"step": report.step, **measures}
+            lines.put(Line(f"validation at step {report.step}: {values_told}", numbers=numbers))
+            if report.note:
+                tell(report.note)
+            lines.put(Shown(report.step, "before_after", picture))
+
+    resume = last_checkpoint(checkpoints)
+    if speaks:
+        step = resume.progress.schedule.step if resume else 0
+        verb = "continuing from" if resume else "beginning at"
+        lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
+    validator = Validator(validation, prior.guidance, device, settings.loop.measure)
+    trace = Trace(lambda file: attach(lines, file)) if speaks and settings.loop.profile else None
+    wishes = Wishes(settings, stop.watch(), trace, tell if speaks else logger.info)
+    hooks = Hooks(log, report, wishes)
+    try:
+        outcome = train(settings, prior, open_stream, validator, hooks, resume, config["start"])
+    except NonFiniteError as error:
+        if speaks:
+            table = json.dumps(photos_of(error, settings, photos), indent=2) + "\n"
+            lines.put(Attached("non_finite.json", table.encode()))
+        raise
+    except RuntimeError:  # of the collectives, where another worker is gone
+        wait_until_one_is_gone(wishes.machines_that_go)
+        raise
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        checkpoints.flush()
+    return {
+        "finished": outcome.finished,
+        "steps": outcome.progress.phase_steps,
+        "last_step": outcome.progress.schedule.step,
+        "best_step": outcome.best[1],
+        "best_value": outcome.best[0],
+        "measure": validator.chosen,
+        "skipped_steps": outcome.progress.skipped,
+        "restarts": outcome.progress.schedule.restarts,
+        "hash": states.weights_hash(outcome.enhancer.state_dict() | outcome.guide),
+        "images_per_second": outcome.images_per_second,
+        "data_wait_share": outcome.data_wait_share,
+    }
+
+
+def attach(lines: Queue, file: Path) -> None:
+    """Send a file to the run."""
+    lines.put(Attached(file.name, file.read_bytes()))
+
+
+def last_checkpoint(checkpoints: Checkpoints) -> Snapshot | None:
+    """The newest whole checkpoint, the same on every worker: the first one chooses."""
+    path = ""
+    if ray.train.get_context().get_world_rank() == 0:
+        path = checkpoints.newest_path()
+    path = ray.train.collective.broadcast_from_rank_zero(path)
+    return checkpoints.read(path) if path else None
+
+
+class Wishes:
+    """What the cluster wants of the loop; also the watchdog and the trace, for the loop asks at every step.
+
+    Attributes:
+        machines_that_go: Ray's ids of the machines with workers that were announced to go.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, stop_asked: Callable[[], bool], trace: Trace | None, tell: Callable[[str], None]
+    ) -> None:
+        self.machines_that_go: list[str] = []
+        self._settings, self._stop_asked, self._trace, self._tell = settings, stop_asked, trace, tell
+        self._steps = count(1)
+
+    def __call__(self) -> Wish:
+        faulthandler.dump_traceback_later(self._settings.scaling.hang_limit, exit=True, file=STDERR)
+        if self._trace:
+            self._trace.step()
+        # Asking Ray is a message among all workers: each must ask at the same steps, whoever has heard of a stop first.
+        due = next(self._steps) % self._settings.loop.log_every == 0 and not self.machines_that_go
+        announced = ray.train.get_preemption_info() if due else None
+        if announced:
+            self.machines_that_go = announced.preempted_node_ids
+        if self._stop_asked():
+            return Wish.STOP
+        if announced:
+            self._tell("a machine is announced to go: saving a checkpoint")
+            return Wish.SAVE
+        return Wish.NOTHING
+
+
+def wait_until_one_is_gone(machines: list[str]) -> None:
+    """Let Ray hear of a machine's end before it hears of this worker's, or it counts a failure.
+
+    Args:
+        machines: Ray's ids of those that were announced to go; none: nothing to wait for.
+    """
+    deadline = time.monotonic() + GONE_SECONDS
+    while machines and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        if set(machines) - {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+            return
+
+
+def photos_of(error: NonFiniteError, settings: TrainSettings, photos: TrainingPhotos) -> dict[str, list[str]]:
+    """Paths of the photos in the steps that were skipped."""
+    sets = {"dark": photos.dark, "well_lit": photos.well_lit}
+    return {
+        name: [sets[name].paths[photo_at(row, len(sets[name].paths), stream_seed(settings, name))] for row in rows]
+        for name, rows in error.rows.items()
+    }
+
+
+def stream_seed(settings: TrainSettings, name: str) -> int:
+    """Seed of the order of a stream."""
+    return settings.seed * 10 + STREAM_SEEDS[name]
+
+
+def validation_set(
+    settings: TrainSettings, photos: TrainingPhotos, on_refusal: Callable[[str, str], None]
+) -> ValidationSet:
+    """The photos kept out of training, decoded; the same on every worker, and on the driver."""
+    size, budget = settings.data.validation_size, settings.data.max_pixels
+
+    def load(chosen: PhotoSet, path: str) -> torch.Tensor | None:
+        try:
+            return torch.from_numpy(load_photo(chosen, path, budget, size)).permute(2, 0, 1)
+        except ImageError as error:
+            on_refusal(path, error.reason)
+            return None
+
+    def load_all(chosen: PhotoSet) -> list[torch.Tensor]:
+        return [picture for path in chosen.paths if (picture := load(chosen, path)) is not None]
+
+    pairs = list[tuple[torch.Tensor, torch.Tensor]]()
+    if photos.pairs_low and photos.pairs_high:
+        for paths in zip(photos.pairs_low.paths, photos.pairs_high.paths, strict=True):
+            low, high = load(photos.pairs_low, paths[0]), load(photos.pairs_high, paths[1])
+            if low is not None and high is not None:  # or all behind it would be compared with a wrong one
+                pairs.append((low, high))
+    return ValidationSet(load_all(photos.held_out_dark), load_all(photos.held_out_well_lit), pairs)

@@ -1,0 +1,1 @@
+"""Sweeps: trainings that search settings."""

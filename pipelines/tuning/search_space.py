@@ -1,0 +1,345 @@
+"""What a sweep searches: distributions over settings, from YAML, checked against the settings before anything starts.
+
+    objective.pixel_contrast.weight: loguniform(0.1, 30)
+    curves.gamma.under.0: uniform(3, 6)         # one end of a range
+    schedule.rounds: int(1, 4)                  # both ends included
+    enhancer.kind: choice(compact, bilateral)
+
+This module imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from lle.config import TuneSettings
+from pipelines.config.loading import Loaded, SettingsError, laid_over, load_settings, read_tree, read_yaml
+from pipelines.config.text import SETTINGS, flat, no_such_setting, shown
+
+SEARCHES = Path(__file__).parent.parent / "searches"
+KINDS = {
+    "uniform": "uniform(0.1, 0.5)",
+    "loguniform": "loguniform(0.001, 0.1)",
+    "int": "int(1, 4)",
+    "choice": "choice(a, b)",
+}
+# What must be the same in all trials, or they cannot be compared or run side by side.
+FIXED = (
+    *("name", "runs", "checkpoints", "resume", "scaling", "tracking", "cluster", "loop.measure"),
+    *("data.dark", "data.well_lit", "data.pairs_low", "data.pairs_high", "data.samples"),
+    *("data.validation_images", "data.validation_size"),
+)
+OF_THE_PLACE = ("runs", "cluster.", "tracking.uri")  # what may differ where a sweep goes on
+INSTEAD = "leave that out, or begin another sweep"
+JUDGE = ("prior.model", "prior.pretrained")  # of feature_gap
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a setting is drawn from.
+
+    Attributes:
+        kind: `uniform`, `loguniform`, `int` or `choice`.
+        values: both ends, included; of a choice its values, as text.
+    """
+
+    kind: str
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind}({', '.join(map(str, self.values))})"
+
+
+Search = Mapping[str, Distribution]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that may start.
+
+    Attributes:
+        sweep: its settings, with a name.
+        training: settings that all trials share, and their sources.
+        search: distributions by dotted path; the ends of a range are `path.0` and `path.1`.
+        resume: whether the sweep began earlier.
+    """
+
+    sweep: TuneSettings
+    training: Loaded
+    search: Search
+    resume: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """`runs/NAME`."""
+        from cluster.storage import local_path  # with pyarrow, which --help need not wait for
+
+        return Path(local_path(self.training.settings.runs, "runs")) / self.sweep.name
+
+
+def prepared(given: TuneSettings, arguments: list[str]) -> Plan:
+    """The sweep that was asked for; or the one that was interrupted, as its folder remembers it.
+
+    Args:
+        given: the sweep's settings.
+        arguments: settings of the training, as for pipelines/train.py.
+
+    Raises:
+        SettingsError: the search space does not fit the settings, there is no such sweep, or it began with others.
+        SystemExit: mistakes in the arguments, already told.
+    """
+    training = load_settings(arguments)
+    if given.resume:
+        return _remembered(given, training, arguments)
+    file = find_search(given.search)
+    search = read_search(file)
+    check_search(search, training, file)
+    name = given.name or f"{re.sub(r'[^A-Za-z0-9._-]', '-', file.stem)[:70]}-{datetime.now():%Y%m%d-%H%M%S}"
+    return Plan(given.model_copy(update={"name": name}), training, search)
+
+
+def remember(plan: Plan, settings_yaml: str) -> None:
+    """Write into the sweep's folder what `--resume` needs.
+
+    Args:
+        plan: a sweep whose folder exists.
+        settings_yaml: settings that all trials share, with their photos.
+    """
+    lines = [f"{path}: {drawn}\n" for path, drawn in plan.search.items()]
+    (plan.folder / "search.yaml").write_text("".join(lines), encoding="utf-8")
+    (plan.folder / "settings.yaml").write_text(settings_yaml, encoding="utf-8")
+    (plan.folder / "sweep.yaml").write_text(yaml.safe_dump(plan.sweep.model_dump(), sort_keys=False), encoding="utf-8")
+
+
+def remembered(folder: Path) -> bool:
+    """Whether a folder holds a sweep that can be resumed."""
+    return (folder / "sweep.yaml").exists()
+
+
+def find_search(name: str) -> Path:
+    """The file of a search space, by its name or path; raises SettingsError where there is none."""
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return Path(os.path.expanduser(name))  # noqa: PTH111  # Path's raises where nobody has a home
+    names = sorted(file.stem for file in SEARCHES.glob("*.yaml"))
+    if name in names:
+        return SEARCHES / f"{name}.yaml"
+    near = get_close_matches(name, names, n=1)
+    hint = f"perhaps you meant {near[0]}? There are" if near else "choose from"
+    raise SettingsError(f"--search {name}: no such search; {hint} {', '.join(names)}, or give a YAML file")
+
+
+def read_search(file: Path) -> Search:
+    """Distributions by path; keys may be nested, dotted or both.
+
+    Raises:
+        SettingsError: the file cannot be read, names no setting, or a value is no distribution.
+    """
+    tree = read_tree(file)
+    if not isinstance(tree, dict) or not tree:
+        raise SettingsError(f"{file}: searches nothing; write `path: uniform(LOW, HIGH)`, one a line")
+    search: dict[str, Distribution] = {}
+    for path, text in _leaves(tree).items():
+        info = _setting(path, file)
+        if path.startswith(tuple(f"{fixed}." for fixed in FIXED)) or path in FIXED:
+            raise SettingsError(
+                f"{file}: {path}: must be the same for all trials, or they could not be compared; "
+                "leave it out, and give it on the command line"
+            )
+        search[path] = _parse(text, info, path, file)
+    for path in search:
+        if (whole := path.rpartition(".")[0]) in search:
+            raise SettingsError(f"{file}: {whole} and {path}: search the whole or its parts, not both")
+    return search
+
+
+def check_search(search: Search, training: Loaded, file: Path) -> None:
+    """Refuse what the settings do not allow: the extremes of each distribution, beside the shared settings.
+
+    Raises:
+        SettingsError: with file, setting and what is allowed.
+    """
+    source = f"file {file}"
+    settings = training.settings
+    judged = [path for path in JUDGE if path in search]
+    if judged and settings.loop.measure == "feature_gap":
+        raise SettingsError(
+            f"{file}: {judged[0]}: feature_gap is measured by this very model, so trials could not be compared; "
+            "choose --loop.measure restored, or leave it out"
+        )
+    groups: dict[str, list[str]] = {}
+    for path in search:
+        groups.setdefault(_owner(path), []).append(path)
+    for owner, paths in groups.items():
+        warnings: dict[str, None] = {}
+        for corner in product(*(search[path].values for path in paths)):
+            try:
+                checked = laid_over(training, settings_of(dict(zip(paths, corner, strict=True)), training), source)
+            except SettingsError as mistake:
+                drawn = ", ".join(f"{path} {shown(value)}" for path, value in zip(paths, corner, strict=True))
+                raise SettingsError(f"{mistake} (the search could draw {drawn})") from None
+            warnings |= dict.fromkeys(each for each in checked.warnings if each.startswith(f"{owner} "))
+        for warning in warnings:
+            if not any(other in warning for other in groups if other != owner):
+                print(f"warning: {warning}", file=sys.stderr)
+
+
+def settings_of(drawn: Mapping[str, Any], training: Loaded) -> dict[str, Any]:
+    """Settings by path from what was drawn: entries of ranges put into their range, text of choices read."""
+    plain = flat(training.settings.model_dump())
+    values: dict[str, Any] = {}
+    for path, value in drawn.items():
+        owner = _owner(path)
+        if isinstance(value, str):
+            value = read_yaml(value)
+        if owner == path:
+            values[path] = value
+        else:
+            entries = list(values.get(owner, plain[owner]))
+            entries[int(path.rpartition(".")[2])] = value
+            values[owner] = entries
+    return values
+
+
+def trial_settings(drawn: Mapping[str, Any], training: Loaded, name: str) -> Loaded:
+    """The settings of a trial; raises SettingsError where what was drawn does not go together."""
+    return laid_over(training, settings_of(drawn, training), f"search {name}")
+
+
+def _remembered(sweep: TuneSettings, given: Loaded, arguments: list[str]) -> Plan:
+    name = sweep.resume
+    from cluster.storage import StorageError, local_path
+
+    try:
+        folder = Path(local_path(given.settings.runs, "runs")) / name
+    except StorageError as error:
+        raise SettingsError(str(error)) from None
+    if not remembered(folder):
+        raise SettingsError(f"--resume {name}: {folder} holds no sweep; check the name, and --runs")
+    remembers = read_tree(folder / "sweep.yaml")
+    try:
+        began = TuneSettings.model_validate(remembers)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise SettingsError(f"{folder / 'sweep.yaml'}: not as a sweep has written it ({reason})") from None
+    search = read_search(folder / "search.yaml")
+    training = load_settings(["--config", str(folder / "settings.yaml")])
+
+    options = {option: getattr(sweep, option) for option in sweep.model_fields_set - {"resume", "search"}}
+    _refuse_changes(name, options, began.model_dump())
+    if "search" in sweep.model_fields_set and read_search(find_search(sweep.search)) != search:
+        raise SettingsError(f"--resume {name}: search: {sweep.search} is not what it searches; {INSTEAD}")
+    settings = _chosen(given, arguments)
+    here = {path: settings.pop(path) for path in list(settings) if path.startswith(OF_THE_PLACE)}
+    _refuse_changes(name, settings, flat(training.settings.model_dump()))
+    return Plan(began, laid_over(training, here, "command line"), search, resume=True)
+
+
+def _chosen(given: Loaded, arguments: list[str]) -> dict[str, Any]:
+    """Settings by path that the arguments name, themselves or in a file; not those of the default preset."""
+    named_preset = any(word.partition("=")[0] == "--preset" for word in arguments)
+    values = flat(given.settings.model_dump())
+    return {
+        path: values[path]
+        for path, source in given.sources.items()
+        if source.startswith(("file ", "command line")) or (named_preset and source.startswith("preset "))
+    }
+
+
+def _refuse_changes(name: str, chosen: Mapping[str, Any], began: Mapping[str, Any]) -> None:
+    for option, value in chosen.items():
+        if value != began[option]:
+            raise SettingsError(
+                f"--resume {name}: {option} was {shown(began[option])} when it began, and cannot become "
+                f"{shown(value)}; {INSTEAD}"
+            )
+
+
+def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Values of nested and dotted keys by dotted path."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        leaves |= _leaves(value, f"{path}.") if isinstance(value, dict) and path not in SETTINGS else {path: value}
+    return leaves
+
+
+def _owner(path: str) -> str:
+    """The setting that a path belongs to: itself, or the range whose end it is."""
+    return path if path in SETTINGS else path.rpartition(".")[0]
+
+
+def _setting(path: str, file: Path) -> FieldInfo:
+    owner, _, entry = path.rpartition(".")
+    if path in SETTINGS:
+        return SETTINGS[path]
+    if owner not in SETTINGS:
+        raise SettingsError(f"{file}: {no_such_setting(path).replace('did you mean', 'perhaps you meant')}")
+    if get_origin(SETTINGS[owner].annotation) is not tuple:
+        raise SettingsError(f"{file}: {path}: {owner} is one value, without parts; search {owner} itself")
+    count = len(get_args(SETTINGS[owner].annotation))
+    if not entry.isdigit() or int(entry) >= count:
+        raise SettingsError(f"{file}: {path}: no such part; {owner} has {count}: {owner}.0 to {owner}.{count - 1}")
+    return SETTINGS[owner]
+
+
+def _parse(text: Any, info: FieldInfo, path: str, file: Path) -> Distribution:
+    """A distribution from its text; nothing in it is run."""
+    where = f"{file}: {path}"
+    match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, re.DOTALL) if isinstance(text, str) else None
+    if match is None:
+        raise SettingsError(
+            f"{where}: {shown(text)} is no distribution; write one such as {KINDS['uniform']}; "
+            "fixed values go on the command line or into --config"
+        )
+    kind, inside = match.groups()
+    if kind not in KINDS:
+        near = get_close_matches(kind, KINDS, n=1)
+        hint = f"perhaps you meant {near[0]}?" if near else f"choose from {', '.join(KINDS)}"
+        raise SettingsError(f"{where}: {kind}: no such distribution; {hint}")
+    try:
+        values = read_yaml(f"[{inside}]")
+    except SettingsError as mistake:
+        raise SettingsError(f"{where}: {mistake}") from None
+    except (yaml.YAMLError, RecursionError):
+        raise SettingsError(f"{where}: {shown(text)} cannot be read; write it like {KINDS[kind]}") from None
+    if kind == "choice":
+        if len(values) < 2:
+            raise SettingsError(f"{where}: {shown(text)} leaves no choice; give two values or more")
+        return Distribution(kind, tuple(each if isinstance(each, str) else _inline(each) for each in values))
+    return Distribution(kind, _ends(kind, values, text, info, path, where))
+
+
+def _ends(kind: str, values: list[Any], text: str, info: FieldInfo, path: str, where: str) -> tuple[Any, Any]:
+    number: Any = int if kind == "int" else float
+    if path in SETTINGS and info.annotation not in (int, float):
+        example = f"{path}.0" if get_origin(info.annotation) is tuple else KINDS["choice"]
+        raise SettingsError(f"{where}: {kind} draws one number, which this setting is not; search {example} instead")
+    if info.annotation is int and kind != "int":
+        raise SettingsError(f"{where}: takes whole numbers, {kind} draws others; write it like {KINDS['int']}")
+    try:
+        low, high = (number(each) for each in values)
+    except (TypeError, ValueError):
+        words = "two whole numbers" if kind == "int" else "two numbers"
+        raise SettingsError(f"{where}: {shown(text)}: {kind} takes {words}, as in {KINDS[kind]}") from None
+    if not low < high:
+        raise SettingsError(f"{where}: {shown(text)} is empty; write the smaller number first")
+    if kind == "loguniform" and low <= 0:
+        raise SettingsError(f"{where}: {shown(text)} begins at or below 0, which has no logarithm; use uniform")
+    return low, high
+
+
+def _inline(value: Any) -> str:
+    return "[" + ", ".join(each if isinstance(each, str) else _inline(each) for each in value) + "]"

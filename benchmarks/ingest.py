@@ -41,10 +41,12 @@ from cluster.connect import connect
 from cluster.local.stack import environment, stop
 from cluster.storage import open_uri, s3_client, write_atomically
 from lle import images
-from lle.config import DataSettings, PrepareSettings, TrainSettings
+from lle.config import DataSettings
 from lle.prior.towers import load_prior
 from lle.training.loop import Hooks, Step, train
 from lle.training.validation import ValidationSet, Validator
+from pipelines.config.prepare import PrepareSettings
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import PhotoSet, RayStream, list_photos
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
@@ -343,9 +345,9 @@ def waited(kind: str, photos: PhotoSet, cores: int) -> dict[str, float]:
     return {"seconds": seconds / len(steps[2:]), "share": waits / seconds}
 
 
-def training(kind: str) -> TrainSettings:
+def training(kind: str) -> RunSettings:
     """A training of one network with the bundled prior: larger ones would hide the waiting in longer steps."""
-    return TrainSettings.model_validate(
+    return RunSettings.model_validate(
         {
             "data": {"samples": True, "image_size": TRAINED_SIDE, "prompt_size": TRAINED_SIDE},
             "enhancer": {"kind": kind},

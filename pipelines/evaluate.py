@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lle.config import EvaluationSettings
 from pipelines.config.command_line import parse_settings
+from pipelines.config.evaluate import EvaluationSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

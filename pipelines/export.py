@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lle.config import ExportSettings
 from pipelines.config.command_line import parse_settings
+from pipelines.config.export import ExportSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

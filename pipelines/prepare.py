@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lle.config import PrepareSettings
 from pipelines.config.command_line import parse_settings
+from pipelines.config.prepare import PrepareSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

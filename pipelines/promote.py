@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lle.config import PromotionSettings
 from pipelines.config.command_line import parse_settings
+from pipelines.config.promote import PromotionSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from cluster.connect import quieten_ray
-from lle.config import TuneSettings
 from lle.prior.weights import PriorError, check_prior
 from pipelines.config.command_line import parse_known_settings
 from pipelines.config.loading import SettingsError
+from pipelines.config.tune import TuneSettings
 from pipelines.tuning.search_space import prepared
 
 

@@ -185,6 +185,7 @@ def train(
     hooks: Hooks | None = None,
     resume: Snapshot | None = None,
     start: dict[str, Tensor] | None = None,
+    uneven: bool = False,
 ) -> Outcome:
     """Train an enhancer with alternating prompt refinement.
 
@@ -196,12 +197,13 @@ def train(
         hooks: where lines, metrics and checkpoints go.
         resume: a checkpoint to continue from.
         start: weights that the enhancer begins with, by name; None: fresh ones.
+        uneven: ranks may come and go; what is left of a batch that their number does not divide is left out.
 
     Raises:
         NonFiniteError, DeadLightMap: the training cannot succeed; the message names the setting.
         ValueError: a batch that the ranks cannot share equally.
     """
-    training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume, start)
+    training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume, start, uneven)
     try:
         return training.run()
     finally:
@@ -219,8 +221,10 @@ class _Training:
         hooks: Hooks,
         resume: Snapshot | None,
         start: dict[str, Tensor] | None,
+        uneven: bool,
     ) -> None:
         self.settings, self.hooks, self.validator, self.prior = settings, hooks, validator, prior
+        self.uneven = uneven
         self.phases, self.open_stream = settings.phases, open_stream
         self.device = validator.device
         self.progress = resume.progress if resume else Progress(schedules.first(self.phases))
@@ -569,11 +573,9 @@ class _Training:
         return AveragedModel(self.enhancer, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
     def _share(self, name: str) -> int:
-        """Pictures of a batch that fall to this rank in one micro-batch; with a changing number of ranks the rest of
-        the division is left out of the step.
-        """
+        """Pictures of a batch that fall to this rank in one micro-batch."""
         size, parts = getattr(self.settings.batch, name), world_size() * self.settings.optimiser.accumulate
-        if size % parts and not self.settings.scaling.is_elastic:
+        if size % parts and not self.uneven:
             raise ValueError(f"batch.{name}: {size} pictures cannot be shared equally by {parts}; choose a multiple")
         return size // parts
 

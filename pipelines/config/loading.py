@@ -2,7 +2,7 @@
 
     loaded = load_settings(["--preset", "clip_lit", "--data.dark", "photos/dark", "--data.well_lit", "photos/good"])
 
-A setting is named by its dotted path in `lle.config.TrainSettings`, on the command line as in YAML. All sources are
+A setting is named by its dotted path in `pipelines.config.train.RunSettings`, on the command line as in YAML. All sources are
 read as text and become one tree, which pydantic converts and checks once: a mistake gets the same sentence wherever it
 was made. This module imports neither torch nor ray, so that `--help` answers at once.
 
@@ -27,7 +27,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from lle.config import SKIPPABLE_PHASES, IdleWeights, TrainSettings, idle_weights
+from lle.config import SKIPPABLE_PHASES, IdleWeights, idle_weights
 from pipelines.config.terminal import not_utf8, print_every_name
 from pipelines.config.text import (
     DEFAULTS,
@@ -42,6 +42,7 @@ from pipelines.config.text import (
     no_such_setting,
     shown,
 )
+from pipelines.config.train import RunSettings
 
 PRESETS = Path(__file__).parent.parent / "presets"
 YES = ("true", "1", "yes", "on", "t", "y")
@@ -72,7 +73,7 @@ class Loaded:
         warnings: sentences about settings that were given and have no effect.
     """
 
-    settings: TrainSettings
+    settings: RunSettings
     preset: str
     sources: dict[str, str]
     warnings: list[str] = field(default_factory=list)
@@ -119,7 +120,7 @@ def load_settings(argv: Sequence[str] | None = None, default_preset: str = "quic
     return loaded
 
 
-def with_run_name(loaded: Loaded) -> TrainSettings:
+def with_run_name(loaded: Loaded) -> RunSettings:
     """The settings with a name: the given one, else preset and local time, such as `quickstart-20261122-101500`."""
     if loaded.settings.name:
         return loaded.settings
@@ -127,12 +128,12 @@ def with_run_name(loaded: Loaded) -> TrainSettings:
     return loaded.settings.model_copy(update={"name": f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"})
 
 
-def to_yaml(settings: TrainSettings) -> str:
+def to_yaml(settings: RunSettings) -> str:
     """Every setting but `resume` as YAML; `--config` reads the same settings back from it."""
     return as_yaml(settings, without=("resume",))
 
 
-def of_a_run(settings: TrainSettings) -> str:
+def of_a_run(settings: RunSettings) -> str:
     """What a run keeps of its settings: with `--config` they repeat it under another name, from the beginning."""
     return as_yaml(settings, without=OF_ONE_RUN)
 
@@ -398,7 +399,7 @@ def _parser(values: Mapping[str, Any]) -> _Parser:
         if path == top:
             title, about = "run", None
         else:
-            title, about = top, type(TrainSettings.model_fields[top].get_default()).__doc__
+            title, about = top, type(RunSettings.model_fields[top].get_default()).__doc__
         if title not in sections:
             sections[title] = parser.add_argument_group(title, about)
         sections[title].add_argument(
@@ -452,7 +453,7 @@ def _check(values: dict[str, Any], sources: dict[str, str], preset: str) -> Load
     warnings: list[str] = []
     while True:
         try:
-            settings = TrainSettings.model_validate(nested(values))
+            settings = RunSettings.model_validate(nested(values))
             break
         except ValidationError as error:
             cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
@@ -486,7 +487,7 @@ def _sentence(error: ValidationError, values: Mapping[str, Any], sources: Mappin
     return f"{where}{path}: {reason}"
 
 
-def _without_effect(settings: TrainSettings, sources: Mapping[str, str]) -> Iterator[str]:
+def _without_effect(settings: RunSettings, sources: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each setting that somebody chose and that the other settings make useless."""
     values = flat(settings.model_dump())
     for phase in SKIPPABLE_PHASES:

@@ -13,12 +13,12 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lle.config import TrainSettings
+from pipelines.config.train import RunSettings
 
 OF_ONE_RUN = ("name", "resume")
 
 
-def as_yaml(settings: TrainSettings, sources: Mapping[str, str] | None = None, without: Collection[str] = ()) -> str:
+def as_yaml(settings: RunSettings, sources: Mapping[str, str] | None = None, without: Collection[str] = ()) -> str:
     """The tree as YAML, one setting a line, its source beside it as a comment if `sources` (by path) are given; but for
     the settings `without`.
     """
@@ -155,11 +155,11 @@ def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
 
 
 def _defaults() -> dict[str, Any]:
-    # Not TrainSettings(): without photos that is no valid training.
-    fields = {name: info.get_default() for name, info in TrainSettings.model_fields.items()}
+    # Not RunSettings(): without photos that is no valid training.
+    fields = {name: info.get_default() for name, info in RunSettings.model_fields.items()}
     return flat({name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in fields.items()})
 
 
-SETTINGS: Mapping[str, FieldInfo] = types.MappingProxyType(dict(_settings(TrainSettings)))
+SETTINGS: Mapping[str, FieldInfo] = types.MappingProxyType(dict(_settings(RunSettings)))
 DEFAULTS: Mapping[str, Any] = types.MappingProxyType(_defaults())
 GROUPS = frozenset(path[: dot.start()] for path in SETTINGS for dot in re.finditer(r"\.", path))

@@ -28,9 +28,10 @@ from pyarrow import fs
 
 from cluster.storage import StorageError, explain, name_below, open_file, open_uri, place, told
 from lle import images
-from lle.config import DataSettings, RegionSettings, TrainSettings
+from lle.config import DataSettings, RegionSettings
 from lle.regions import find_regions
 from lle.training.order import photo_at
+from pipelines.config.train import RunSettings
 from pipelines.data import shards
 from pipelines.data.listing import LeftOut, not_a_photo, photos_in
 from pipelines.data.manifest import ManifestError, read_places
@@ -114,7 +115,7 @@ class TrainingPhotos:
         return [f"data.{name}: {each.left_out}" for name, each in named.items() if each and each.left_out]
 
 
-def find_photos(settings: TrainSettings) -> TrainingPhotos:
+def find_photos(settings: RunSettings) -> TrainingPhotos:
     """List and check the photos of a training, before anything expensive starts.
 
     Raises:

@@ -17,7 +17,7 @@ from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, failing_as, from_anywhere, list_files, naming, open_uri, place
 from cluster.waiting import told_while_waiting
-from lle.config import PrepareSettings
+from pipelines.config.prepare import PrepareSettings
 from pipelines.data.ingest import DataError
 from pipelines.data.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.data.part import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part

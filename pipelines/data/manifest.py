@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from pyarrow import fs, parquet
 
 from cluster.storage import StorageError, inside, leads_out, open_uri, write_atomically
-from lle.config import PrepareSettings
+from pipelines.config.prepare import PrepareSettings
 from pipelines.data import shards
 from pipelines.data.duplicates import first_equal, first_similar
 from pipelines.data.listing import LeftOut, not_a_photo

@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from cluster.storage import explain, leads_out, list_files, name_below, open_file, open_uri, write_atomically
 from lle import images
-from lle.config import PrepareSettings
+from pipelines.config.prepare import PrepareSettings
 from pipelines.data import shards
 from pipelines.data.duplicates import perceptual_hash
 from pipelines.data.ingest import DataError

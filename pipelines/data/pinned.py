@@ -21,8 +21,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cluster.storage import StorageError, explain, open_uri, write_atomically
-from lle.config import TrainSettings
 from lle.images import MAX_PIXELS, ImageError
+from pipelines.config.train import RunSettings
 from pipelines.data import shards
 from pipelines.data.ingest import DataError, PhotoSet, TrainingPhotos, find_photos
 from pipelines.data.manifest import home_of
@@ -32,7 +32,7 @@ KINDS = {"chosen_by": dict, "validation_hash": str, "sets": dict}
 CHOSEN_BY = ("dark", "well_lit", "pairs_low", "pairs_high", "validation_images")
 
 
-def photos_of_run(settings: TrainSettings, checkpoints: str) -> TrainingPhotos:
+def photos_of_run(settings: RunSettings, checkpoints: str) -> TrainingPhotos:
     """The photos that a run began with, found and written down if it is new; with their `validation_hash`.
 
     Args:

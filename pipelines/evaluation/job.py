@@ -22,8 +22,9 @@ from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, explain, failing_as, fitting, inside, naming, open_uri
-from lle.config import EvaluationSettings, PromotionSettings
 from lle.metrics import METRICS
+from pipelines.config.evaluate import EvaluationSettings
+from pipelines.config.promote import PromotionSettings
 from pipelines.data.ingest import DataError
 from pipelines.data.pairing import stem
 from pipelines.evaluation.metrics import load_measures

@@ -29,10 +29,11 @@ from starlette.routing import Route
 
 from cluster.redaction import redacted
 from cluster.storage import sqlite_path
-from lle.config import DemoSettings, TrackingSettings
 from lle.enhancers.base import STRONGEST, checked_strength
 from lle.images import ImageError, decode_picture, encode_picture, on_white, read_header
 from lle.model import BUNDLED, enhance_picture, enhance_pixels
+from pipelines.config.demo import DemoSettings
+from pipelines.config.train import TrackingSettings
 from pipelines.exits import MISTAKEN, ended
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 from pipelines.reporting.light_map import RAMP, light_map

@@ -16,7 +16,7 @@ from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, fitting, leads_out, name_below, naming, open_uri, place
-from lle.config import EnhanceSettings
+from pipelines.config.enhance import EnhanceSettings
 from pipelines.data.ingest import DataError, no_picture
 from pipelines.data.listing import LeftOut, photos_in
 from pipelines.exits import begun, ended

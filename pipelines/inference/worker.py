@@ -22,7 +22,6 @@ import torch
 from cluster.connect import ALLOCATOR, nodes
 from cluster.storage import explain, from_anywhere, inside, open_file, open_uri, write_atomically
 from cluster.waiting import told_while_waiting
-from lle.config import EnhanceSettings
 from lle.images import (
     ImageError,
     Picture,
@@ -34,6 +33,7 @@ from lle.images import (
     read_header,
 )
 from lle.model import enhance_pixels
+from pipelines.config.enhance import EnhanceSettings
 from pipelines.inference.progress import Entry
 from pipelines.models.resolve import NamedModel
 

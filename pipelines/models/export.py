@@ -17,9 +17,9 @@ from torch import Tensor
 
 from cluster.lease import held
 from cluster.storage import StorageError, local_path, naming
-from lle.config import ExportSettings
 from lle.exporting import ABOUT_STRENGTH, INPUT, STRENGTH, ExportError, save_onnx, save_pt2
 from lle.model import Model
+from pipelines.config.export import ExportSettings
 from pipelines.exits import begun, ended
 from pipelines.models.resolve import ModelError, find_model
 from pipelines.reporting.closing import shown

@@ -15,9 +15,9 @@ from mlflow.types import DataType, ParamSchema, ParamSpec
 
 import lle
 from cluster.redaction import redacted
-from lle.config import TrainSettings
 from lle.exporting import ExportError, save_pt2
 from lle.model import Model
+from pipelines.config.train import RunSettings
 from pipelines.models.resolve import ModelError
 from pipelines.tracking.runs import TrackedRun, TrackingError, client_of, first_line, quieten, reachable
 
@@ -31,7 +31,7 @@ PARAMETERS = ParamSchema([ParamSpec("strength", DataType.double, 1.0)])
 NEEDS = ("numpy", "pillow", "pydantic", "safetensors")
 
 
-def register(model: Model, run: TrackedRun, settings: TrainSettings, card: str) -> str:
+def register(model: Model, run: TrackedRun, settings: RunSettings, card: str) -> str:
     """Log a model so that it can be served and loaded anywhere, and register it under the settings' name and alias.
 
     Args:

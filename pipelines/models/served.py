@@ -22,9 +22,9 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 import lle
-from lle.config import EnhanceSettings
 from lle.images import ImageError, decode_picture, encode_picture, most_bytes, read_header
 from lle.model import enhance_picture
+from pipelines.config.enhance import EnhanceSettings
 
 MAX_PIXELS: int = EnhanceSettings.model_fields["max_pixels"].default
 SERVER = "mlflow.pyfunc.scoring_server"

@@ -9,8 +9,8 @@ from statistics import mean
 
 import numpy as np
 
-from lle.config import PromotionSettings
 from lle.metrics import METRICS
+from pipelines.config.promote import PromotionSettings
 from pipelines.data.ingest import DataError
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.models.resolve import CONTROLS

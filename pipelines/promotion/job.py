@@ -17,9 +17,9 @@ from rich.table import Table
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
 from cluster.storage import StorageError, fitting
-from lle.config import PromotionSettings
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import BUNDLED, enhance
+from pipelines.config.promote import PromotionSettings
 from pipelines.data.ingest import DataError, read_photo
 from pipelines.evaluation.job import LEAST_SLOTS, RUNS, evaluated, result_files, summarise
 from pipelines.evaluation.metrics import Measures, load_measures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lle.config import PromotionSettings
+from pipelines.config.promote import PromotionSettings
 from pipelines.evaluation.job import summarise
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.promotion.decision import INPUT, Comparison, the

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.redaction import redacted
 from cluster.storage import local_path
-from lle.config import DataSettings, TrainSettings
+from lle.config import DataSettings
+from pipelines.config.train import RunSettings
 from pipelines.data.manifest import is_prepared
 from pipelines.reporting.page import REPORT
 
@@ -26,7 +27,7 @@ SUBMIT = "ray job submit --working-dir . --"
 WELL_LIT_MARGIN = "0.01"
 
 
-def closing_lines(settings: TrainSettings, run: TrackedRun, folder: Path, summary: dict[str, Any]) -> str:
+def closing_lines(settings: RunSettings, run: TrackedRun, folder: Path, summary: dict[str, Any]) -> str:
     """Where everything of a training lies, and what to do next with its model.
 
     Args:
@@ -48,7 +49,7 @@ def closing_lines(settings: TrainSettings, run: TrackedRun, folder: Path, summar
     return "\n".join([*lines, *_next(settings.data, run, folder, summary["model"])])
 
 
-def resume_command(settings: TrainSettings) -> str:
+def resume_command(settings: RunSettings) -> str:
     """The command that continues a training."""
     place = ("--checkpoints", settings.checkpoints) if settings.checkpoints else ()
     runs = local_path(settings.runs, "runs")

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from lle.config import TrainSettings
 from lle.images import from_tensor
 from lle.metrics import METRICS
 from lle.model import Model, enhance
+from pipelines.config.train import RunSettings
 from pipelines.evaluation.metrics import Measures
 from pipelines.evaluation.quality import Quality
 from pipelines.evaluation.worker import GOOD, LOW, Measured
@@ -27,7 +27,7 @@ SHOWN_VALUES = ("unchanged", "psnr", "ssim", "our_prior_well_lit")
 
 
 def training_page(
-    settings: TrainSettings,
+    settings: RunSettings,
     summary: Mapping[str, Any],
     quality: Sequence[Quality],
     history: list[Row],
@@ -92,7 +92,7 @@ def training_page(
     )
 
 
-def unfinished_page(settings: TrainSettings, history: list[Row], reason: str) -> Page:
+def unfinished_page(settings: RunSettings, history: list[Row], reason: str) -> Page:
     """The report of a training that was stopped or failed.
 
     Args:
@@ -243,7 +243,7 @@ def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]
     return found + [each for worst in kept.values() for each in worst]
 
 
-def _about(settings: TrainSettings) -> str:
+def _about(settings: RunSettings) -> str:
     return f"{settings.enhancer.kind} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}"
 
 

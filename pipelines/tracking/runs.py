@@ -43,7 +43,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 
 from cluster.redaction import redacted, without_password
 from cluster.storage import SQLITE, StorageError, local_path, sqlite_path, sqlite_uri
-from lle.config import TrainSettings
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import PhotoSet, TrainingPhotos
 from pipelines.tracking.history import VALIDATION, Row, read_history
 from pipelines.tracking.source import git_revision, program, source_hash, source_tags
@@ -117,7 +117,7 @@ def client_of(uri: str) -> MlflowClient:
 
 @contextmanager
 def tracked_run(
-    settings: TrainSettings,
+    settings: RunSettings,
     photos: TrainingPhotos,
     folder: Path,
     parent: str = "",
@@ -534,7 +534,7 @@ def quieten() -> None:
 
 def _open_run(
     client: MlflowClient,
-    settings: TrainSettings,
+    settings: RunSettings,
     photos: TrainingPhotos,
     id_file: Path,
     uri: str,
@@ -590,7 +590,7 @@ def _create_experiment(client: MlflowClient, experiment: str, uri: str) -> str:
     return client.create_experiment(experiment, artifact_location=artifacts.as_uri())
 
 
-def _describe(client: MlflowClient, run_id: str, settings: TrainSettings, photos: TrainingPhotos) -> None:
+def _describe(client: MlflowClient, run_id: str, settings: RunSettings, photos: TrainingPhotos) -> None:
     parameters = [
         Param(name, str(value)[:PARAMETER_LENGTH]) for name, value in flattened(settings.model_dump()).items()
     ]

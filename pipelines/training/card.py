@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from lle.config import TrainSettings
 from lle.enhancers.base import count_weights
 from lle.metrics import METRICS
 from lle.model import Model
 from pipelines.config.loading import to_yaml
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import PhotoSet, TrainingPhotos
 from pipelines.evaluation.quality import Quality
 from pipelines.reporting.words import number, plain
@@ -32,7 +32,7 @@ MEASURED_ON = {
 
 
 def model_card(
-    settings: TrainSettings,
+    settings: RunSettings,
     photos: TrainingPhotos,
     model: Model,
     quality: Sequence[Quality],
@@ -80,7 +80,7 @@ def _files(count: int) -> str:
     return "One file was" if count == 1 else f"{count:,} files were"
 
 
-def _prior(settings: TrainSettings) -> str:
+def _prior(settings: RunSettings) -> str:
     """Which CLIP had a say, and in what."""
     chosen = settings.objective
     judges = f"`{settings.prior.model}` judged the light ({settings.prior.guidance})" if chosen.guidance.weight else ""
@@ -100,7 +100,7 @@ def _prior(settings: TrainSettings) -> str:
     return f"Priors: {told}." if told else "No prior had a say in what was learned."
 
 
-def _kept(settings: TrainSettings, ended: Mapping[str, Any]) -> str:
+def _kept(settings: RunSettings, ended: Mapping[str, Any]) -> str:
     """Which step's enhancer this is, and what chose it."""
     if not ended:
         return "Not stated."

@@ -25,12 +25,12 @@ from cluster.lease import held
 from cluster.redaction import redacted
 from cluster.storage import StorageError, local_path, open_uri
 from cluster.waiting import amount, fits, told_while_waiting
-from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
 from lle.images import ImageError, encode, to_tensor
 from lle.model import Model, load
 from lle.training.state import StateError
 from pipelines.config.loading import of_a_run
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
 from pipelines.data.pinned import photos_of_run
 from pipelines.data.samples import quickstart_folders, write_quickstart_data
@@ -74,7 +74,7 @@ class TrainingError(RuntimeError):
     """The training cannot start or did not succeed; one sentence that says why."""
 
 
-def run(settings: TrainSettings) -> int:
+def run(settings: RunSettings) -> int:
     """`fit` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
 
@@ -91,14 +91,14 @@ def run(settings: TrainSettings) -> int:
     return run_job(job, lambda: how_to_go_on(settings))
 
 
-def how_to_go_on(settings: TrainSettings) -> str:
+def how_to_go_on(settings: RunSettings) -> str:
     """What to do after a stop."""
     if (Path(local_path(settings.runs, "runs")) / settings.name).exists():
         return f"continue with --resume --name {settings.name}: {resume_command(settings)}"
     return f"there was no checkpoint yet, and nothing is kept: {AGAIN}"
 
 
-def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
+def fit(settings: RunSettings, console: Console) -> dict[str, Any]:
     """Train, compare with the controls, register the model, and leave `runs/NAME/` behind.
 
     A run that is finished stays as it is; if MLflow did not take its model, that is all that is done.
@@ -138,7 +138,7 @@ def fit(settings: TrainSettings, console: Console) -> dict[str, Any]:
 
 
 @contextmanager
-def run_folder(settings: TrainSettings) -> Iterator[Path]:
+def run_folder(settings: RunSettings) -> Iterator[Path]:
     """`runs/NAME`, new or, to resume, the one that is there; what is new is removed again when nothing came of it.
 
     Raises:
@@ -229,7 +229,7 @@ def came_to_something(folder: Path, uri: str, end: BaseException) -> bool:
     return (folder / SETTINGS).exists() and not isinstance(end, (KeyboardInterrupt, SystemExit))
 
 
-def summary_of(settings: TrainSettings) -> dict[str, Any] | None:
+def summary_of(settings: RunSettings) -> dict[str, Any] | None:
     """What summary.json of the run holds; None before there is a whole one."""
     try:
         summary: dict[str, Any] = json.loads(
@@ -240,7 +240,7 @@ def summary_of(settings: TrainSettings) -> dict[str, Any] | None:
     return summary if isinstance(summary, dict) and {"model", "mlflow_run_id"} <= summary.keys() else None
 
 
-def finished_before(settings: TrainSettings, summary: dict[str, Any], console: Console) -> dict[str, Any]:
+def finished_before(settings: RunSettings, summary: dict[str, Any], console: Console) -> dict[str, Any]:
     """Leave a run as it is that was finished, but for a model that MLflow did not take: register that."""
     folder = Path(local_path(settings.runs, "runs")) / settings.name
     if summary["model"]:
@@ -264,20 +264,20 @@ def finished_before(settings: TrainSettings, summary: dict[str, Any], console: C
         return publish(settings, photos, run, model, summary, folder, console)
 
 
-def written_places(settings: TrainSettings) -> dict[str, str]:
+def written_places(settings: RunSettings) -> dict[str, str]:
     """All places that a training writes to, by their setting."""
     tracking = tracking_uri(settings.tracking.uri, settings.runs)
     return {"runs": settings.runs, "checkpoints": settings.checkpoints, "tracking.uri": tracking}
 
 
-def checkpoints_uri(settings: TrainSettings) -> str:
+def checkpoints_uri(settings: RunSettings) -> str:
     """Where the checkpoints of a run lie."""
     if settings.checkpoints:
         return f"{settings.checkpoints.rstrip('/')}/{settings.name}"
     return str(Path(local_path(settings.runs, "runs")) / settings.name / "checkpoints")
 
 
-def starting_weights(settings: TrainSettings) -> dict[str, torch.Tensor] | None:
+def starting_weights(settings: RunSettings) -> dict[str, torch.Tensor] | None:
     """Weights of `init_from`; None for a fresh network, or where a checkpoint has later ones.
 
     Raises:
@@ -301,7 +301,7 @@ def starting_weights(settings: TrainSettings) -> dict[str, torch.Tensor] | None:
     return dict(weights)
 
 
-def with_sample_photos(settings: TrainSettings, folder: Path, console: Console) -> TrainSettings:
+def with_sample_photos(settings: RunSettings, folder: Path, console: Console) -> RunSettings:
     """The settings with their folders: sample photos are written into the run's folder where none are named."""
     if settings.data.dark:
         return settings
@@ -331,14 +331,14 @@ def tell_photos(photos: TrainingPhotos, console: Console) -> None:
         console.print(f"... and {len(photos.refused) - 10} more, see refused.json in MLflow")
 
 
-def wanted(settings: TrainSettings) -> list[dict[str, float]]:
+def wanted(settings: RunSettings) -> list[dict[str, float]]:
     """What the workers will reserve, and a CPU for decoding."""
     chosen = settings.scaling
     worker = {"CPU": chosen.cpus_per_worker or 1.0} | ({"GPU": 1.0} if chosen.gpu == "true" else {})
     return [worker] * chosen.workers + [{"CPU": 1.0}]
 
 
-def scaling_config(settings: TrainSettings, resources: dict[str, float]) -> ScalingConfig:
+def scaling_config(settings: RunSettings, resources: dict[str, float]) -> ScalingConfig:
     """Workers and what each reserves, from the settings and what the cluster has.
 
     Raises:
@@ -393,7 +393,7 @@ def worker_resources(scaling: ScalingConfig) -> dict[str, float]:
 
 
 def train(
-    settings: TrainSettings,
+    settings: RunSettings,
     photos: TrainingPhotos,
     run: TrackedRun,
     scaling: ScalingConfig,
@@ -462,7 +462,7 @@ def train(
 
 
 @contextmanager
-def report_if_cut_off(settings: TrainSettings, run: TrackedRun, folder: Path) -> Iterator[None]:
+def report_if_cut_off(settings: RunSettings, run: TrackedRun, folder: Path) -> Iterator[None]:
     """Leave a report with the curves so far when training is stopped or fails, quickly: no photo is read for it."""
     try:
         yield
@@ -476,7 +476,7 @@ def report_if_cut_off(settings: TrainSettings, run: TrackedRun, folder: Path) ->
 
 
 def conclude(
-    settings: TrainSettings,
+    settings: RunSettings,
     photos: TrainingPhotos,
     run: TrackedRun,
     ended: dict[str, Any],
@@ -498,7 +498,7 @@ def conclude(
 
 
 def publish(
-    settings: TrainSettings,
+    settings: RunSettings,
     photos: TrainingPhotos,
     run: TrackedRun,
     model: Model,
@@ -533,7 +533,7 @@ def publish(
 
 
 def registered(
-    settings: TrainSettings,
+    settings: RunSettings,
     photos: TrainingPhotos,
     run: TrackedRun,
     model: Model,
@@ -553,7 +553,7 @@ def registered(
         return ""
 
 
-def best_model(settings: TrainSettings, last_step: int) -> Model:
+def best_model(settings: RunSettings, last_step: int) -> Model:
     """The best enhancer of the last checkpoint, as a model that says where it comes from.
 
     Raises:
@@ -574,7 +574,7 @@ def best_model(settings: TrainSettings, last_step: int) -> Model:
     return Model(enhancer, settings.enhancer, about)
 
 
-def paired_quality(settings: TrainSettings, photos: TrainingPhotos, model: Model) -> list[Quality]:
+def paired_quality(settings: RunSettings, photos: TrainingPhotos, model: Model) -> list[Quality]:
     """Input, automatic exposures and model on the pairs; empty without pairs."""
     if not (photos.pairs_low and photos.pairs_high):
         return []
@@ -582,13 +582,13 @@ def paired_quality(settings: TrainSettings, photos: TrainingPhotos, model: Model
     return compare(model, photos.pairs_low, photos.pairs_high, mean_brightness(photos.well_lit, budget), budget)
 
 
-def final_picture(settings: TrainSettings, photos: TrainingPhotos, model: Model) -> Any:
+def final_picture(settings: RunSettings, photos: TrainingPhotos, model: Model) -> Any:
     """Before, one exposure without learning, after and, where there is one, ground truth of some validation photos."""
     shown = validation_set(settings, photos, on_refusal=lambda path, reason: None)  # the workers have told of them
     return before_after(model.enhancer, shown, settings.tracking.pictures, torch.device("cpu"))
 
 
-def held_out_cases(settings: TrainSettings, photos: TrainingPhotos, model: Model) -> list[Case]:
+def held_out_cases(settings: RunSettings, photos: TrainingPhotos, model: Model) -> list[Case]:
     """Held-out photos, pairs where there are any, enhanced and measured for the report."""
     budget, side = settings.data.max_pixels, settings.data.validation_size
 

@@ -17,7 +17,6 @@ import ray.train.torch
 import torch
 from ray.util.queue import Queue
 
-from lle.config import TrainSettings
 from lle.images import ImageError
 from lle.losses.objective import ENHANCEMENT, REGIONS, needed
 from lle.prior.towers import load_prior
@@ -26,6 +25,7 @@ from lle.training.loop import Hooks, NonFiniteError, Report, Step, Wish, train
 from lle.training.order import photo_at
 from lle.training.state import Snapshot
 from lle.training.validation import ValidationSet, Validator
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
 from pipelines.reporting.pictures import before_after
 from pipelines.tracking.history import VALIDATION
@@ -52,7 +52,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     Returns:
         Plain values about the end of the training.
     """
-    settings = TrainSettings(**config["settings"])
+    settings = RunSettings(**config["settings"])
     photos: TrainingPhotos = config["photos"]
     lines: Queue = config["lines"]
     stop: StopRequest = config["stop"]
@@ -129,7 +129,16 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     wishes = Wishes(settings, stop.watch(), trace, tell if speaks else logger.info)
     hooks = Hooks(log, report, wishes)
     try:
-        outcome = train(settings, prior, open_stream, validator, hooks, resume, config["start"])
+        outcome = train(
+            settings,
+            prior,
+            open_stream,
+            validator,
+            hooks,
+            resume,
+            start=config["start"],
+            uneven=settings.scaling.is_elastic,
+        )
     except NonFiniteError as error:
         if speaks:
             table = json.dumps(photos_of(error, settings, photos), indent=2) + "\n"
@@ -178,7 +187,7 @@ class Wishes:
     """
 
     def __init__(
-        self, settings: TrainSettings, stop_asked: Callable[[], bool], trace: Trace | None, tell: Callable[[str], None]
+        self, settings: RunSettings, stop_asked: Callable[[], bool], trace: Trace | None, tell: Callable[[str], None]
     ) -> None:
         self.machines_that_go: list[str] = []
         self._settings, self._stop_asked, self._trace, self._tell = settings, stop_asked, trace, tell
@@ -214,7 +223,7 @@ def wait_until_one_is_gone(machines: list[str]) -> None:
             return
 
 
-def photos_of(error: NonFiniteError, settings: TrainSettings, photos: TrainingPhotos) -> dict[str, list[str]]:
+def photos_of(error: NonFiniteError, settings: RunSettings, photos: TrainingPhotos) -> dict[str, list[str]]:
     """Paths of the photos in the steps that were skipped."""
     sets = {"dark": photos.dark, "well_lit": photos.well_lit}
     return {
@@ -223,13 +232,13 @@ def photos_of(error: NonFiniteError, settings: TrainSettings, photos: TrainingPh
     }
 
 
-def stream_seed(settings: TrainSettings, name: str) -> int:
+def stream_seed(settings: RunSettings, name: str) -> int:
     """Seed of the order of a stream."""
     return settings.seed * 10 + STREAM_SEEDS[name]
 
 
 def validation_set(
-    settings: TrainSettings, photos: TrainingPhotos, on_refusal: Callable[[str, str], None]
+    settings: RunSettings, photos: TrainingPhotos, on_refusal: Callable[[str, str], None]
 ) -> ValidationSet:
     """The photos kept out of training, decoded; the same on every worker, and on the driver."""
     size, budget = settings.data.validation_size, settings.data.max_pixels

@@ -30,13 +30,13 @@ from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.storage import StorageError, local_path
 from cluster.waiting import told_while_waiting
-from lle.config import TrainSettings
 from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
 from lle.training.state import StateError
 from lle.training.validation import chosen_measure
 from pipelines.config.loading import Loaded, SettingsError, of_a_run
 from pipelines.config.text import OF_ONE_RUN, as_yaml
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import DataError, TrainingPhotos
 from pipelines.data.pinned import photos_of_run
 from pipelines.exits import ended
@@ -181,7 +181,7 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
         raise
 
 
-def measure_of(settings: TrainSettings, photos: TrainingPhotos) -> str:
+def measure_of(settings: RunSettings, photos: TrainingPhotos) -> str:
     """What the sweep makes better: the measure that chooses the best enhancer within a training, too."""
     return chosen_measure(settings.loop.measure, bool(photos.pairs_low))
 
@@ -433,7 +433,7 @@ def parent_name(trial: str) -> str:
 
 
 def train_trial(
-    settings: TrainSettings,
+    settings: RunSettings,
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,

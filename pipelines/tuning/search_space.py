@@ -25,9 +25,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from lle.config import TuneSettings
 from pipelines.config.loading import Loaded, SettingsError, laid_over, load_settings, read_tree, read_yaml
 from pipelines.config.text import SETTINGS, flat, no_such_setting, shown
+from pipelines.config.tune import TuneSettings
 
 SEARCHES = Path(__file__).parent.parent / "searches"
 KINDS = {

@@ -31,19 +31,17 @@ from cluster.storage import (
     sqlite_uri,
     told,
 )
-from lle.config import (
-    DataSettings,
-    DemoSettings,
-    EnhanceSettings,
-    EvaluationSettings,
-    ExportSettings,
-    PrepareSettings,
-    PromotionSettings,
-    TuneSettings,
-)
+from lle.config import DataSettings
 from pipelines.config.command_line import parse_known_settings, parse_settings
+from pipelines.config.demo import DemoSettings
+from pipelines.config.enhance import EnhanceSettings
+from pipelines.config.evaluate import EvaluationSettings
+from pipelines.config.export import ExportSettings
 from pipelines.config.loading import SettingsError, load_settings, to_yaml
+from pipelines.config.prepare import PrepareSettings
+from pipelines.config.promote import PromotionSettings
 from pipelines.config.text import SETTINGS
+from pipelines.config.tune import TuneSettings
 from pipelines.data.ingest import DataError, list_photos
 from pipelines.data.manifest import begin, finish
 from pipelines.data.pairing import PairingError, paired

@@ -14,8 +14,9 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from lle.config import DemoSettings, PromotionSettings
 from lle.images import read
+from pipelines.config.demo import DemoSettings
+from pipelines.config.promote import PromotionSettings
 from pipelines.evaluation.worker import LOW, Measured
 from pipelines.inference.demo import HOST, demo_app
 from pipelines.models.resolve import find_model

@@ -14,10 +14,11 @@ import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
+from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.images import read
 from lle.model import Model
+from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.evaluation.worker import PICTURE_HEIGHT
 from pipelines.models.registry import register
 from pipelines.reporting.pictures import LABEL_HEIGHT
@@ -106,7 +107,7 @@ def test_a_registered_model_measures_like_the_saved_one(
     client = MlflowClient(tracking)
     experiment = client.create_experiment("training", artifact_location=(tmp_path / "artifacts").as_uri())
     started = client.create_run(experiment)
-    settings = TrainSettings.model_construct(name="run", tracking=TrackingSettings())
+    settings = RunSettings.model_construct(name="run", tracking=TrackingSettings())
     register(model, TrackedRun(tracking, started.info.run_id), settings, "# A card")
     found = {}
     for name, uri in (

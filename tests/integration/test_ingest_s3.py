@@ -17,8 +17,10 @@ import pytest
 from cluster.connect import connect
 from cluster.storage import open_uri, s3_client, write_atomically
 from lle import images
-from lle.config import DataSettings, EnhanceSettings, PrepareSettings
+from lle.config import DataSettings
 from lle.training.order import photo_at
+from pipelines.config.enhance import EnhanceSettings
+from pipelines.config.prepare import PrepareSettings
 from pipelines.data.ingest import DataError, RayStream, list_photos, load_photo
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part

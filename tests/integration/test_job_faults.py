@@ -30,9 +30,11 @@ import pytest
 
 from cluster.storage import list_files, open_uri, s3_client
 from lle import images
-from lle.config import DataSettings, EnhanceSettings, PrepareSettings
+from lle.config import DataSettings
 from lle.training.order import photo_at
 from pipelines import enhance, prepare, train
+from pipelines.config.enhance import EnhanceSettings
+from pipelines.config.prepare import PrepareSettings
 from pipelines.data import shards
 from pipelines.data.ingest import Decode, list_photos
 from pipelines.data.manifest import begin, finish

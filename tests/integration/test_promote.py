@@ -24,10 +24,11 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 import lle
-from lle.config import EnhancerSettings, TrackingSettings, TrainSettings
+from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode, encode
 from lle.model import Model
+from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.models.champion import DECISION, Registry
 from pipelines.models.registry import fetch_model, register
 from pipelines.promote import main
@@ -67,7 +68,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     registry = Registry(f"sqlite:///{folder / 'mlflow.db'}", NAME, "champion")
     client = MlflowClient(registry.uri)
     experiment = client.create_experiment("training", artifact_location=(folder / "artifacts").as_uri())
-    settings = TrainSettings.model_construct(name="run", tracking=TrackingSettings())
+    settings = RunSettings.model_construct(name="run", tracking=TrackingSettings())
     for bias in (0.1, 0.4, -0.2):
         started = client.create_run(experiment).info.run_id
         register(brightener(bias), TrackedRun(registry.uri, started), settings, f"# Bias {bias}\n\n## Settings\n")
@@ -184,7 +185,7 @@ def test_a_registered_version_takes_a_strength(registry: Registry, tmp_path: Pat
     torch.nn.init.constant_(enhancer.exposure.bias, 0.3)
     model, client = Model(enhancer.requires_grad_(False), settings), MlflowClient(registry.uri)
     started = client.create_run(client.get_experiment_by_name("training").experiment_id).info.run_id
-    training = TrainSettings.model_construct(name="run", tracking=TrackingSettings(model_name="with-strength"))
+    training = RunSettings.model_construct(name="run", tracking=TrackingSettings(model_name="with-strength"))
     uri = register(model, TrackedRun(registry.uri, started), training, "# Card\n")
     photo = np.random.default_rng(0).integers(0, 60, (37, 91, 3), dtype=np.uint8)
     (tmp_path / "photo.png").write_bytes(encode(photo))

@@ -37,17 +37,7 @@ from cluster.local.swift import Account, configure
 from cluster.redaction import redacted
 from cluster.storage import StorageError, inside, list_files, open_uri
 from lle import images
-from lle.config import (
-    DataSettings,
-    DemoSettings,
-    EnhancerSettings,
-    EnhanceSettings,
-    EvaluationSettings,
-    PrepareSettings,
-    TrackingSettings,
-    TrainSettings,
-    TuneSettings,
-)
+from lle.config import DataSettings, EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.images import ImageError, encode, most_bytes
 from lle.model import DESCRIPTION, WEIGHTS, Model, load
@@ -55,7 +45,13 @@ from lle.training import state as states
 from lle.training.schedule import Phase, ScheduleState
 from lle.training.state import STATE, TENSORS, Progress, Snapshot, StateError
 from pipelines import demo
+from pipelines.config.demo import DemoSettings
+from pipelines.config.enhance import EnhanceSettings
+from pipelines.config.evaluate import EvaluationSettings
 from pipelines.config.loading import SettingsError, load_settings, read_tree, to_yaml
+from pipelines.config.prepare import PrepareSettings
+from pipelines.config.train import RunSettings, TrackingSettings
+from pipelines.config.tune import TuneSettings
 from pipelines.data.ingest import DataError, Decode, PhotoSet, RayStream, TrainingPhotos, list_photos, read_photo
 from pipelines.data.manifest import begin, done_parts, finish
 from pipelines.data.part import pending_parts, prepare_part
@@ -487,7 +483,7 @@ def test_a_run_does_not_read_photos_elsewhere_that_its_list_was_made_to_name(tmp
         for index in range(3):
             picture(tmp_path / name, f"{index}.png", 60 * len(name) % 250 + index)
     data = DataSettings(dark=str(tmp_path / "dark"), well_lit=str(tmp_path / "well_lit"), validation_images=1)
-    settings, run = TrainSettings(name="run", data=data), tmp_path / "run"
+    settings, run = RunSettings(name="run", data=data), tmp_path / "run"
     began, resumed = photos_of_run(settings, str(run)), settings.model_copy(update={"resume": True})
     assert photos_of_run(resumed, str(run)) == began
     content = json.loads(gzip.decompress((run / PHOTOS).read_bytes()))
@@ -737,7 +733,7 @@ def test_a_password_of_the_environment_is_in_no_error_no_log_and_no_closing_line
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     photos = PhotoSet("u", ("a",))
-    settings = TrainSettings(name="run", data=DataSettings(samples=True))
+    settings = RunSettings(name="run", data=DataSettings(samples=True))
     said = list[str]()
     with caplog.at_level(logging.DEBUG):
         with (
@@ -796,7 +792,7 @@ def test_no_key_of_the_environment_is_in_what_a_run_leaves_behind(tmp_path: Path
             picture(tmp_path / name, f"{index}.png", 30 + 90 * (name == "dark") + index)
     data = DataSettings(dark=str(tmp_path / "dark"), well_lit=str(tmp_path / "well_lit"), validation_images=1)
     tracking = TrackingSettings(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
-    settings = TrainSettings(name="run", data=data, enhancer=SMALL, tracking=tracking)
+    settings = RunSettings(name="run", data=data, enhancer=SMALL, tracking=tracking)
     run = tmp_path / "run"
     run.mkdir()
     photos = photos_of_run(settings, str(run))

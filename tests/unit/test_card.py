@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from lle.config import DataSettings, EnhancerSettings, TrackingSettings, TrainSettings
+from lle.config import DataSettings, EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.model import Model
+from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.data.ingest import PhotoSet, TrainingPhotos
 from pipelines.evaluation.quality import Quality
 from pipelines.tracking.runs import names_hash
@@ -28,9 +29,9 @@ def model() -> Model:
     return Model(build_enhancer(settings), settings)
 
 
-def settings(**tracking: str) -> TrainSettings:
+def settings(**tracking: str) -> RunSettings:
     data = DataSettings(dark=PHOTOS.dark.uri, well_lit=PHOTOS.well_lit.uri)
-    return TrainSettings(name="night", seed=7, data=data, tracking=TrackingSettings(**tracking))
+    return RunSettings(name="night", seed=7, data=data, tracking=TrackingSettings(**tracking))
 
 
 def test_it_names_data_numbers_terms_and_settings(model: Model):
@@ -97,7 +98,7 @@ def test_a_prior_is_named_only_for_what_it_had_a_say_in(model: Model):
         objective["reconstruction"], objective["restoration"] = {"weight": 0.0}, {"weight": 1.0}
         schedule = {"reconstruction": {"steps": 0}, "refinement": {"steps": 0}}
         data = {"dark": "dark", "well_lit": "day"}
-        given = TrainSettings(name="night", data=data, objective=objective, schedule=schedule)
+        given = RunSettings(name="night", data=data, objective=objective, schedule=schedule)
         return model_card(given, PHOTOS, model, [], "abc123")
 
     assert "No prior had a say in what was learned." in card()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lle.config import DataSettings, TrainSettings
+from lle.config import DataSettings
+from pipelines.config.train import RunSettings
 from pipelines.reporting.closing import IN_A_JOB, closing_lines, command, record_of, resume_command, shown
 from pipelines.tracking.runs import TrackedRun
 
@@ -26,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lines(folder: Path, data: DataSettings, run: TrackedRun = SERVER, **summary: str) -> list[str]:
-    settings = TrainSettings(name="night", data=data)
+    settings = RunSettings(name="night", data=data)
     return closing_lines(settings, run, folder, SUMMARY | summary).splitlines()
 
 
@@ -67,7 +68,7 @@ def test_a_model_that_was_not_registered_is_not_proposed(here: Path):
 
 def test_in_a_job_commands_are_submissions(here: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(IN_A_JOB, "{}")
-    settings = TrainSettings(name="night", runs="/runs", checkpoints="s3://b/p", data=DataSettings(samples=True))
+    settings = RunSettings(name="night", runs="/runs", checkpoints="s3://b/p", data=DataSettings(samples=True))
     assert resume_command(settings) == (
         "ray job submit --working-dir . -- python pipelines/train.py --resume --name night --runs /runs "
         "--checkpoints s3://b/p"

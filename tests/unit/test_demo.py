@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from lle.config import DemoSettings
 from lle.images import decode
+from pipelines.config.demo import DemoSettings
 from pipelines.demo import main
 from pipelines.inference.demo import Refusal, brighten, chosen_model
 from pipelines.models.resolve import NamedModel, find_model

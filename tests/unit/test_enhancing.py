@@ -13,11 +13,12 @@ from PIL import Image, ImageCms, features
 from torch import nn
 
 from cluster.lease import held
-from lle.config import EnhancerSettings, EnhanceSettings
+from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode_picture, encode, read
 from lle.model import Model, enhance, enhance_pixels, load
 from pipelines import enhance as entry_point
+from pipelines.config.enhance import EnhanceSettings
 from pipelines.data.ingest import DataError
 from pipelines.inference.job import find_work, refuse_unknown_strength, result_name
 from pipelines.inference.progress import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table

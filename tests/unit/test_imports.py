@@ -12,10 +12,9 @@ import pytest
 
 # Files that must load before torch does, so that --help and wrong arguments answer at once.
 LIGHT = [
-    "lle/config.py",
+    *[f"lle/config/{name}.py" for name in ("__init__", "train")],
     *[f"lle/images/{name}.py" for name in ("__init__", "decode", "encode", "picture", "pixels")],
-    "pipelines/config/loading.py",
-    "pipelines/config/text.py",
+    *[f"pipelines/config/{name}.py" for name in ("loading", "text", "enhance", "evaluate", "promote")],
 ]
 
 

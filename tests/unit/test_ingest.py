@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lle import images
-from lle.config import DataSettings, RegionSettings, TrainSettings
+from lle.config import DataSettings, RegionSettings
 from lle.regions import find_regions
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import (
     DataError,
     Decode,
@@ -33,8 +34,8 @@ def write_photos(folder: Path, count: int, level: int = 128, suffix: str = "png"
     return folder
 
 
-def settings_for(dark: Path, well_lit: Path, **data) -> TrainSettings:
-    return TrainSettings(data=DataSettings(dark=str(dark), well_lit=str(well_lit), validation_images=2, **data))
+def settings_for(dark: Path, well_lit: Path, **data) -> RunSettings:
+    return RunSettings(data=DataSettings(dark=str(dark), well_lit=str(well_lit), validation_images=2, **data))
 
 
 @pytest.fixture

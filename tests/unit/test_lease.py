@@ -19,9 +19,9 @@ from PIL import Image
 from cluster import lease
 from cluster.lease import Holder, LeaseError, held
 from cluster.storage import LEASE, StorageError, list_files
-from lle.config import TuneSettings
 from pipelines import enhance, evaluate, export, prepare, tune
 from pipelines.config.loading import load_settings, to_yaml
+from pipelines.config.tune import TuneSettings
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.tuning.search_space import Distribution, Plan, remember
 

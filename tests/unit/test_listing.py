@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from cluster.storage import list_files
-from lle.config import DataSettings, EnhanceSettings, PrepareSettings
+from lle.config import DataSettings
 from lle.images import SUFFIXES
+from pipelines.config.enhance import EnhanceSettings
+from pipelines.config.prepare import PrepareSettings
 from pipelines.data.ingest import DataError, list_photos
 from pipelines.data.listing import LeftOut, not_a_photo, photos_in
 from pipelines.data.manifest import begin, finish

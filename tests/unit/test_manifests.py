@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cluster.storage import inside, leads_out, open_uri
-from lle.config import DataSettings, PrepareSettings, TrainSettings
+from lle.config import DataSettings
+from pipelines.config.prepare import PrepareSettings
+from pipelines.config.train import RunSettings
 from pipelines.data import shards
 from pipelines.data.ingest import DataError, list_photos
 from pipelines.data.manifest import ManifestError, begin, read_places
@@ -146,7 +148,7 @@ def test_a_path_below_a_folder_stays_there_or_is_none(tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainSettings, Path, dict]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSettings, Path, dict]:
     """Settings, the folder of a run that has begun, and what it wrote down."""
     folder = tmp_path_factory.mktemp("pinned")
     for name, level in (("dark", 20), ("well_lit", 150)):
@@ -154,14 +156,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainSettings, Path, 
         for index in range(3):
             Image.new("RGB", (20 + index, 20), (level, level, index)).save(folder / name / f"{index}.png")
     data = DataSettings(dark=str(folder / "dark"), well_lit=str(folder / "well_lit"), validation_images=1)
-    trained = TrainSettings(name="run", data=data)
+    trained = RunSettings(name="run", data=data)
     photos_of_run(trained, str(folder))
     trained = trained.model_copy(update={"resume": True})
     return trained, folder, json.loads(gzip.decompress((folder / PHOTOS).read_bytes()))
 
 
 @given(st.binary(max_size=100) | values.map(lambda value: gzip.compress(json.dumps(value).encode())))
-def test_a_list_of_photos_of_other_bytes_is_refused(run: tuple[TrainSettings, Path, dict], data: bytes):
+def test_a_list_of_photos_of_other_bytes_is_refused(run: tuple[RunSettings, Path, dict], data: bytes):
     trained, folder, _ = run
     (folder / PHOTOS).write_bytes(data)
     with pytest.raises(DataError) as error:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lle.config import EnhanceSettings, PrepareSettings
 from pipelines import export, pretrain_prior
+from pipelines.config.enhance import EnhanceSettings
+from pipelines.config.prepare import PrepareSettings
 from pipelines.data.ingest import DataError
 from pipelines.data.manifest import ManifestError, begin
 from pipelines.evaluation.job import refuse_foreign_files

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lle.config import DataSettings, PrepareSettings, TrainSettings
+from lle.config import DataSettings
+from pipelines.config.prepare import PrepareSettings
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import DataError, TrainingPhotos, find_photos, load_photo
 from pipelines.data.manifest import begin, finish
 from pipelines.data.pairing import PairingError, paired
@@ -41,7 +43,7 @@ def trained_on(tmp_path: Path, low: str, high: str) -> TrainingPhotos:
         dark=str(tmp_path / "dark"), well_lit=str(tmp_path / "well_lit"), validation_images=1, pairs_low=low,
         pairs_high=high,
     )  # fmt: skip
-    return find_photos(TrainSettings(data=data))
+    return find_photos(RunSettings(data=data))
 
 
 def levels(photos: TrainingPhotos) -> list[tuple[int, int]]:
@@ -106,7 +108,7 @@ def test_a_pair_with_a_damaged_photo_is_set_aside_whole(scenes: tuple[str, str],
 def test_a_photo_damaged_meanwhile_takes_its_partner_along_not_the_order(scenes: tuple[str, str], tmp_path: Path):
     photos = trained_on(tmp_path, *scenes)
     Path(photos.pairs_high.paths[1]).write_bytes(b"no picture")
-    settings = TrainSettings(data=DataSettings(dark=photos.dark.uri, well_lit=photos.well_lit.uri))
+    settings = RunSettings(data=DataSettings(dark=photos.dark.uri, well_lit=photos.well_lit.uri))
     told = []
     pairs = validation_set(settings, photos, lambda path, reason: told.append(path)).pairs
     assert [(int(low.max()), int(high.max())) for low, high in pairs] == [(10, 110), (12, 112), (13, 113)]
@@ -136,6 +138,4 @@ def test_sets_that_are_or_hold_one_another_are_refused(tmp_path: Path, inner: st
         **DataSettings().model_dump() | {"dark": str(tmp_path / "dark"), "well_lit": str(tmp_path / inner)}
     )
     with pytest.raises(DataError, match=r"data\.(dark|well_lit) and data\.(dark|well_lit): .* (lies in|hold)"):
-        find_photos(
-            TrainSettings.model_construct(**dict(TrainSettings(data=DataSettings(samples=True))) | {"data": data})
-        )
+        find_photos(RunSettings.model_construct(**dict(RunSettings(data=DataSettings(samples=True))) | {"data": data}))

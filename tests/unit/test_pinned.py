@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lle.config import DataSettings, TrainSettings
+from lle.config import DataSettings
+from pipelines.config.train import RunSettings
 from pipelines.data.ingest import DataError, TrainingPhotos
 from pipelines.data.pinned import PHOTOS, photos_of_run
 
@@ -24,7 +25,7 @@ def run(tmp_path: Path) -> Path:
 
 def begin(run: Path, folder: str = "run", seed: int = 0, resume: bool = False, **data) -> TrainingPhotos:
     given = {"dark": str(run / "dark"), "well_lit": str(run / "well_lit"), "validation_images": 2} | data
-    settings = TrainSettings(name="run", seed=seed, resume=resume, data=DataSettings(**given))
+    settings = RunSettings(name="run", seed=seed, resume=resume, data=DataSettings(**given))
     return photos_of_run(settings, str(run / folder))
 
 

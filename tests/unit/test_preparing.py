@@ -16,7 +16,8 @@ from PIL import Image
 from pyarrow import fs
 
 from lle import images
-from lle.config import DataSettings, PrepareSettings
+from lle.config import DataSettings
+from pipelines.config.prepare import PrepareSettings
 from pipelines.data import job as preparation
 from pipelines.data import shards
 from pipelines.data.duplicates import first_similar, perceptual_hash

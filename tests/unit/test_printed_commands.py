@@ -11,17 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from lle.config import (
-    DemoSettings,
-    EnhanceSettings,
-    EvaluationSettings,
-    ExportSettings,
-    PrepareSettings,
-    PromotionSettings,
-    TuneSettings,
-)
 from pipelines.config.command_line import parse_known_settings, parse_settings
+from pipelines.config.demo import DemoSettings
+from pipelines.config.enhance import EnhanceSettings
+from pipelines.config.evaluate import EvaluationSettings
+from pipelines.config.export import ExportSettings
 from pipelines.config.loading import load_settings, of_a_run
+from pipelines.config.prepare import PrepareSettings
+from pipelines.config.promote import PromotionSettings
+from pipelines.config.tune import TuneSettings
 from pipelines.tuning.search_space import prepared, remember
 
 REPOSITORY = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lle.config import PromotionSettings
+from pipelines.config.promote import PromotionSettings
 from pipelines.data.ingest import DataError
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
 from pipelines.evaluation.worker import GOOD, LOW, Measured, find_evaluated_photos

@@ -15,11 +15,13 @@ import torch
 from rich.console import Console
 
 import lle
-from lle.config import DataSettings, EnhancerSettings, PromotionSettings, TrainSettings
+from lle.config import DataSettings, EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode
 from lle.metrics import METRICS, psnr
 from lle.training.validation import ValidationSet
+from pipelines.config.promote import PromotionSettings
+from pipelines.config.train import RunSettings
 from pipelines.evaluation.job import print_summary
 from pipelines.evaluation.metrics import load_measures
 from pipelines.evaluation.quality import Quality
@@ -271,7 +273,7 @@ def test_durations_as_people_say_them(seconds: float, text: str):
 
 def test_a_training_that_failed_tells_why_how_far_it_came_and_how_to_go_on(history: Path):
     note(history, {"step": 50, "validation/psnr": float("nan"), "term/guidance": float("inf")})
-    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    settings = RunSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
     made = unfinished_page(settings, read_history(history), "training failed: 11 steps were not finite")
     assert made.verdict.startswith("Not finished: training failed: 11 steps were not finite. To go on from the last")
     assert made.verdict.endswith("--resume --name night.")
@@ -285,14 +287,14 @@ def test_a_training_that_was_stopped_leaves_a_report_though_mlflow_is_gone(
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = TrackedRun("http://127.0.0.1:9", "gone")
-    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    settings = RunSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
     with pytest.raises(KeyboardInterrupt), report_if_cut_off(settings, run, tmp_path):
         raise KeyboardInterrupt
     assert "Not finished: stopped by Ctrl-C." in (tmp_path / "report.html").read_text()
 
 
 def test_without_a_single_step_there_is_no_report(tmp_path: Path):
-    settings = TrainSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
+    settings = RunSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
     with pytest.raises(TrainingError), report_if_cut_off(settings, TrackedRun("", ""), tmp_path):
         raise TrainingError("training failed: no room")
     assert not list(tmp_path.iterdir())

@@ -11,8 +11,9 @@ from PIL import Image
 from rich.console import Console
 from test_checkpoints import report
 
-from lle.config import DataSettings, PhaseLength, ScheduleSettings, TrackingSettings, TrainSettings
+from lle.config import DataSettings, PhaseLength, ScheduleSettings
 from pipelines.config.loading import load_settings, of_a_run, to_yaml
+from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.data.ingest import PhotoSet, TrainingPhotos
 from pipelines.tracking.runs import RUN_ID, tracked_run
 from pipelines.training import job as training
@@ -27,17 +28,17 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def night(tmp_path: Path) -> TrainSettings:
+def night(tmp_path: Path) -> RunSettings:
     """Settings of a run on six photos."""
     for name, level in (("dark", 20), ("well_lit", 150)):
         (tmp_path / name).mkdir()
         for index in range(3):
             Image.new("RGB", (20 + index, 20), (level, level, level)).save(tmp_path / name / f"{index}.png")
     data = DataSettings(dark=str(tmp_path / "dark"), well_lit=str(tmp_path / "well_lit"), validation_images=1)
-    return TrainSettings(name="night", runs=str(tmp_path / "runs"), data=data)
+    return RunSettings(name="night", runs=str(tmp_path / "runs"), data=data)
 
 
-def cut_off(settings: TrainSettings, step: int = 5) -> Path:
+def cut_off(settings: RunSettings, step: int = 5) -> Path:
     """The folder of a run that was killed after a checkpoint."""
     folder = Path(settings.runs) / settings.name
     with run_folder(settings):
@@ -52,11 +53,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def resumed(settings: TrainSettings, *arguments: str) -> TrainSettings:
+def resumed(settings: RunSettings, *arguments: str) -> RunSettings:
     return load_settings(["--resume", "--name", settings.name, "--runs", settings.runs, *arguments]).settings
 
 
-def refused(capsys: pytest.CaptureFixture[str], settings: TrainSettings, *arguments: str) -> str:
+def refused(capsys: pytest.CaptureFixture[str], settings: RunSettings, *arguments: str) -> str:
     with pytest.raises(SystemExit) as end:
         resumed(settings, *arguments)
     told = capsys.readouterr().err
@@ -68,7 +69,7 @@ def refused(capsys: pytest.CaptureFixture[str], settings: TrainSettings, *argume
 
 
 @pytest.mark.parametrize("settings_file", ["there", "missing", "damaged"])
-def test_a_resume_that_fails_deletes_and_changes_nothing(night: TrainSettings, settings_file: str, capsys):
+def test_a_resume_that_fails_deletes_and_changes_nothing(night: RunSettings, settings_file: str, capsys):
     folder = cut_off(night)
     (folder / "history.jsonl").write_text('{"step": 5}\n')
     if settings_file == "missing":
@@ -83,7 +84,7 @@ def test_a_resume_that_fails_deletes_and_changes_nothing(night: TrainSettings, s
     assert contents(folder) == before
 
 
-def test_a_new_run_never_takes_the_checkpoints_of_one_of_the_same_name(night: TrainSettings, tmp_path: Path, capsys):
+def test_a_new_run_never_takes_the_checkpoints_of_one_of_the_same_name(night: RunSettings, tmp_path: Path, capsys):
     there = night.model_copy(update={"checkpoints": str(tmp_path / "store")})
     cut_off(there)
     elsewhere = there.model_copy(update={"runs": str(tmp_path / "other")})  # as on another machine
@@ -95,7 +96,7 @@ def test_a_new_run_never_takes_the_checkpoints_of_one_of_the_same_name(night: Tr
     assert contents(tmp_path / "store") == before and not (tmp_path / "other" / "night").exists()
 
 
-def test_a_folder_that_is_no_run_is_not_to_be_resumed(night: TrainSettings, capsys):
+def test_a_folder_that_is_no_run_is_not_to_be_resumed(night: RunSettings, capsys):
     folder = Path(night.runs) / "night"
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("mine")
@@ -108,7 +109,7 @@ def test_a_folder_that_is_no_run_is_not_to_be_resumed(night: TrainSettings, caps
 @pytest.mark.parametrize("place", ["", "store"])
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_a_run_stopped_before_its_first_checkpoint_leaves_its_name_free(
-    night: TrainSettings, tmp_path: Path, place: str, stop: type[BaseException], monkeypatch, capsys
+    night: RunSettings, tmp_path: Path, place: str, stop: type[BaseException], monkeypatch, capsys
 ):
     night = night.model_copy(update={"checkpoints": place and str(tmp_path / place)})
 
@@ -125,7 +126,7 @@ def test_a_run_stopped_before_its_first_checkpoint_leaves_its_name_free(
         assert folder.is_dir()
 
 
-def test_a_run_killed_before_its_first_checkpoint_can_be_resumed_from_the_beginning(night: TrainSettings):
+def test_a_run_killed_before_its_first_checkpoint_can_be_resumed_from_the_beginning(night: RunSettings):
     folder = Path(night.runs) / "night"
     folder.mkdir(parents=True)
     begin(checkpoints_uri(night), "night")  # and then the power went
@@ -136,7 +137,7 @@ def test_a_run_killed_before_its_first_checkpoint_can_be_resumed_from_the_beginn
 
 
 def test_sample_photos_of_a_run_that_goes_on_are_not_written_again(tmp_path: Path):
-    samples = TrainSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
+    samples = RunSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
     with run_folder(samples) as folder:
         first = training.with_sample_photos(samples, folder, Console(quiet=True))
         one = next(Path(first.data.dark).iterdir())
@@ -145,7 +146,7 @@ def test_sample_photos_of_a_run_that_goes_on_are_not_written_again(tmp_path: Pat
         assert one.read_bytes() == b"looked at and changed"
 
 
-def test_a_model_whose_last_checkpoint_was_lost_is_not_taken_from_an_older_one(night: TrainSettings):
+def test_a_model_whose_last_checkpoint_was_lost_is_not_taken_from_an_older_one(night: RunSettings):
     cut_off(night, step=5)
     with pytest.raises(TrainingError, match=r"the last step, 20, did not reach .*from 5 on again with .*--resume"):
         best_model(night, last_step=20)
@@ -156,7 +157,7 @@ def test_a_model_whose_last_checkpoint_was_lost_is_not_taken_from_an_older_one(n
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_resumed_run_has_the_settings_it_began_with(night: TrainSettings):
+def test_a_resumed_run_has_the_settings_it_began_with(night: RunSettings):
     began = night.model_copy(update={"seed": 7, "batch": night.batch.model_copy(update={"enhancement": 12})})
     folder = cut_off(began)
     assert resumed(night) == began.model_copy(update={"resume": True})
@@ -166,7 +167,7 @@ def test_a_resumed_run_has_the_settings_it_began_with(night: TrainSettings):
     assert (folder / RUN_SETTINGS).read_text() == of_a_run(began)
 
 
-def test_a_resumed_run_says_nothing_more_of_settings_without_effect(night: TrainSettings):
+def test_a_resumed_run_says_nothing_more_of_settings_without_effect(night: RunSettings):
     night = night.model_copy(update={"schedule": ScheduleSettings(rounds=1, refinement=PhaseLength(steps=7))})
     cut_off(night)
     arguments = ["--resume", "--name", night.name, "--runs", night.runs]
@@ -175,7 +176,7 @@ def test_a_resumed_run_says_nothing_more_of_settings_without_effect(night: Train
     assert len(given) == 1 and "no effect while schedule.rounds is 1" in given[0]
 
 
-def test_without_its_folder_a_resumed_run_has_the_settings_of_its_checkpoint(night: TrainSettings, tmp_path: Path):
+def test_without_its_folder_a_resumed_run_has_the_settings_of_its_checkpoint(night: RunSettings, tmp_path: Path):
     folder = cut_off(night)
     (folder / RUN_SETTINGS).unlink()
     with pytest.raises(SystemExit):  # what `report` wrote holds none
@@ -192,13 +193,13 @@ def test_without_its_folder_a_resumed_run_has_the_settings_of_its_checkpoint(nig
         (["--scaling.workers", "3"], "cannot be shared equally by 3 workers"),
     ],
 )
-def test_a_resumed_run_refuses_what_would_make_another_of_it(night: TrainSettings, arguments, told: str, capsys):
+def test_a_resumed_run_refuses_what_would_make_another_of_it(night: RunSettings, arguments, told: str, capsys):
     folder = cut_off(night)
     before = contents(folder)
     assert told in refused(capsys, night, *arguments) and contents(folder) == before
 
 
-def test_damaged_settings_of_a_run_are_told_with_what_to_do(night: TrainSettings, capsys):
+def test_damaged_settings_of_a_run_are_told_with_what_to_do(night: RunSettings, capsys):
     folder = cut_off(night)
     whole = (folder / RUN_SETTINGS).read_text()
     for damaged in (whole[: len(whole) // 2], "", "data: {", "\0"):
@@ -207,7 +208,7 @@ def test_damaged_settings_of_a_run_are_told_with_what_to_do(night: TrainSettings
         assert str(folder / RUN_SETTINGS) in told and "mend it, or remove it: the checkpoints know" in told
 
 
-def test_the_settings_of_a_run_repeat_it_under_another_name(night: TrainSettings, tmp_path: Path, capsys):
+def test_the_settings_of_a_run_repeat_it_under_another_name(night: RunSettings, tmp_path: Path, capsys):
     (tmp_path / "new.yaml").write_text(of_a_run(night))
     (tmp_path / "old.yaml").write_text("resume: true\n" + to_yaml(night))  # as a resumed run wrote it once
     for file, warned in (("new.yaml", False), ("old.yaml", True)):
@@ -221,7 +222,7 @@ def test_the_settings_of_a_run_repeat_it_under_another_name(night: TrainSettings
 # --- the record -------------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_record_stays_finished_and_one_that_is_gone_is_replaced(night: TrainSettings, tmp_path: Path):
+def test_a_finished_record_stays_finished_and_one_that_is_gone_is_replaced(night: RunSettings, tmp_path: Path):
     tracking = TrackingSettings(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     night = night.model_copy(update={"tracking": tracking})
     again, photos, said = night.model_copy(update={"resume": True}), PhotoSet("u", ("a",)), list[str]()
@@ -255,7 +256,7 @@ def test_a_finished_record_stays_finished_and_one_that_is_gone_is_replaced(night
     assert len(said) == 4 and all("has no run of night to go on in; going on in a new one" in each for each in said)
 
 
-def test_a_finished_run_is_left_alone(night: TrainSettings, capsys):
+def test_a_finished_run_is_left_alone(night: RunSettings, capsys):
     folder = cut_off(night)
     numbers = {"model": "models:/lle-enhancer/3", "mlflow_run_id": "0123", "seconds": 1.0, "images_per_second": 2.0}
     (folder / SUMMARY).write_text(json.dumps(numbers | {"data_wait_share": 0.1}))

@@ -8,9 +8,9 @@ import optuna
 import pytest
 import yaml
 
-from lle.config import TuneSettings
 from pipelines.config.loading import SettingsError, load_settings, to_yaml
 from pipelines.config.text import as_yaml
+from pipelines.config.tune import TuneSettings
 from pipelines.tuning.search_space import (
     SEARCHES,
     Distribution,

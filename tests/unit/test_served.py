@@ -15,10 +15,12 @@ import torch
 from mlflow.pyfunc import scoring_server
 from PIL import Image
 
-from lle.config import DemoSettings, EnhancerSettings, EnhanceSettings
+from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.images import decode, encode
 from lle.model import Model
+from pipelines.config.demo import DemoSettings
+from pipelines.config.enhance import EnhanceSettings
 from pipelines.models import served
 from pipelines.models.served import PhotoServer, answer
 

@@ -13,9 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lle.config import TrainSettings
 from pipelines.config.loading import PRESETS, Loaded, load_settings, to_yaml, with_run_name
 from pipelines.config.text import DEFAULTS, GROUPS, SETTINGS, as_table, flat, nested, no_such_setting
+from pipelines.config.train import RunSettings
 
 FOLDERS = ["--data.dark", "photos/dark", "--data.well_lit", "photos/good"]
 DETAIL = ("--objective.restoration.detail", "1")
@@ -359,8 +359,8 @@ choices = {
 overrides = st.fixed_dictionaries({}, optional=choices)
 
 
-def loaded_with(values: dict[str, object]) -> TrainSettings:
-    return TrainSettings.model_validate(nested({**DEFAULTS, "data.samples": True, **values}))
+def loaded_with(values: dict[str, object]) -> RunSettings:
+    return RunSettings.model_validate(nested({**DEFAULTS, "data.samples": True, **values}))
 
 
 @given(overrides)
@@ -400,7 +400,7 @@ def test_a_given_name_stays() -> None:
 def test_a_presets_file_name_is_made_fit_for_a_run_name() -> None:
     base = load_settings([])
     named = with_run_name(Loaded(base.settings, "my première/" + "x" * 200, base.sources))
-    assert TrainSettings.model_validate(named.model_dump()).name.startswith("my-premi-re-xxx")
+    assert RunSettings.model_validate(named.model_dump()).name.startswith("my-premi-re-xxx")
 
 
 # --- weights that act nowhere -----------------------------------------------------------------------------------------
@@ -503,7 +503,7 @@ def test_the_settings_of_every_preset_can_be_given_again_as_a_file(name: str, co
 
 def test_settings_in_code_obey_the_same_rule() -> None:
     with pytest.raises(ValidationError, match="objective.rank.weight: acts nowhere"):
-        TrainSettings(data={"samples": True}, objective={"rank": {"weight": 7}}, schedule={"rounds": 1})
+        RunSettings(data={"samples": True}, objective={"rank": {"weight": 7}}, schedule={"rounds": 1})
 
 
 def test_a_phase_that_is_asked_for_and_skipped_is_warned_of() -> None:

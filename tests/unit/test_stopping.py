@@ -10,8 +10,9 @@ import sys
 import pytest
 import ray.train
 
-from lle.config import DataSettings, LoopSettings, TrainSettings
+from lle.config import DataSettings, LoopSettings
 from lle.training.loop import Wish
+from pipelines.config.train import RunSettings
 from pipelines.training.lines import Heard, Line
 from pipelines.training.worker import Wishes
 
@@ -34,10 +35,10 @@ except KeyboardInterrupt:
 
 HANGS = """
 import time
-from lle.config import DataSettings, ScalingSettings, TrainSettings
+from lle.config import DataSettings, ScalingSettings, RunSettings
 from pipelines.training.worker import Wishes
 data, scaling = DataSettings(samples=True), ScalingSettings(hang_limit=1)
-wish = Wishes(TrainSettings(name="run", data=data, scaling=scaling), lambda: False, None, print)
+wish = Wishes(RunSettings(name="run", data=data, scaling=scaling), lambda: False, None, print)
 wish()
 def stuck():
     time.sleep(600)
@@ -105,7 +106,7 @@ def test_workers_ask_ray_at_the_same_steps_whoever_hears_of_a_stop_first(monkeyp
     """Asking waits for all workers: one that stopped asking would leave the others waiting for ever."""
     asked: list[int] = []
     monkeypatch.setattr(ray.train, "get_preemption_info", lambda: asked.append(0))
-    settings = TrainSettings(name="run", data=DataSettings(samples=True), loop=LoopSettings(log_every=2))
+    settings = RunSettings(name="run", data=DataSettings(samples=True), loop=LoopSettings(log_every=2))
     counts = []
     try:
         for stopped in (True, False):

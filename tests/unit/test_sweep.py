@@ -10,8 +10,8 @@ from ray.train import ScalingConfig
 from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.schedulers import TrialScheduler
 
-from lle.config import TuneSettings
 from pipelines.config.loading import load_settings
+from pipelines.config.tune import TuneSettings
 from pipelines.tracking.runs import TrackedRun, client_of
 from pipelines.training.job import TrainingError
 from pipelines.tuning.job import (

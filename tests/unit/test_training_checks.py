@@ -13,8 +13,9 @@ from PIL import Image
 from rich.console import Console
 
 from cluster.lease import held
-from lle.config import DataSettings, ScalingSettings, TrainSettings
+from lle.config import DataSettings
 from lle.model import load
+from pipelines.config.train import RunSettings, ScalingSettings
 from pipelines.train import main
 from pipelines.training import job as training
 
@@ -36,12 +37,12 @@ def folders(tmp_path: Path) -> dict[str, str]:
     return {"dark": str(tmp_path / "dark"), "well_lit": str(tmp_path / "well_lit")}
 
 
-def settings(tmp_path: Path, folders: dict[str, str], **others) -> TrainSettings:
+def settings(tmp_path: Path, folders: dict[str, str], **others) -> RunSettings:
     data = DataSettings(**folders, validation_images=1)
-    return TrainSettings(name="run", runs=str(tmp_path / "runs"), data=data, **others)
+    return RunSettings(name="run", runs=str(tmp_path / "runs"), data=data, **others)
 
 
-def run_and_read(chosen: TrainSettings, capsys: pytest.CaptureFixture[str], status: int = 2) -> str:
+def run_and_read(chosen: RunSettings, capsys: pytest.CaptureFixture[str], status: int = 2) -> str:
     assert training.run(chosen) == status
     message = capsys.readouterr().err
     assert message.startswith("error: ") and message.count("\n") == 1
@@ -145,7 +146,7 @@ def test_a_training_that_may_grow_begins_with_the_fewest_workers(tmp_path: Path,
 
 
 def test_sample_photos_are_written_into_the_run_where_no_folders_are_named(tmp_path: Path):
-    chosen = TrainSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
+    chosen = RunSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
     with training.run_folder(chosen) as folder:
         filled = training.with_sample_photos(chosen, folder, Console(quiet=True))
         assert Path(filled.data.dark).is_relative_to(folder) and len(list(Path(filled.data.pairs_low).iterdir())) >= 4

@@ -1,0 +1,96 @@
+"""Photos: which, how large, and how they are changed at random."""
+
+from __future__ import annotations
+
+from lle.config.fields import PositivePartRange, Range, Settings, setting
+
+
+class DataSettings(Settings):
+    """Where the photos are and what is taken from them."""
+
+    dark: str = setting("", "Folder or URI prefix of low-light or backlit photos.", unit="folder or URI")
+    well_lit: str = setting("", "Folder or URI prefix of well-lit photos, unpaired.", unit="folder or URI")
+    pairs_low: str = setting("", "Held-out dark photos with ground truth, for validation only.", unit="folder or URI")
+    pairs_high: str = setting(
+        "",
+        "Ground truth of data.pairs_low: the same paths below it; suffixes may differ.",
+        unit="folder or URI",
+        needs="data.pairs_low!=",
+    )
+    samples: bool = setting(
+        False, "Use photos of installed packages, darkened by the camera model, when no folders are given."
+    )
+    image_size: int = setting(
+        512, "Side of the square pictures the enhancer trains on.", unit="px", source="paper 4.1", ge=32, le=4096
+    )
+    prompt_size: int = setting(
+        256, "Side of the square pictures the prompts learn from.", unit="px", source="paper 4.1", ge=32, le=4096
+    )
+    crop_share: float = setting(
+        0.0,
+        "Share of training pictures that are a random square of the photo, not the whole photo squeezed to a square; "
+        "they keep its grain, which a denoiser must see.",
+        source="ours",
+        ge=0,
+        le=1,
+    )
+    crop_side: PositivePartRange = setting(
+        (0.4, 1.0),
+        "Side of those squares, drawn evenly in ratios.",
+        unit="of the photo's shorter side",
+        source="ours",
+        needs="data.crop_share!=0",
+    )
+    max_pixels: int = setting(80_000_000, "Larger pictures are refused from their header.", unit="px", ge=1024)
+    validation_images: int = setting(
+        16,
+        "Photos of each set kept out of training to choose the best enhancer by.",
+        unit="photos per set",
+        ge=1,
+        le=10_000,
+    )
+    validation_size: int = setting(512, "Longest side of a validation picture.", unit="px", ge=32, le=8192)
+    validation_hash: str = setting(
+        "",
+        "Refuses to train when the photos to validate on are others than those with this SHA-256, as told by the "
+        "summary of a run; runs with the same one were measured on the same photos.",
+        source="ours",
+    )
+    decoders: int = setting(2, "Pictures decoded at once, for each worker and stream.", unit="threads", ge=1, le=64)
+
+
+class AugmentSettings(Settings):
+    """Random changes of geometry, the same for every picture of a kind (paper, supplement)."""
+
+    flip: float = setting(0.5, "Probability of a horizontal flip, and of a vertical one.", source="paper", ge=0, le=1)
+    mirror: float = setting(
+        0.0, "Probability of a horizontal flip alone, for photos with the sky above.", source="ours", ge=0, le=1
+    )
+    transpose: float = setting(0.5, "Probability of swapping height and width.", source="paper", ge=0, le=1)
+    zoom: float = setting(0.3, "Probability of a zoom.", source="paper", ge=0, le=1)
+    zoom_range: Range = setting((0.7, 1.3), "Zoom factor, drawn uniformly.", source="paper", needs="augment.zoom!=0")
+    rotation: float = setting(0.3, "Probability of a rotation with reflected borders.", source="paper", ge=0, le=1)
+    rotation_degrees: float = setting(
+        90.0,
+        "Largest rotation to either side.",
+        unit="degrees",
+        source="paper",
+        ge=0,
+        le=180,
+        needs="augment.rotation!=0",
+    )
+
+
+def check_folders(data: DataSettings) -> None:
+    """Refuse combinations of folders that cannot be trained on; raises ValueError with the settings' names."""
+    if bool(data.dark) != bool(data.well_lit):
+        given, missing = ("dark", "well_lit") if data.dark else ("well_lit", "dark")
+        raise ValueError(f"data.{missing}: missing beside data.{given}; training needs both sets")
+    if not data.dark and not data.samples:
+        raise ValueError(
+            "data.dark and data.well_lit: name two folders of photos, or pass --data.samples for sample photos"
+        )
+    if data.dark and data.dark.rstrip("/") == data.well_lit.rstrip("/"):
+        raise ValueError(f"data.dark and data.well_lit: both are {data.dark}; the two sets must differ")
+    if bool(data.pairs_low) != bool(data.pairs_high):
+        raise ValueError("data.pairs_low and data.pairs_high: give both or neither")

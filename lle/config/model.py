@@ -1,0 +1,144 @@
+"""The network that brightens, and the CLIP that judges it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lle.config.fields import Range, Settings, setting
+
+
+class EnhancerSettings(Settings):
+    """The network that brightens."""
+
+    kind: Literal["retinex", "curves", "compact", "bilateral", "exposure", "scene"] = setting(
+        "retinex",
+        "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; compact: looks at a small "
+        "copy, for CPUs; bilateral: looks at a small copy, follows edges, takes noise out; exposure: looks at a small "
+        "copy, one exposure and one white balance for the picture, takes noise out; scene: the same by what a picture "
+        "shows, with an ImageNet network that ships with the package.",
+    )
+    padding: Literal["zeros", "reflect"] = setting(
+        "zeros",
+        "Border of the outer convolutions.",
+        source="zeros in the paper's training, reflect in its test",
+        needs="enhancer.kind=retinex",
+    )
+    look: int = setting(
+        112,
+        "Side of the copy that the compact, the bilateral and the exposure network look at.",
+        unit="px",
+        ge=32,
+        le=512,
+        needs="enhancer.kind=compact|bilateral|exposure",
+    )
+    width: int = setting(
+        32,
+        "Channels of the compact, the bilateral and the exposure network.",
+        unit="channels",
+        ge=4,
+        le=256,
+        needs="enhancer.kind=compact|bilateral|exposure",
+    )
+    denoise: int = setting(
+        32,
+        "Channels of the denoiser of the bilateral, the exposure and the scene network; 0: none.",
+        unit="channels",
+        ge=0,
+        le=256,
+        multiple_of=4,
+        needs="enhancer.kind=bilateral|exposure|scene",
+    )
+    local: float = setting(
+        0.0,
+        "How far the exposure of a place may differ from the picture's; 0: one exposure for all.",
+        unit="stops",
+        ge=0,
+        le=4,
+        needs="enhancer.kind=exposure",
+    )
+    camera: bool = setting(
+        False,
+        "Only five numbers for all photos learn: a camera's cast and how it exposes; for photos of one camera.",
+        source="ours",
+        needs="enhancer.kind=scene",
+    )
+
+    @property
+    def has_denoiser(self) -> bool:
+        """Whether a part of the network takes noise out."""
+        return self.kind in ("bilateral", "exposure", "scene") and self.denoise > 0
+
+
+class PriorSettings(Settings):
+    """The CLIP that knows what good light looks like."""
+
+    model: str = setting(
+        "bundled",
+        "open_clip model name of the guidance tower; `bundled`; `untrained`, as a control: the same, weights random; "
+        "or `imagenet`, the tower of the bundled enhancer, for prior.guidance latent or residual.",
+        source="paper: ViT-B-32-quickgelu",
+        min_length=1,
+    )
+    pretrained: str = setting(
+        "",
+        "Weights of that model: a file, a folder, or open_clip's name for them.",
+        source="paper: openai",
+        needs="prior.model!=bundled",
+    )
+    identity_model: str = setting(
+        "", "Model of the identity features; empty: the guidance tower serves both.", source="paper: RN101-quickgelu"
+    )
+    identity_pretrained: str = setting(
+        "", "Weights of the identity model.", source="paper: openai", needs="prior.identity_model!="
+    )
+    features: Literal["tower", "vgg16"] = setting(
+        "tower",
+        "What sees features for preservation and contrast: the identity tower, or VGG16.",
+        source="VGG16 in PIE",
+    )
+    vgg16_weights: str = setting(
+        "", "torchvision's VGG16 weights.", unit="file", source="PIE", needs="prior.features=vgg16"
+    )
+    guidance: Literal["prompts", "latent", "residual"] = setting(
+        "prompts",
+        "What judges the light: prompts learned in the text tower's input; latent: learned in CLIP's joint space; "
+        "residual: the direction from the mean dark to the mean well-lit photo, found and not learned.",
+        source="prompts in the paper; latent, residual: RAVE, ECCV 2024",
+    )
+    prompt_tokens: int = setting(
+        16,
+        "Learnable tokens of each prompt.",
+        unit="tokens",
+        source="paper 3.2",
+        ge=1,
+        le=75,
+        needs="prior.guidance=prompts",
+    )
+    renew_residual: bool = setting(
+        False,
+        "Find the residual anew after each round, with the enhanced photos of earlier rounds beside the dark ones.",
+        source="ours; RAVE finds it once",
+        needs="prior.guidance=residual",
+    )
+    crops: int = setting(
+        0, "Random crops of each enhanced picture that guidance judges beside the whole.", source="ours", ge=0, le=64
+    )
+    crop_share: float = setting(
+        0.5, "Side of a crop.", unit="share of the picture's side", source="ours", gt=0, le=1, needs="prior.crops!=0"
+    )
+    over_exposed_share: float = setting(
+        0.0,
+        "Share of well-lit photos that count as badly lit once over-exposed, so that guidance knows `too bright`.",
+        source="ours; 0 in the paper",
+        ge=0,
+        le=1,
+    )
+
+    over_exposed_stops: Range = setting(
+        (1.0, 3.0), "Over-exposure of those, drawn uniformly.", unit="stops", needs="prior.over_exposed_share!=0"
+    )
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Model and weights of the identity tower."""
+        return (self.identity_model, self.identity_pretrained) if self.identity_model else (self.model, self.pretrained)

@@ -1,0 +1,24 @@
+"""Settings of an export."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lle.config.fields import Settings, setting
+from pipelines.config.fields import TrackingUri
+
+
+class ExportSettings(Settings):
+    """A model for other runtimes."""
+
+    model: str = setting(
+        ...,
+        "What to export: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, or the folder of a saved model.",
+        unit="URI",
+        min_length=1,
+    )
+    out: str = setting(..., "Where model.onnx or model.pt2 goes.", unit="folder", min_length=1)
+    format: Literal["onnx", "pt2"] = setting("onnx", "onnx runs anywhere, pt2 wherever torch does.")
+    tracking: TrackingUri = setting(
+        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
+    )

@@ -1,0 +1,113 @@
+"""Settings of a promotion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from lle.config.fields import Settings, setting
+from pipelines.config.fields import TrackingUri
+
+
+class PromotionSettings(Settings):
+    """Making a registered version the champion, if it earns it."""
+
+    model: str = setting("lle-enhancer", "Registered model.", min_length=1, max_length=200)
+    candidate: str = setting("challenger", "Version that wants to be champion.", unit="alias or number", min_length=1)
+    champion: str = setting(
+        "champion", "Alias that is moved.", min_length=1, max_length=250, pattern=r"^[a-zA-Z][a-zA-Z0-9_-]*$"
+    )
+    rollback: bool = setting(False, "Compare nothing: make the version champion that the present one replaced.")
+    low: str = setting("", "Low-light or backlit photos that both are measured on.", unit="folder or URI")
+    high: str = setting(
+        "", "Ground truth of low: the same paths below it, suffixes may differ, and sizes.", unit="folder or URI"
+    )
+    good: str = setting(
+        "",
+        "Photos that need no enhancing and must stay as they are; empty: the ground truth serves as such, too.",
+        unit="folder or URI",
+    )
+    manifest: str = setting(
+        "",
+        "SHA-256 of every photo: written where it does not exist, else the photos must be those.",
+        unit="file or URI",
+    )
+    repin: bool = setting(False, "The photos are meant to differ from the last promotion's: pin these instead.")
+    measure: Literal["psnr", "ssim", "psnr_gt_mean", "lpips", "niqe", "colour_error", "our_prior_well_lit"] = setting(
+        "psnr", "What decides; all but niqe and our_prior_well_lit need high."
+    )
+    margin: float = setting(
+        0.1, "Least mean gain in the measure.", unit="dB or the measure's unit", source="ours", ge=0
+    )
+    significance: float = setting(
+        0.05, "Largest p of the signed-rank test over photos that there is no gain.", source="ours", gt=0, le=0.5
+    )
+    most_over_exposed: float = setting(
+        0.005, "Guard: how much larger the mean over-exposed share may be.", unit="share", source="ours", ge=0, le=1
+    )
+    most_colour_cast: float = setting(
+        0.5, "Guard: how much larger the mean colour cast may be.", unit="degrees", source="ours", ge=0, le=90
+    )
+    most_changed: float = setting(
+        1.0, "Guard: how much further from the input good photos may be at the mean.", unit="dB", source="ours", ge=0
+    )
+    least_unchanged: float = setting(
+        20.0,
+        "Guard: PSNR to the input that good photos keep at the mean, or the champion's where that is lower.",
+        unit="dB",
+        source="ours: a root mean square change of a tenth of white",
+        ge=0,
+        le=100,
+    )
+    most_slower: float = setting(
+        1.25, "Guard: how many times the champion's time it may take on the CPU.", source="ours", ge=1, le=1000
+    )
+    first_over_exposed: float = setting(
+        0.02,
+        "Guard of the first champion: how much larger the mean over-exposed share may be than that of the input.",
+        unit="share",
+        source="ours",
+        ge=0,
+        le=1,
+    )
+    first_slower: float = setting(
+        50.0,
+        "Guard of the first champion: how many times the bundled enhancer's time it may take on the CPU.",
+        source="ours; the paper's network takes 39 times",
+        ge=1,
+        le=100_000,
+    )
+    worst: int = setting(4, "Pictures kept of the photos that lose most.", unit="pictures", ge=0, le=64)
+    weights: str = setting(
+        "", "Folder that holds, at any depth, the weights of LPIPS and NIQE; without it they are left out."
+    )
+    max_pixels: int = setting(80_000_000, "Larger pictures are set aside.", unit="px", ge=1024)
+    tracking: TrackingUri = setting(
+        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
+    )
+    experiment: str = setting("lle-promotion", "MLflow experiment.", min_length=1, max_length=250)
+    address: str = setting(
+        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> PromotionSettings:
+        if self.rollback:
+            return self
+        if not self.low:
+            raise ValueError("low: name the photos that both are measured on, with --low (or give --rollback)")
+        if not self.high and self.measure not in ("niqe", "our_prior_well_lit"):
+            raise ValueError(
+                f"measure: {self.measure} needs ground truth; give --high, or another measure: niqe, our_prior_well_lit"
+            )
+        if self.measure != "psnr" and "margin" not in self.model_fields_set:
+            raise ValueError(
+                f"margin: its default is meant for psnr, in dB; give --margin in the unit of {self.measure}"
+            )
+        if not self.high and not self.good:
+            raise ValueError(
+                "good: without ground truth, name photos that need no enhancing, with --good; a champion must leave "
+                "them as they are"
+            )
+        return self

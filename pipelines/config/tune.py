@@ -1,0 +1,30 @@
+"""Settings of a sweep."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lle.config.fields import Settings, setting
+
+
+class TuneSettings(Settings):
+    """A sweep: many trainings that search settings."""
+
+    search: str = setting("light", "What to search: a name from pipelines/searches, or a YAML file.", min_length=1)
+    trials: int = setting(20, "Trainings in all.", unit="trainings", ge=1, le=10_000)
+    name: str = setting(
+        "", "Name of the sweep and its folder; empty: search and time.", pattern=r"^[A-Za-z0-9._-]{0,90}$"
+    )
+    searcher: Literal["optuna", "random"] = setting(
+        "optuna", "optuna: TPE, which learns from the trials before; random: draws evenly."
+    )
+    grace: int = setting(3, "Validations before which no trial is stopped.", unit="validations", ge=1, le=10_000)
+    reduction: float = setting(
+        3.0,
+        "ASHA: after grace, grace x reduction, ... validations a trial goes on if among the best 1/reduction so far.",
+        source="ASHA",
+        gt=1,
+        le=100,
+    )
+    concurrent: int = setting(0, "Trials at once; 0: as many as fit the cluster.", unit="trainings", ge=0, le=10_000)
+    resume: str = setting("", "Name of an interrupted sweep to go on with.", pattern=r"^[A-Za-z0-9._-]{0,90}$")

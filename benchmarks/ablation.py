@@ -41,7 +41,7 @@ HYBRID = (
     *("--preset", "hybrid", *SMALL, "--schedule.rounds", "2", "--schedule.prompt_init.steps", "100"),
     *("--schedule.enhancement.steps", "150", "--schedule.refinement.steps", "50", "--loop.validate_every", "75"),
 )
-PIE = ("--preset", "pie", *SMALL, "--enhancer.kind", "compact", "--schedule.enhancement.steps", "300")
+PIE = ("--preset", "pie", *SMALL, "--enhancer.arch", "compact", "--schedule.enhancement.steps", "300")
 
 
 class Variation(NamedTuple):
@@ -69,7 +69,7 @@ VARIATIONS = {
     "... without detail": without(RESTORATION, "restoration.detail"),
     "... without photos left as they are": without(RESTORATION, "restoration.clean_share"),
     "... tolerant of what is a little darker, as the preset": Variation(RESTORATION, TOLERANT),
-    "... compact network": Variation(RESTORATION, ("--enhancer.kind", "compact")),
+    "... compact network": Variation(RESTORATION, ("--enhancer.arch", "compact")),
     "... denoising for 600 steps more": Variation(RESTORATION, ("--schedule.denoising.steps", "600")),
     "hybrid": Variation(HYBRID),
     "... with an untrained prior": Variation(HYBRID, ("--prior.model", "untrained")),
@@ -84,7 +84,7 @@ VARIATIONS = {
     "... guided by a residual": Variation(HYBRID, ("--prior.guidance", "residual")),
     "pie, compact network": Variation(PIE),
     "restoration, 300 steps of 64 px": Variation(LITTLE),
-    "... faithful network": Variation(LITTLE, ("--enhancer.kind", "retinex")),
+    "... faithful network": Variation(LITTLE, ("--enhancer.arch", "retinex")),
     "restoration, no denoiser": Variation(RESTORATION, ("--enhancer.denoise", "0")),
 }
 COLUMNS = (
@@ -131,7 +131,7 @@ def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Mean and worst of each metric by set of photos."""
     from benchmarks.quality import MAX_PIXELS, find_sets
     from pipelines.evaluation.job import summarise
-    from pipelines.evaluation.metrics import load_measures
+    from pipelines.evaluation.metrics import load_metric_suite
     from pipelines.evaluation.worker import GOOD, LOW, Photo, measure_photo
     from pipelines.models.resolve import find_model
 
@@ -141,9 +141,9 @@ def measured(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     sets["made"] = [
         Photo(LOW, dark, str(path), well_lit, f"{well_lit}/{path.name}") for path in sorted(made["dark"].iterdir())
     ]
-    model, measures = find_model(str(folder / "model"), ""), load_measures("")
+    model, suite = find_model(str(folder / "model"), ""), load_metric_suite("")
     found = {
-        name: summarise([measure_photo(model, measures, photo, MAX_PIXELS, shown=False) for photo in photos])[
+        name: summarise([measure_photo(model, suite, photo, MAX_PIXELS, shown=False) for photo in photos])[
             GOOD if name == "good" else LOW
         ]
         for name, photos in sets.items()

@@ -27,7 +27,7 @@ from lle.images import to_tensor
 from lle.metrics import psnr, ssim
 from pipelines.models.resolve import find_model
 
-ROWS = {"input": "control:input", "exposure-shoulder": "control:exposure-shoulder", "ours, bundled": "bundled"}
+ROWS = {"input": "baseline:input", "exposure-shoulder": "baseline:exposure-shoulder", "ours, bundled": "bundled"}
 FOREGROUND_SHARES = 0.25, 0.85
 DARKEST_FOREGROUND, LEAST_DIFFERENCE = 0.2, 0.3  # of sRGB values
 CLOSE = 0.06

@@ -34,10 +34,10 @@ from lle.exposure.shoulder import k_of, shoulder
 from lle.images import read, to_tensor
 from lle.metrics import psnr
 from lle.prior.bundled import load_bundled
-from lle.prior.guides import build_guide
+from lle.prior.guidance_heads import build_guidance_head
 from lle.prior.pretraining import zero_shot_well_lit
 from lle.prior.towers import Tower, load_prior, load_tower
-from lle.training import state as states
+from lle.training import checkpoint as checkpoint_files
 
 EXPOSURES = torch.linspace(-1.0, 6.2, 37)
 GREY = 0.44
@@ -99,12 +99,12 @@ def nearest_to_mean(tower: Tower, well_lit: Sequence[Tensor]) -> Judge:
 
 def of_checkpoint(folder: Path) -> Judge:
     """Penalty by the guide of a training."""
-    snapshot = states.read(folder)
-    settings = TrainSettings(**snapshot.settings).prior
+    checkpoint = checkpoint_files.read(folder)
+    settings = TrainSettings(**checkpoint.settings).prior
     tower = load_prior(settings).guidance
-    guide = build_guide(settings, tower)
-    guide.load_state_dict(snapshot.part("guide"))
-    return lambda images: guide.penalty(tower(images).features)
+    guidance_head = build_guidance_head(settings, tower)
+    guidance_head.load_state_dict(checkpoint.part("guide"))
+    return lambda images: guidance_head.penalty(tower(images).features)
 
 
 def chosen(judges: Mapping[str, Judge], pairs: Pairs, followed: int) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lle.controls import best_exposure
+from lle.baselines import best_exposure
 from lle.images import to_tensor
 from pipelines.data.ingest import read_photo
 from pipelines.evaluation.worker import Photo

@@ -115,8 +115,8 @@ def find_models(data: Path, ours: str) -> dict[str, NamedModel]:
 
     network, file = PUBLISHED[PEER]
     ways = {
-        "input": "control:input",
-        BASELINE: "control:exposure-shoulder",
+        "input": "baseline:input",
+        BASELINE: "baseline:exposure-shoulder",
         PEER: f"published:{network}={data / 'weights' / 'peers' / file}",
         OURS if ours == BUNDLED else ours: ours,
     }

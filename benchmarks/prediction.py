@@ -69,7 +69,7 @@ MEASURES = {
 LAST = 10  # step lines whose mean is the loss at the end
 WIDEST, COLOURS = 1600, 48  # of plots in the docs, px
 REDRAWN, MIDDLE = 2000, (2.5, 97.5)  # times; per cent
-BASELINES = {"untouched": "control:input", "exposure-shoulder, no learning": "control:exposure-shoulder"}
+BASELINES = {"untouched": "baseline:input", "exposure-shoulder, no learning": "baseline:exposure-shoulder"}
 TRAINED = {  # file of the sweep, and whether as many photos are left alone as in the settings that it began with
     "the hand-made camera": ("settings", False),
     "the sweep's best": ("best", False),
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.where:
         path, low, high = arguments.where[0], *map(float, arguments.where[1:])
         some = [trial for trial in stored("prediction")["trials"] if low <= trial["drawn"][path] <= high]
-        print(f"{len(some)} trials\n{table_of_measures(some)}")
+        print(f"{len(some)} trials\n{table_of_metrics(some)}")
         return 0
     if arguments.sweep:
         measure(arguments.data.resolve(), arguments.sweep.resolve(), arguments.seeds)
@@ -150,7 +150,7 @@ def kept_out(sweep: Path) -> Sequence[Tensor]:
 
     settings = load_settings(["--config", str(sweep / "settings.yaml")]).settings
     photos = photos_of_run(settings.model_copy(update={"name": sweep.name, "resume": True}), str(sweep))
-    without_others = replace(photos, held_out_dark=PhotoSet("", ()), pairs_low=None, pairs_high=None)
+    without_others = replace(photos, held_out_dark=PhotoSet("", ()), pairs_dark=None, pairs_truth=None)
     return validation_set(settings, without_others, lambda path, reason: None).well_lit
 
 
@@ -214,7 +214,7 @@ def trained(sweep: Path, file: str, left_alone: bool, seed: int) -> Path:
     if not (folder / "model").is_dir():
         command = [sys.executable, "pipelines/train.py", "--config", str(sweep / f"{file}.yaml"), "--seed", str(seed)]
         command += ["--name", folder.name, "--runs", str(sweep.parent)]
-        command += ["--data.pairs_low", "", "--data.pairs_high", ""]  # measured afterwards, all of them
+        command += ["--data.pairs_dark", "", "--data.pairs_truth", ""]  # measured afterwards, all of them
         command += ["--tracking.model_name", "lle-enhancer-research"]
         if left_alone:
             began = yaml.safe_load((sweep / "settings.yaml").read_text(encoding="utf-8"))["objective"]["restoration"]
@@ -264,14 +264,14 @@ def as_text(results: Mapping[str, Any]) -> str:
     pairs = results["pairs"]
     return (
         f"{len(results['trials'])} trials, {pairs['sice']} pairs of SICE and {pairs['lol']} of LOL's training pairs, "
-        f"{results['date']}:\n\n{table_of_measures(results['trials'])}\n\n"
+        f"{results['date']}:\n\n{table_of_metrics(results['trials'])}\n\n"
         "Rank correlation of each number that was searched with PSNR and with `restored`, 1 where more of it is better:"
         f"\n\n{table_of_settings(results['trials'])}\n\n"
         f"PSNR of trainings from several seeds, mean and standard deviation:\n\n{table_of_trainings(results['rows'])}"
     )
 
 
-def table_of_measures(trials: Sequence[Trial]) -> str:
+def table_of_metrics(trials: Sequence[Trial]) -> str:
     """A row for each measure: its rank correlation with real PSNR, and the real PSNR of the trial it would choose."""
     rows = []
     for name, measure in MEASURES.items():

@@ -60,9 +60,11 @@ def split(data: Path, into: Path) -> dict[str, Path]:
     return {
         "dark": linked(into / "low", ((photo.name, photo) for photo in training_photos(data, "low"))),
         "well_lit": linked(into / "well_lit", ((photo.name, photo) for photo in training_photos(data, "well_lit"))),
-        "pairs_low": linked(into / "pairs_low", ((f"scene_{pair['scene']}.jpg", data / pair["low"]) for pair in pairs)),
-        "pairs_high": linked(
-            into / "pairs_high", ((f"scene_{pair['scene']}.jpg", data / pair["high"]) for pair in pairs)
+        "pairs_dark": linked(
+            into / "pairs_dark", ((f"scene_{pair['scene']}.jpg", data / pair["low"]) for pair in pairs)
+        ),
+        "pairs_truth": linked(
+            into / "pairs_truth", ((f"scene_{pair['scene']}.jpg", data / pair["high"]) for pair in pairs)
         ),
     }
 

@@ -22,7 +22,7 @@ from benchmarks.pages import PAGE, machine, markdown_table, replace_section, sav
 from benchmarks.split import held_out_pairs
 
 README = Path(__file__).parents[1] / "README.md"
-CONTROLS = (
+BASELINES = (
     *("input", "auto-gain", "auto-gamma", "auto-exposure", "auto-exposure+denoise"),
     *("exposure-shoulder", "exposure-shoulder-lift"),
 )
@@ -91,14 +91,14 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     """Add to the results what they lack, and store them after each model and set."""
     from benchmarks.oracle import oracle
     from pipelines.evaluation.job import summarise
-    from pipelines.evaluation.metrics import load_measures
+    from pipelines.evaluation.metrics import load_metric_suite
     from pipelines.evaluation.worker import measure_photo
     from pipelines.models.resolve import find_model
     from pipelines.tracking.runs import tracking_uri
     from pipelines.tracking.source import git_revision
 
     weights = arguments.data / "weights" / "perceptual"
-    measures = load_measures(str(weights) if weights.is_dir() else "")
+    suite = load_metric_suite(str(weights) if weights.is_dir() else "")
     sets = {
         name: photos for name, photos in find_sets(arguments.data, arguments.limit).items() if name in arguments.sets
     }
@@ -114,7 +114,7 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
                 continue
             started = time.perf_counter()
             measured = [
-                measure_photo(model or oracle(photo, name, MAX_PIXELS), measures, photo, MAX_PIXELS, shown=False)
+                measure_photo(model or oracle(photo, name, MAX_PIXELS), suite, photo, MAX_PIXELS, shown=False)
                 for photo in photos
             ]
             refused = [
@@ -143,7 +143,7 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
 def find_models(arguments: argparse.Namespace) -> dict[str, str]:
     """URIs by the name of their row: controls, published checkpoints that are there, and what was named."""
     peers = arguments.data / "weights" / "peers"
-    models = {name: f"control:{name}" for name in CONTROLS} | {ORACLE: "the ground truth"}
+    models = {name: f"baseline:{name}" for name in BASELINES} | {ORACLE: "the ground truth"}
     for name, (network, file) in PUBLISHED.items():
         if (peers / file).is_file():
             models[name] = f"published:{network}={peers / file}"
@@ -202,7 +202,7 @@ def as_text(results: dict[str, Any]) -> str:
 
 def as_table(results: dict[str, Any], columns: Sequence[Column]) -> str:
     """A row for each model: controls, what the best of them could be, published ones, ours."""
-    known = [*CONTROLS, ORACLE, *PUBLISHED]
+    known = [*BASELINES, ORACLE, *PUBLISHED]
     names = [name for name in known if name in results["rows"]]
     names += [name for name in results["rows"] if name not in known]
     rows = []

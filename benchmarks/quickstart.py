@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, (_, settings) in VARIANTS.items()
     }
     text = "\n\n".join(
-        (table_of_quality(trained), table_of_rounds(trained), table_of_measures([*chain(*trained.values())]))
+        (table_of_quality(trained), table_of_rounds(trained), table_of_metrics([*chain(*trained.values())]))
     )
     print(text)
     replace_section(PAGE.parent / "train.md", "quickstart", text)
@@ -92,7 +92,7 @@ def table_of_rounds(trained: Mapping[str, Sequence[Path]]) -> str:
     return markdown_table(["PSNR of what each round keeps", *(f"round {n}" for n in (1, 2))], rows)
 
 
-def table_of_measures(folders: Sequence[Path]) -> str:
+def table_of_metrics(folders: Sequence[Path]) -> str:
     """How each measure orders the validations of a run, and what its choice lacks."""
     rows = []
     runs = [validations(folder) for folder in folders]

@@ -27,13 +27,13 @@ Pairs = Mapping[str, Sequence[tuple[Tensor, Tensor]]]
 
 
 def link(data: Path, into: Path) -> None:
-    """Folders of links: `well_lit` and `dark` to learn from, `pairs_low` and `pairs_high` that report meanwhile."""
+    """Folders of links: `well_lit` and `dark` to learn from, `pairs_dark` and `pairs_truth` that report meanwhile."""
     unrestricted(data, into)
     linked(into / "dark", ((photo.name, photo) for photo in sorted((data / "train" / "low").iterdir())))
     pairs, few = find_pairs(data), {pair["scene"] for pair in held_out_pairs(data)}
     chosen = {f"sice_{scene}.jpg": pairs["sice"][scene] for scene in few}
     chosen |= {f"lol_{scene}.jpg": pair for scene, pair in pairs["lol"].items()}
-    for place, folder in enumerate(("pairs_low", "pairs_high")):
+    for place, folder in enumerate(("pairs_dark", "pairs_truth")):
         linked(into / folder, ((name, pair[place]) for name, pair in chosen.items()))
 
 

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         teach_denoiser(enhancer.denoiser, files, settings, arguments.denoising_steps, seed)
         enhancer.eval().requires_grad_(False)
         about = {"run": f"scene-head-{seed}", "photos": len(files), "denoiser": arguments.denoiser}
-        Model(enhancer, EnhancerSettings(kind="scene"), about).save(arguments.out / str(seed))
+        Model(enhancer, EnhancerSettings(arch="scene"), about).save(arguments.out / str(seed))
         print(f"{len(files)} photos, seed {seed}: {arguments.out / str(seed)}", flush=True)
     return 0
 

@@ -2,7 +2,7 @@
 
 python pipelines/enhance.py --model runs/NAME/model --input photos --output brighter
 python pipelines/enhance.py --model models:/lle-enhancer@champion --input s3://photos/dark --output s3://photos/bright
-python pipelines/enhance.py --model control:auto-exposure --input photos --output out --format webp --quality 85
+python pipelines/enhance.py --model baseline:auto-exposure --input photos --output out --format webp --quality 85
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 python pipelines/evaluate.py --model runs/NAME/model --low DIR --high DIR --good DIR --out DIR
 python pipelines/evaluate.py --model models:/lle-enhancer@challenger --low s3://photos/dark --out s3://photos/report
 python pipelines/evaluate.py --model published:zero-dce=Epoch99.pth --low DIR --out DIR
-python pipelines/evaluate.py --model control:auto-exposure+denoise --low DIR --high DIR --out DIR
+python pipelines/evaluate.py --model baseline:auto-exposure+denoise --low DIR --high DIR --out DIR
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Search settings of a training: many trials, the bad ones stopped early.
 
 python pipelines/tune.py --search light --trials 20
-python pipelines/tune.py --search FILE.yaml --data.dark DIR --data.well_lit DIR --loop.measure feature_gap
+python pipelines/tune.py --search FILE.yaml --data.dark DIR --data.well_lit DIR --loop.metric feature_gap
 python pipelines/tune.py --resume NAME
 
-Every option of pipelines/train.py holds for each trial; --loop.measure names what the search makes better.
+Every option of pipelines/train.py holds for each trial; --loop.metric names what the search makes better.
 """
 
 from __future__ import annotations

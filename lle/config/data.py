@@ -10,12 +10,12 @@ class DataSettings(Settings):
 
     dark: str = setting("", "Folder or URI prefix of low-light or backlit photos.", unit="folder or URI")
     well_lit: str = setting("", "Folder or URI prefix of well-lit photos, unpaired.", unit="folder or URI")
-    pairs_low: str = setting("", "Held-out dark photos with ground truth, for validation only.", unit="folder or URI")
-    pairs_high: str = setting(
+    pairs_dark: str = setting("", "Held-out dark photos with ground truth, for validation only.", unit="folder or URI")
+    pairs_truth: str = setting(
         "",
-        "Ground truth of data.pairs_low: the same paths below it; suffixes may differ.",
+        "Ground truth of data.pairs_dark: the same paths below it; suffixes may differ.",
         unit="folder or URI",
-        needs="data.pairs_low!=",
+        needs="data.pairs_dark!=",
     )
     samples: bool = setting(
         False, "Use photos of installed packages, darkened by the camera model, when no folders are given."
@@ -92,5 +92,5 @@ def check_folders(data: DataSettings) -> None:
         )
     if data.dark and data.dark.rstrip("/") == data.well_lit.rstrip("/"):
         raise ValueError(f"data.dark and data.well_lit: both are {data.dark}; the two sets must differ")
-    if bool(data.pairs_low) != bool(data.pairs_high):
-        raise ValueError("data.pairs_low and data.pairs_high: give both or neither")
+    if bool(data.pairs_dark) != bool(data.pairs_truth):
+        raise ValueError("data.pairs_dark and data.pairs_truth: give both or neither")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from lle.config.fields import Range, Settings, setting
+
+RENAMED = {"kind": "arch", "look": "thumbnail_size"}  # in models that version 0.1 saved
 
 
 class EnhancerSettings(Settings):
     """The network that brightens."""
 
-    kind: Literal["retinex", "curves", "compact", "bilateral", "exposure", "scene"] = setting(
+    arch: Literal["retinex", "curves", "compact", "bilateral", "exposure", "scene"] = setting(
         "retinex",
         "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; compact: looks at a small "
         "copy, for CPUs; bilateral: looks at a small copy, follows edges, takes noise out; exposure: looks at a small "
@@ -21,15 +25,15 @@ class EnhancerSettings(Settings):
         "zeros",
         "Border of the outer convolutions.",
         source="zeros in the paper's training, reflect in its test",
-        needs="enhancer.kind=retinex",
+        needs="enhancer.arch=retinex",
     )
-    look: int = setting(
+    thumbnail_size: int = setting(
         112,
         "Side of the copy that the compact, the bilateral and the exposure network look at.",
         unit="px",
         ge=32,
         le=512,
-        needs="enhancer.kind=compact|bilateral|exposure",
+        needs="enhancer.arch=compact|bilateral|exposure",
     )
     width: int = setting(
         32,
@@ -37,7 +41,7 @@ class EnhancerSettings(Settings):
         unit="channels",
         ge=4,
         le=256,
-        needs="enhancer.kind=compact|bilateral|exposure",
+        needs="enhancer.arch=compact|bilateral|exposure",
     )
     denoise: int = setting(
         32,
@@ -46,7 +50,7 @@ class EnhancerSettings(Settings):
         ge=0,
         le=256,
         multiple_of=4,
-        needs="enhancer.kind=bilateral|exposure|scene",
+        needs="enhancer.arch=bilateral|exposure|scene",
     )
     local: float = setting(
         0.0,
@@ -54,19 +58,24 @@ class EnhancerSettings(Settings):
         unit="stops",
         ge=0,
         le=4,
-        needs="enhancer.kind=exposure",
+        needs="enhancer.arch=exposure",
     )
     camera: bool = setting(
         False,
         "Only five numbers for all photos learn: a camera's cast and how it exposes; for photos of one camera.",
         source="ours",
-        needs="enhancer.kind=scene",
+        needs="enhancer.arch=scene",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_named_now(cls, given: Any) -> Any:
+        return {RENAMED.get(name, name): value for name, value in given.items()} if isinstance(given, dict) else given
 
     @property
     def has_denoiser(self) -> bool:
         """Whether a part of the network takes noise out."""
-        return self.kind in ("bilateral", "exposure", "scene") and self.denoise > 0
+        return self.arch in ("bilateral", "exposure", "scene") and self.denoise > 0
 
 
 class PriorSettings(Settings):
@@ -74,7 +83,7 @@ class PriorSettings(Settings):
 
     model: str = setting(
         "bundled",
-        "open_clip model name of the guidance tower; `bundled`; `untrained`, as a control: the same, weights random; "
+        "open_clip model name of the guidance tower; `bundled`; `untrained`, as a baseline: the same, weights random; "
         "or `imagenet`, the tower of the bundled enhancer, for prior.guidance latent or residual.",
         source="paper: ViT-B-32-quickgelu",
         min_length=1,

@@ -64,7 +64,7 @@ class ScheduleSettings(Settings):
     )
     from_best: bool = setting(
         False,
-        "Each round begins with the best enhancer so far by loop.measure, and with fresh optimiser moments, instead of "
+        "Each round begins with the best enhancer so far by loop.metric, and with fresh optimiser moments, instead of "
         "where the last one stopped; a round that does not come beyond its beginning is undone, with the prompts that "
         "led it there.",
         source="ours",
@@ -72,7 +72,7 @@ class ScheduleSettings(Settings):
     patience: int = setting(
         0, "Validations without a better value after which a round ends; 0: it goes on.", unit="validations", ge=0
     )
-    least_gap: float = setting(
+    min_gap: float = setting(
         -1.0,
         "A round ends when what guides it hardly tells the enhanced validation photos from the well-lit ones: their "
         "mean penalties (P(badly lit), with prompts) differ by less than this; -1: it goes on.",
@@ -95,7 +95,7 @@ class OptimiserSettings(Settings):
     weight_decay: float = setting(1e-3, "L2 penalty inside Adam.", source="published code", ge=0, le=1)
     clip_norm: float = setting(0.0, "Largest gradient norm; 0: no clipping.", source="paper: none", ge=0)
     accumulate: int = setting(1, "Micro-batches summed into one step.", unit="micro-batches", ge=1, le=1024)
-    decay: Literal["none", "cosine"] = setting(
+    lr_schedule: Literal["none", "cosine"] = setting(
         "none",
         "cosine: the enhancer's learning rate falls along half a cosine to 0 over all steps of enhancement, and again "
         "over those of denoising.",
@@ -138,7 +138,7 @@ class LoopSettings(Settings):
     profile: bool = setting(
         False, "`--profile`: a trace of ten steps of the first worker, for ui.perfetto.dev, among the run's artifacts."
     )
-    measure: Literal["auto", "psnr", "ssim", "feature_gap", "distribution", "restored"] = setting(
+    metric: Literal["auto", "psnr", "ssim", "feature_gap", "distribution", "restored"] = setting(
         "auto",
         "What chooses the best enhancer; auto: psnr where pairs are given, else restored: PSNR of photos "
         "kept out, well lit, that a camera, the same for all trainings, took again with wrong light.",

@@ -54,8 +54,8 @@ class TrainSettings(Settings):
         if phase == "refinement" and self.schedule.rounds == 1:
             return "schedule.rounds is 1"
         if phase == "denoising" and not self.enhancer.has_denoiser:
-            has_none = self.enhancer.kind != "bilateral"
-            return f"enhancer.kind {self.enhancer.kind} has no denoiser" if has_none else "enhancer.denoise is 0"
+            has_none = self.enhancer.arch != "bilateral"
+            return f"enhancer.arch {self.enhancer.arch} has no denoiser" if has_none else "enhancer.denoise is 0"
         return ""
 
     @model_validator(mode="after")
@@ -71,9 +71,9 @@ class TrainSettings(Settings):
         values = {path: value for path, value, _ in weights_of(self.objective)}
         if idle := {path: why for path, why in idle_weights(self).items() if values[path] != defaults[path]}:
             raise IdleWeights(idle)
-        if self.loop.measure in ("psnr", "ssim") and not (self.data.pairs_low or self.data.samples):
+        if self.loop.metric in ("psnr", "ssim") and not (self.data.pairs_dark or self.data.samples):
             raise ValueError(
-                f"loop.measure: {self.loop.measure} needs pairs; give data.pairs_low and data.pairs_high, "
+                f"loop.metric: {self.loop.metric} needs pairs; give data.pairs_dark and data.pairs_truth, "
                 "or choose feature_gap or restored"
             )
         return self

@@ -18,20 +18,20 @@ __all__ = ["NETWORKS", "Enhanced", "Enhancer", "build_enhancer"]
 NETWORKS: Mapping[str, Callable[[EnhancerSettings], Enhancer]] = {
     "retinex": lambda chosen: RetinexEnhancer(padding=chosen.padding),
     "curves": lambda chosen: CurveEnhancer(),
-    "compact": lambda chosen: CompactEnhancer(look=chosen.look, width=chosen.width),
-    "bilateral": lambda chosen: BilateralEnhancer(chosen.look, chosen.width, chosen.denoise),
-    "exposure": lambda chosen: ExposureEnhancer(chosen.look, chosen.width, chosen.denoise, chosen.local),
+    "compact": lambda chosen: CompactEnhancer(thumbnail_size=chosen.thumbnail_size, width=chosen.width),
+    "bilateral": lambda chosen: BilateralEnhancer(chosen.thumbnail_size, chosen.width, chosen.denoise),
+    "exposure": lambda chosen: ExposureEnhancer(chosen.thumbnail_size, chosen.width, chosen.denoise, chosen.local),
     "scene": lambda chosen: SceneEnhancer(chosen.denoise, chosen.camera),
 }
-"""Each network by its name in `enhancer.kind`."""
+"""Each network by its name in `enhancer.arch`."""
 
 
 def build_enhancer(settings: EnhancerSettings) -> Enhancer:
     """A freshly initialised network; seed torch before for reproducible weights.
 
     Raises:
-        ValueError: there is no network of that kind.
+        ValueError: there is no network of that name.
     """
-    if settings.kind not in NETWORKS:
-        raise ValueError(f"enhancer.kind: there is no network {settings.kind}; choose from {', '.join(NETWORKS)}")
-    return NETWORKS[settings.kind](settings)
+    if settings.arch not in NETWORKS:
+        raise ValueError(f"enhancer.arch: there is no network {settings.arch}; choose from {', '.join(NETWORKS)}")
+    return NETWORKS[settings.arch](settings)

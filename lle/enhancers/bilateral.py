@@ -3,9 +3,9 @@
     e = w I g / (1 + (g - 1) Y),    g = exp(4 h),    h(p) = a(p) + b(p) sqrt(Y(p)),    Y = max of RGB of w I
     e' = d(e, h)
 
-a, b: light maps predicted on a copy of `look` x `look` pixels at a quarter of its resolution and enlarged: the planes
-of a bilateral grid (Chen et al. 2007; Gharbi et al. 2017) affine in the square root of Y, so the light follows edges
-that the small copy cannot hold. The odds Y / (1 - Y) are multiplied by g as in the compact network: nothing clips and
+a, b: light maps predicted on a thumbnail at a quarter of its resolution and enlarged: the planes of a bilateral grid
+(Chen et al. 2007; Gharbi et al. 2017) affine in the square root of Y, so the light follows edges that the small copy
+cannot hold. The odds Y / (1 - Y) are multiplied by g as in the compact network: nothing clips and
 the network cannot die. w: three gains for the whole picture, its white balance. d: the denoiser.
 
 Without a gradient, full resolution is touched once, in strips of rows that stay in the processor's cache, or in the
@@ -33,14 +33,14 @@ class BilateralEnhancer(Enhancer):
     """224,179 parameters with the denoiser at the default widths, 92,133 without.
 
     Args:
-        look: side of the copy the network sees, px.
+        thumbnail_size: side of the copy the network sees, px.
         width: channels.
         denoise: channels of the denoiser; 0: none.
     """
 
-    def __init__(self, look: int = 128, width: int = 32, denoise: int = 32) -> None:
+    def __init__(self, thumbnail_size: int = 128, width: int = 32, denoise: int = 32) -> None:
         super().__init__()
-        self.look = look
+        self.thumbnail_size = thumbnail_size
         self.fine, self.coarse, self.context = looking(width)
         self.inform = nn.Linear(width, width)
         self.balance = starting_at_zero(nn.Linear(width, 3))
@@ -59,8 +59,8 @@ class BilateralEnhancer(Enhancer):
         return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
 
     def light(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What the small copy tells: a and b in [-1, 1], (B, 2, look / 4, look / 4), and w > 0, (B, 3, 1, 1)."""
-        features, context = seen(shrunk(image, self.look), self.fine, self.coarse, self.context)
+        """What the small copy tells: a and b in [-1, 1], (B, 2, size / 4, size / 4), and w > 0, (B, 3, 1, 1)."""
+        features, context = seen(shrunk(image, self.thumbnail_size), self.fine, self.coarse, self.context)
         x = self.decide(features + self.inform(context)[:, :, None, None])
         balance = torch.exp(BALANCE_RANGE * F.softsign(self.balance(context).float()))
         return F.softsign(self.head(x)).float(), balance[:, :, None, None]

@@ -2,10 +2,10 @@
 
     Y = max of RGB,    g = exp(4 h),    L = (1 + (g - 1) Y) / g,    e = I / L
 
-so the odds Y / (1 - Y) of the brightest channel are multiplied by g. h in [-1, 1] is predicted on a copy of `look` x
-`look` pixels at a quarter of its resolution and enlarged. h = 0 copies, where the network starts; h > 0 brightens and
-h < 0 darkens. Black stays black, white stays white, nothing clips, and L is never 0: the network can neither burn a
-highlight nor die. (The soft gain of method 5 has g = 1 + k, k > 0, and copies only at the end of its range.)
+so the odds Y / (1 - Y) of the brightest channel are multiplied by g. h in [-1, 1] is predicted on a thumbnail, at a
+quarter of its resolution, and enlarged. h = 0 copies, where the network starts; h > 0 brightens and h < 0 darkens.
+Black stays black, white stays white, nothing clips, and L is never 0: the network can neither burn a highlight nor die.
+(The soft gain of method 5 has g = 1 + k, k > 0, and copies only at the end of its range.)
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class CompactEnhancer(Enhancer):
     """Under 100,000 parameters at the default width; touches full resolution only in one pointwise pass.
 
     Args:
-        look: side of the copy the network sees, px.
+        thumbnail_size: side of the copy the network sees, px.
         width: channels.
     """
 
-    def __init__(self, look: int = 112, width: int = 32) -> None:
+    def __init__(self, thumbnail_size: int = 112, width: int = 32) -> None:
         super().__init__()
-        self.look = look
+        self.thumbnail_size = thumbnail_size
         self.see = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
             nn.LeakyReLU(0.2),
@@ -44,8 +44,8 @@ class CompactEnhancer(Enhancer):
         self.head = starting_at_zero(nn.Conv2d(width, 1, 3, padding=1))
 
     def exponent(self, image: Tensor) -> Tensor:
-        """h in [-1, 1], (B, 1, look / 4, look / 4)."""
-        small = F.interpolate(image, size=(self.look, self.look), mode="bilinear", antialias=True)
+        """h in [-1, 1], (B, 1, size / 4, size / 4)."""
+        small = F.interpolate(image, size=(self.thumbnail_size, self.thumbnail_size), mode="bilinear", antialias=True)
         x = self.see(small - 0.5)
         x = self.decide(x + self.context(x.mean(dim=(2, 3)))[:, :, None, None])
         return F.softsign(self.head(x))  # tanh saturates: its gradient reaches 0 and the network cannot turn back

@@ -3,7 +3,7 @@
     e = sRGB(f(min(w x, 1); k)),    k = 2 s sinh(u + d),    x: linear light,    f: the curve of `exposure.shoulder`
     e' = e + min(s, 1) (D(e, h) - e),    h = asinh(k / 2) / 8.8
 
-u in [-2.5, 7] and three gains w are read off a copy of `look` x `look` pixels. Few parameters cannot flatten a picture,
+u in [-2.5, 7] and three gains w are read off a thumbnail. Few parameters cannot flatten a picture,
 whatever the training photos' darkness was like: contrast stays. d, where it is wanted, are local stops of at most
 `local`: a coarse map, fitted to the edges of log light by a guided filter (He et al. 2013) whose slope never turns the
 order of tones round. D: the denoiser, told of the light that was added. s: the strength, 1 as trained; 0 leaves the
@@ -49,8 +49,8 @@ class Light(NamedTuple):
     Attributes:
         exposure: u in [-2.5, 7], (B, 1, 1, 1).
         balance: w > 0, (B, 3, 1, 1).
-        local: slope and offset of d by log light, (B, 2, look, look); None: no local stops.
-        base: slope and offset of B by log light, (B, 2, look, look), where highlights are kept; None: they are not.
+        local: slope and offset of d by log light, (B, 2, size, size); None: no local stops.
+        base: slope and offset of B by log light, (B, 2, size, size), where highlights are kept; None: they are not.
     """
 
     exposure: Tensor
@@ -64,11 +64,11 @@ class OneExposure(Enhancer):
 
     Attributes:
         denoiser: None where there is none.
-        most_local: stops by which a place may differ, in nat.
+        max_local: stops by which a place may differ, in nat.
     """
 
     denoiser: Denoiser | None
-    most_local = 0.0
+    max_local = 0.0
     knows_strength = True
 
     def forward(self, image: Tensor, strength: float | Tensor = 1.0) -> Enhanced:
@@ -98,7 +98,7 @@ class OneExposure(Enhancer):
         slope, offset = enlarged(by_light, image, where).split(1, dim=1)
         found = slope * log_light(srgb_to_linear(image[(..., *where)])) + offset
         if light.base is None:
-            return found.clamp(-self.most_local, self.most_local)
+            return found.clamp(-self.max_local, self.max_local)
         return highlights_kept(light.exposure, found)
 
 
@@ -106,15 +106,15 @@ class ExposureEnhancer(OneExposure):
     """204,082 parameters with the denoiser at the default widths, 72,036 without, 18,785 more with local stops.
 
     Args:
-        look: side of the copy the network sees, px.
+        thumbnail_size: side of the copy the network sees, px.
         width: channels.
         denoise: channels of the denoiser; 0: none.
         local: stops by which the exposure of a place may differ from the picture's; 0: one exposure for all.
     """
 
-    def __init__(self, look: int = 64, width: int = 32, denoise: int = 32, local: float = 0.0) -> None:
+    def __init__(self, thumbnail_size: int = 64, width: int = 32, denoise: int = 32, local: float = 0.0) -> None:
         super().__init__()
-        self.look, self.most_local = look, local * log(2)
+        self.thumbnail_size, self.max_local = thumbnail_size, local * log(2)
         self.fine, self.coarse, self.context = looking(width)
         self.exposure = starting_at_zero(nn.Linear(width, 1))
         self.balance = starting_at_zero(nn.Linear(width, 3))
@@ -124,13 +124,13 @@ class ExposureEnhancer(OneExposure):
         self.denoiser = Denoiser(denoise) if denoise else None
 
     def light(self, image: Tensor) -> tuple[Light, Tensor]:
-        small = shrunk(image, self.look)
+        small = shrunk(image, self.thumbnail_size)
         features, context = seen(small, self.fine, self.coarse, self.context)
         exposure = _bounded(self.exposure(context).float())[:, :, None, None]
         balance = gains(self.balance(context))
         if self.places is None:
             return Light(exposure, balance, None), exposure.expand(-1, -1, *features.shape[-2:])
-        places = self.most_local * F.softsign(self.places(features + context[:, :, None, None]).float())
+        places = self.max_local * F.softsign(self.places(features + context[:, :, None, None]).float())
         local = _fitted(places, log_light(srgb_to_linear(small.float())))
         return Light(exposure, balance, local), exposure + places
 
@@ -207,8 +207,8 @@ def log_light(light: Tensor) -> Tensor:
 
 
 def _fitted(places: Tensor, guide: Tensor, radius: int = FILTER_RADIUS, epsilon: float = FILTER_EPSILON) -> Tensor:
-    """Slope and offset by which the guide gives the map, locally, (B, 2, look, look), of (B, 1, h, w) and
-    (B, 1, look, look).
+    """Slope and offset by which the guide gives the map, locally, (B, 2, size, size), of (B, 1, h, w) and
+    (B, 1, size, size).
     """
     wanted = F.interpolate(places, size=guide.shape[-2:], mode="bilinear")
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lle.prior.guides import Guide
+from lle.prior.guidance_heads import GuidanceHead
 
 
-def guidance(features: Tensor, guide: Guide) -> Tensor:
+def guidance(features: Tensor, guidance_head: GuidanceHead) -> Tensor:
     """Scalar >= 0, at most 1 for pairs and 4 for a residual, from unit-norm features of the views, (V, D)."""
-    return guide.penalty(features.float()).mean()
+    return guidance_head.penalty(features.float()).mean()

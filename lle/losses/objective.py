@@ -28,7 +28,7 @@ from lle.losses.restoration import denoising, restoration
 from lle.losses.smoothness import smoothness
 from lle.losses.two_sided import two_sided
 from lle.prior.crops import WHOLE_ONLY, Crops
-from lle.prior.guides import Guide
+from lle.prior.guidance_heads import GuidanceHead
 from lle.prior.towers import Prior
 
 DEEP = 3  # of the stages: the fourth is compared by preservation, those before it by contrast
@@ -252,7 +252,7 @@ class Objective:
 
     settings: ObjectiveSettings
     prior: Prior
-    guide: Guide
+    guidance_head: GuidanceHead
     crops: Crops = WHOLE_ONLY
 
     def reconstruction(self, image: Tensor, enhanced: Enhanced) -> Terms:
@@ -317,7 +317,7 @@ class Objective:
         if any(line.judges for line in lines):
             views = self.crops.views(enhanced.image, self.prior.guidance.image_size)
             seen = self.prior.guidance(views, stages=shared and bool(stages))
-            judgement = guidance(seen.features, self.guide)
+            judgement = guidance(seen.features, self.guidance_head)
             ours = [stage[: len(image)] for stage in seen.stages]  # of the whole pictures, which come first
         if stages and not ours:
             ours = self._tower_stages(enhanced.image)

@@ -71,13 +71,13 @@ def load_lpips(trunk: Path, linear: Path) -> Lpips:
     Raises:
         ValueError: files that hold something else.
     """
-    states = []
+    checkpoint_files = []
     for path in (trunk, linear):
         try:
-            states.append(torch.load(path, map_location="cpu", weights_only=True))
+            checkpoint_files.append(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # a damaged archive raises nearly anything
             raise ValueError(f"{path}: cannot be loaded safely ({type(error).__name__})") from error
     try:
-        return Lpips(*states)
+        return Lpips(*checkpoint_files)
     except ValueError as error:
         raise ValueError(f"{trunk}, {linear}: {error}") from error

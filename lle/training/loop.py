@@ -24,18 +24,18 @@ from lle.config import TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import DARK, REGIONS, WELL_LIT, Objective, Terms, needed
 from lle.prior.crops import Crops
-from lle.prior.guides import Guide, build_guide
+from lle.prior.guidance_heads import GuidanceHead, build_guidance_head
 from lle.prior.residual import ResidualVector
 from lle.prior.towers import Prior
+from lle.training import checkpoint as checkpoint_files
 from lle.training import schedule as schedules
-from lle.training import state as states
 from lle.training.augment import augmentation
+from lle.training.checkpoint import Best, Checkpoint, Progress
 from lle.training.distributed import parallel, rank, same_on_every_rank, seed_step, summed, world_size
+from lle.training.phase_steps import Batch, PhaseSteps
 from lle.training.residual import mean_features
 from lle.training.schedule import Phase, ScheduleState
-from lle.training.state import Best, Progress, Snapshot
 from lle.training.stepline import StepLine
-from lle.training.tasks import Batch, Tasks
 from lle.training.validation import Validator
 
 ENHANCED_SETS = 2
@@ -99,7 +99,7 @@ class Report:
         step: steps done.
         phase: phase of the next step.
         round: round of the next step.
-        measures: validation measures; empty where nothing was validated.
+        metrics: of the validation; empty where nothing was validated.
         write: writes the checkpoint into an empty folder; None where none is due. Call it on rank 0 only.
         enhancer: the candidate that was measured; before denoising, the best.
         ended_round: the round whose enhancement has just ended; 0 elsewhere.
@@ -109,14 +109,14 @@ class Report:
     step: int
     phase: Phase
     round: int
-    measures: dict[str, float]
+    metrics: dict[str, float]
     write: Callable[[Path], None] | None
     enhancer: Enhancer
     ended_round: int = 0
     note: str = ""
 
 
-class Wish(IntEnum):
+class ControlSignal(IntEnum):
     """What the surroundings want of the loop; one rank's wish is every rank's."""
 
     NOTHING = 0
@@ -136,7 +136,7 @@ class Hooks:
 
     log: Callable[[Step], None] = lambda step: None
     report: Callable[[Report], None] = lambda report: None
-    wish: Callable[[], Wish] = lambda: Wish.NOTHING
+    control_signal: Callable[[], ControlSignal] = lambda: ControlSignal.NOTHING
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Outcome:
     """
 
     enhancer: Enhancer
-    guide: dict[str, Tensor]
+    guidance_head: dict[str, Tensor]
     progress: Progress
     best: tuple[float, int]
     finished: bool
@@ -183,7 +183,7 @@ def train(
     open_stream: OpenStream,
     validator: Validator,
     hooks: Hooks | None = None,
-    resume: Snapshot | None = None,
+    resume: Checkpoint | None = None,
     start: dict[str, Tensor] | None = None,
     uneven: bool = False,
 ) -> Outcome:
@@ -219,7 +219,7 @@ class _Training:
         open_stream: OpenStream,
         validator: Validator,
         hooks: Hooks,
-        resume: Snapshot | None,
+        resume: Checkpoint | None,
         start: dict[str, Tensor] | None,
         uneven: bool,
     ) -> None:
@@ -230,10 +230,10 @@ class _Training:
         self.progress = resume.progress if resume else Progress(schedules.first(self.phases))
         self.best: Best | None = None
         self.round_best: Best | None = None
-        self.earlier: list[Enhancer] = []
+        self.frozen_enhancers: list[Enhancer] = []
         self.led_to_best: dict[str, Tensor] = {}
         self.note = ""
-        self.wish = Wish.NOTHING
+        self.control_signal = ControlSignal.NOTHING
         self.rows: dict[str, list[int]] = {}  # of the step, by stream
         self.skipped_rows: dict[str, list[int]] = {}
 
@@ -241,11 +241,11 @@ class _Training:
         self.enhancer = build_enhancer(settings.enhancer).to(self.device).to(memory_format=PIXELS)
         if start:
             self.enhancer.load_state_dict(start)
-        self.guide = build_guide(settings.prior, prior.guidance).to(self.device)
+        self.guidance_head = build_guidance_head(settings.prior, prior.guidance).to(self.device)
         chosen = settings.optimiser
         decay = chosen.weight_decay
         self.enhancer_adam = torch.optim.Adam(self.enhancer.parameters(), chosen.enhancer_lr, weight_decay=decay)
-        self.prompt_adam = torch.optim.Adam(self.guide.parameters(), chosen.prompt_lr, weight_decay=decay)
+        self.prompt_adam = torch.optim.Adam(self.guidance_head.parameters(), chosen.prompt_lr, weight_decay=decay)
         self.average = self._new_average()
         if resume:
             self._restore(resume)
@@ -254,12 +254,14 @@ class _Training:
         else:
             self._find_residual()
 
-        self.tasks = Tasks(
+        self.phase_steps = PhaseSteps(
             settings,
-            Objective(settings.objective, prior, self.guide, Crops(settings.prior.crops, settings.prior.crop_share)),
+            Objective(
+                settings.objective, prior, self.guidance_head, Crops(settings.prior.crops, settings.prior.crop_share)
+            ),
             parallel(self.enhancer),
-            parallel(self.guide),
-            self.earlier,
+            parallel(self.guidance_head),
+            self.frozen_enhancers,
         )
         self.augment = augmentation(settings.augment)
         self.streams = {
@@ -279,24 +281,24 @@ class _Training:
 
     def run(self) -> Outcome:
         reported = self.schedule.step
-        while self.schedule.phase is not Phase.DONE and self.wish is not Wish.STOP:
+        while self.schedule.phase is not Phase.DONE and self.control_signal is not ControlSignal.STOP:
             before = self.schedule
             with record_function(f"{before.phase.value} step {before.step + 1}"):
                 self._step()
             after = self.schedule
             if after.restarts > before.restarts:
                 self._start_anew()
-            measures = self._validate(not after.in_phase_of(before), before)
+            metrics = self._validate(not after.in_phase_of(before), before)
             after = self.schedule  # which may have ended a round
             ended_round = 0 if after.in_phase_of(before) or before.phase is not Phase.ENHANCEMENT else before.round
             due = (
                 after.step - reported >= self.settings.loop.checkpoint_every
                 or ended_round > 0
                 or after.phase is Phase.DONE
-                or self.wish is not Wish.NOTHING
+                or self.control_signal is not ControlSignal.NOTHING
             )
-            if measures or due:
-                self._report(measures, due, ended_round)
+            if metrics or due:
+                self._report(metrics, due, ended_round)
                 reported = after.step if due else reported
         return self._outcome(finished=self.schedule.phase is Phase.DONE)
 
@@ -307,7 +309,7 @@ class _Training:
         seed_step(self.settings.seed, schedule.step)
         trains_prompts = schedule.phase.trains_prompts
         optimiser = self.prompt_adam if trains_prompts else self.enhancer_adam
-        module = self.tasks.prompts if trains_prompts else self.tasks.enhancer
+        module = self.phase_steps.prompts if trains_prompts else self.phase_steps.enhancer
         micro_batches = self.settings.optimiser.accumulate
         self.rows = {}
         self.enhancer_adam.param_groups[0]["lr"] = self._enhancer_lr
@@ -320,7 +322,7 @@ class _Training:
             synchronise = index == micro_batches - 1 or not hasattr(module, "no_sync")
             with nullcontext() if synchronise else module.no_sync():  # type: ignore[operator]
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                    terms = self.tasks.terms(schedule.phase, batch)
+                    terms = self.phase_steps.terms(schedule.phase, batch)
                     loss = terms.total
                 (loss / micro_batches).backward()
             collected.append(_numbers(loss, terms))
@@ -347,7 +349,7 @@ class _Training:
     @property
     def _enhancer_lr(self) -> float:
         chosen = self.settings.optimiser
-        if chosen.decay == "none":
+        if chosen.lr_schedule == "none":
             return chosen.enhancer_lr
         done = schedules.learning_done(self.phases, self.schedule)
         return chosen.enhancer_lr * (1 + math.cos(math.pi * done)) / 2
@@ -410,10 +412,14 @@ class _Training:
         names = list(collected[0])
         mine = torch.stack([torch.stack([each[name] for each in collected]).mean() for name in names])
         broken = ~torch.isfinite(mine).all() | ~torch.isfinite(norm)
-        wish = self.hooks.wish()
-        decisions = torch.stack([broken.to(mine), *(mine.new_tensor(float(wish is each)) for each in Wish)])
+        control_signal = self.hooks.control_signal()
+        decisions = torch.stack(
+            [broken.to(mine), *(mine.new_tensor(float(control_signal is each)) for each in ControlSignal)]
+        )
         *agreed, any_broken, _, any_save, any_stop = summed(torch.cat([mine, decisions])).tolist()
-        self.wish = Wish.STOP if any_stop else Wish.SAVE if any_save else Wish.NOTHING
+        self.control_signal = (
+            ControlSignal.STOP if any_stop else ControlSignal.SAVE if any_save else ControlSignal.NOTHING
+        )
         values = {name: value / world_size() for name, value in zip(names, agreed, strict=True)}
         if not any_broken:
             optimiser.step()
@@ -447,8 +453,8 @@ class _Training:
         if not due and not (phase_ended and before.phase is Phase.RECONSTRUCTION):
             return {}
         with record_function("validation"):
-            measures = self.validator.measures(self._candidate, self._judge)
-        value = measures[self.validator.chosen]
+            metrics = self.validator.metrics(self._candidate, self._judge)
+        value = metrics[self.validator.chosen]
         if denoising:
             self.best = self._copy(value)  # its light is the best enhancer's, and its denoiser learns to the end
         if enhancing:
@@ -456,23 +462,23 @@ class _Training:
                 self.best = self._copy(value)
             if self.validator.better(value, _value(self.round_best)):
                 self.round_best = self._copy(value)
-            if not phase_ended and (why := self._why_to_end(measures)):
+            if not phase_ended and (why := self._why_to_end(metrics)):
                 self._say(f"round {before.round} ends after {before.phase_step + 1} steps: {why}")
                 self.progress.schedule = schedules.cut_short(self.phases, self.schedule)
                 phase_ended = True
             if phase_ended:
                 self._end_round(before.round)
-        return measures
+        return metrics
 
     @property
-    def _judge(self) -> Guide | None:
+    def _judge(self) -> GuidanceHead | None:
         """What guides the enhancer, where anything does."""
-        return self.guide if self.settings.objective.guidance.weight else None
+        return self.guidance_head if self.settings.objective.guidance.weight else None
 
-    def _why_to_end(self, measures: dict[str, float]) -> str:
+    def _why_to_end(self, metrics: dict[str, float]) -> str:
         """A reason to end the round before its time; empty where there is none."""
-        gap = measures.get("judge_gap", math.inf)
-        if gap < self.phases.least_gap:
+        gap = metrics.get("judge_gap", math.inf)
+        if gap < self.phases.min_gap:
             return f"judge_gap {gap:.3f}, what guides it hardly tells the enhanced photos from well-lit ones"
         waited = self.schedule.step - self.round_best.step if self.round_best else 0
         if 0 < self.phases.patience * self.settings.loop.validate_every <= waited:
@@ -491,12 +497,12 @@ class _Training:
             self._say(
                 f"round {ended} is undone: {value} at best, and {best.value:.3f} at step {best.step}, which is kept"
             )
-            self.earlier[:] = [frozen, *self.earlier[-1:]]  # the best stays the newest
-            self.guide.load_state_dict(self.led_to_best)
+            self.frozen_enhancers[:] = [frozen, *self.frozen_enhancers[-1:]]  # the best stays the newest
+            self.guidance_head.load_state_dict(self.led_to_best)
             self.prompt_adam.state.clear()
         else:
-            self.earlier[:] = [*self.earlier, frozen][-ENHANCED_SETS:]
-            self.led_to_best = {name: each.detach().clone() for name, each in self.guide.state_dict().items()}
+            self.frozen_enhancers[:] = [*self.frozen_enhancers, frozen][-ENHANCED_SETS:]
+            self.led_to_best = {name: each.detach().clone() for name, each in self.guidance_head.state_dict().items()}
         if self.schedule.phase is Phase.DENOISING:
             self._begin_denoising()
         elif self.phases.from_best:
@@ -514,9 +520,9 @@ class _Training:
     def _begin_denoising(self) -> None:
         """From the best enhancer on, which stays beside as it is."""
         self._begin_with_best()
-        self.earlier[:] = [copy.deepcopy(self.enhancer).eval().requires_grad_(False)]
+        self.frozen_enhancers[:] = [copy.deepcopy(self.enhancer).eval().requires_grad_(False)]
         self._rest_the_light()
-        self.tasks = replace(self.tasks, enhancer=parallel(self.enhancer))
+        self.phase_steps = replace(self.phase_steps, enhancer=parallel(self.enhancer))
 
     def _say(self, sentence: str) -> None:
         self.note = f"{self.note}; {sentence}" if self.note else sentence
@@ -529,8 +535,10 @@ class _Training:
             part.train(DENOISER.startswith(name))
 
     def _find_residual(self) -> None:
-        if isinstance(self.guide, ResidualVector) and self.settings.objective.guidance.weight:
-            self.guide.find(*mean_features(self.settings, self.prior.guidance, self.open_stream, self.earlier))
+        if isinstance(self.guidance_head, ResidualVector) and self.settings.objective.guidance.weight:
+            self.guidance_head.find(
+                *mean_features(self.settings, self.prior.guidance, self.open_stream, self.frozen_enhancers)
+            )
 
     def _start_anew(self) -> None:
         torch.manual_seed(self.settings.seed + 7919 * self.schedule.restarts)
@@ -538,13 +546,13 @@ class _Training:
         self.enhancer_adam.state.clear()
         self.average = self._new_average()
 
-    def _report(self, measures: dict[str, float], checkpoint: bool, ended_round: int) -> None:
+    def _report(self, metrics: dict[str, float], checkpoint: bool, ended_round: int) -> None:
         if checkpoint:
-            weights = self.enhancer.state_dict() | self.guide.state_dict()
-            assert same_on_every_rank(states.weights_hash(weights)), "the ranks' weights have drifted apart"
-        write = (lambda folder: states.write(self._snapshot(), folder)) if checkpoint else None
+            weights = self.enhancer.state_dict() | self.guidance_head.state_dict()
+            assert same_on_every_rank(checkpoint_files.weights_hash(weights)), "the ranks' weights have drifted apart"
+        write = (lambda folder: checkpoint_files.write(self._checkpoint(), folder)) if checkpoint else None
         state = self.schedule
-        report = Report(state.step, state.phase, state.round, measures, write, self._candidate, ended_round, self.note)
+        report = Report(state.step, state.phase, state.round, metrics, write, self._candidate, ended_round, self.note)
         self.note = ""
         self.hooks.report(report)
 
@@ -553,9 +561,9 @@ class _Training:
         enhancer = copy.deepcopy(self.enhancer)
         enhancer.load_state_dict(best.weights)
         enhancer.requires_grad_(False).eval()
-        guide = {name: each.detach().cpu() for name, each in self.guide.state_dict().items()}
+        guidance_head = {name: each.detach().cpu() for name, each in self.guidance_head.state_dict().items()}
         speed, wait = self.line.images_per_second, self.line.data_wait_share
-        return Outcome(enhancer, guide, self.progress, (best.value, best.step), finished, speed, wait)
+        return Outcome(enhancer, guidance_head, self.progress, (best.value, best.step), finished, speed, wait)
 
     # state
 
@@ -579,19 +587,19 @@ class _Training:
             raise ValueError(f"batch.{name}: {size} pictures cannot be shared equally by {parts}; choose a multiple")
         return size // parts
 
-    def _snapshot(self) -> Snapshot:
+    def _checkpoint(self) -> Checkpoint:
         parts: dict[str, dict[str, Tensor]] = {
             "enhancer": self.enhancer.state_dict(),
-            "guide": self.guide.state_dict(),
-            "enhancer_adam": states.optimiser_tensors(self.enhancer_adam),
-            "prompt_adam": states.optimiser_tensors(self.prompt_adam),
+            "guide": self.guidance_head.state_dict(),
+            "enhancer_adam": checkpoint_files.optimiser_tensors(self.enhancer_adam),
+            "prompt_adam": checkpoint_files.optimiser_tensors(self.prompt_adam),
             "average": self.average.state_dict() if self.average is not None else {},
             "best": self.best.weights if self.best else {},
             "round_best": self.round_best.weights if self.round_best else {},
             "led_to_best": self.led_to_best,
         }
-        parts |= {f"earlier/{index}": each.state_dict() for index, each in enumerate(self.earlier)}
-        return Snapshot(
+        parts |= {f"earlier/{index}": each.state_dict() for index, each in enumerate(self.frozen_enhancers)}
+        return Checkpoint(
             replace(self.progress),
             self.settings.model_dump(mode="json"),
             {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()},
@@ -599,27 +607,27 @@ class _Training:
             _summary(self.round_best),
         )
 
-    def _restore(self, snapshot: Snapshot) -> None:
+    def _restore(self, checkpoint: Checkpoint) -> None:
         try:
-            self.enhancer.load_state_dict(snapshot.part("enhancer"))
-            self.guide.load_state_dict(snapshot.part("guide"))
+            self.enhancer.load_state_dict(checkpoint.part("enhancer"))
+            self.guidance_head.load_state_dict(checkpoint.part("guide"))
             if self.average is not None:
-                self.average.load_state_dict(snapshot.part("average"))
+                self.average.load_state_dict(checkpoint.part("average"))
         except RuntimeError as error:
-            raise states.StateError(
+            raise checkpoint_files.CheckpointError(
                 "the checkpoint holds another network, prior or averaging than the settings name; resume with the "
                 f"settings it was trained with ({str(error).splitlines()[0]})"
             ) from error
-        states.restore_optimiser(self.enhancer_adam, snapshot.part("enhancer_adam"))
-        states.restore_optimiser(self.prompt_adam, snapshot.part("prompt_adam"))
+        checkpoint_files.restore_optimiser(self.enhancer_adam, checkpoint.part("enhancer_adam"))
+        checkpoint_files.restore_optimiser(self.prompt_adam, checkpoint.part("prompt_adam"))
         for index in range(ENHANCED_SETS):
-            if weights := snapshot.part(f"earlier/{index}"):
+            if weights := checkpoint.part(f"earlier/{index}"):
                 frozen = copy.deepcopy(self.enhancer).eval().requires_grad_(False)
                 frozen.load_state_dict(weights)
-                self.earlier.append(frozen)
-        self.best = _restored_best(snapshot.best, snapshot.part("best"))
-        self.round_best = _restored_best(snapshot.round_best, snapshot.part("round_best"))
-        self.led_to_best = {name: each.to(self.device) for name, each in snapshot.part("led_to_best").items()}
+                self.frozen_enhancers.append(frozen)
+        self.best = _restored_best(checkpoint.best, checkpoint.part("best"))
+        self.round_best = _restored_best(checkpoint.round_best, checkpoint.part("round_best"))
+        self.led_to_best = {name: each.to(self.device) for name, each in checkpoint.part("led_to_best").items()}
 
 
 def _numbers(loss: Tensor, terms: Terms) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ GOLDEN_RATIO = 0.6180339887498949
 
 @torch.no_grad()
 def mean_features(
-    settings: TrainSettings, tower: Tower, open_stream: OpenStream, earlier: Sequence[Enhancer] = ()
+    settings: TrainSettings, tower: Tower, open_stream: OpenStream, frozen_enhancers: Sequence[Enhancer] = ()
 ) -> tuple[Tensor, Tensor]:
     """Mean features of the well-lit and of the badly lit pictures, (D,) each, the same on every rank.
 
@@ -41,7 +41,7 @@ def mean_features(
     """
     good, bad = _Mean(tower), _Mean(tower)
     for _, dark in _once("dark", settings, tower, open_stream):
-        for image in (dark, *(each(dark).image for each in earlier)):
+        for image in (dark, *(each(dark).image for each in frozen_enhancers)):
             bad.add(image)
     share = settings.prior.over_exposed_share
     for rows, well_lit in _once("well_lit", settings, tower, open_stream):

@@ -178,6 +178,6 @@ def _restarted(settings: ScheduleSettings, state: ScheduleState) -> ScheduleStat
         raise DeadLightMap(
             f"the enhancer gave less than {settings.reconstruction.restart_below} dB to its input after "
             f"{state.phase_step} steps, {state.restarts + 1} times; lower optimiser.enhancer_lr, or take "
-            "enhancer.kind compact, whose light map cannot die"
+            "enhancer.arch compact, whose light map cannot die"
         )
     return replace(state, phase_step=0, restarts=state.restarts + 1, recent=())

@@ -15,7 +15,7 @@ from lle.enhancers import Enhancer
 from lle.exposure.reference import taken_again
 from lle.losses.distribution import apart, means
 from lle.metrics import HIGHER_IS_BETTER, psnr, ssim
-from lle.prior.guides import Guide
+from lle.prior.guidance_heads import GuidanceHead
 from lle.prior.towers import Tower
 from lle.training.distributed import rank, summed, world_size
 
@@ -23,8 +23,8 @@ Pair = tuple[Tensor, Tensor]
 Taken = tuple[Tensor, Tensor]
 
 
-def chosen_measure(setting: str, pairs: bool) -> str:
-    """What chooses the step, the trial and the champion: `loop.measure`, or where that is `auto` PSNR on pairs, and
+def chosen_metric(setting: str, pairs: bool) -> str:
+    """What chooses the step, the trial and the champion: `loop.metric`, or where that is `auto` PSNR on pairs, and
     without pairs what predicts it best and does not depend on what guides the training.
     """
     if setting != "auto":
@@ -70,12 +70,12 @@ class Validator:
     photos: ValidationSet
     tower: Tower
     device: torch.device
-    measure: str = "auto"
+    metric: str = "auto"
 
     @property
     def chosen(self) -> str:
         """The measure that chooses the best enhancer."""
-        return chosen_measure(self.measure, bool(self.photos.pairs))
+        return chosen_metric(self.metric, bool(self.photos.pairs))
 
     def better(self, value: float, than: float | None) -> bool:
         """Whether a value of the chosen measure beats another; anything finite beats None."""
@@ -84,7 +84,7 @@ class Validator:
         return than is None or (value > than if HIGHER_IS_BETTER[self.chosen] else value < than)
 
     @torch.inference_mode()
-    def measures(self, enhancer: Enhancer, guide: Guide | None = None) -> dict[str, float]:
+    def metrics(self, enhancer: Enhancer, guidance_head: GuidanceHead | None = None) -> dict[str, float]:
         """psnr (dB) and ssim on the pairs, feature_gap, distribution, judge_gap and restored (dB) on unpaired photos;
         the same on every rank.
 
@@ -100,11 +100,11 @@ class Validator:
         if self.photos.pairs:
             found |= self._paired(enhancer)
         if self.photos.dark and self.photos.well_lit:
-            enhanced = self._seen(self.photos.dark, guide, enhancer)
-            well_lit = self._seen(self.photos.well_lit, guide)
+            enhanced = self._seen(self.photos.dark, guidance_head, enhancer)
+            well_lit = self._seen(self.photos.well_lit, guidance_head)
             found["feature_gap"] = float((enhanced.feature - well_lit.feature).square().sum())
             found["distribution"] = float(apart(enhanced.means, well_lit.means))
-            if guide is not None:
+            if guidance_head is not None:
                 found["judge_gap"] = enhanced.penalty - well_lit.penalty
         if self.photos.well_lit:
             found["restored"] = restored(enhancer, self._taken, self.device)
@@ -126,7 +126,9 @@ class Validator:
         total_psnr, total_ssim, count = summed(sums).tolist()
         return {"psnr": total_psnr / count, "ssim": total_ssim / count}
 
-    def _seen(self, photos: Sequence[Tensor], guide: Guide | None, enhancer: Enhancer | None = None) -> _Set:
+    def _seen(
+        self, photos: Sequence[Tensor], guidance_head: GuidanceHead | None, enhancer: Enhancer | None = None
+    ) -> _Set:
         """What is known of photos, enhanced where an enhancer is given."""
         sums = torch.zeros(self.tower.width + 1, dtype=torch.float64, device=self.device)
         found = torch.zeros(len(photos), 4, dtype=torch.float64, device=self.device)
@@ -134,7 +136,7 @@ class Validator:
             image = self._batch(photos[index])
             image = enhancer(image).image if enhancer else image
             features = self.tower(image).features.float()
-            penalty = guide.penalty(features) if guide is not None else features.new_zeros(1)
+            penalty = guidance_head.penalty(features) if guidance_head is not None else features.new_zeros(1)
             sums += torch.cat([features[0], penalty]).double()
             found[index] = means(image)[0]
         *_, penalty = features = summed(sums) / len(photos)

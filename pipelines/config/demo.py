@@ -12,7 +12,7 @@ class DemoSettings(Settings):
     model: str = setting(
         "",
         "What enhances: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, the folder of a saved model, "
-        "published:NAME=FILE, or control:NAME; empty: the registered champion, else the bundled model.",
+        "published:NAME=FILE, or baseline:NAME; empty: the registered champion, else the bundled model.",
         unit="URI",
     )
     port: int = setting(8321, "Port on 127.0.0.1; 0: any that is free.", ge=0, le=65_535)

@@ -16,7 +16,7 @@ class EnhanceSettings(Settings):
     model: str = setting(
         ...,
         "What enhances: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, the folder of a saved model, "
-        "published:NAME=FILE, or control:NAME.",
+        "published:NAME=FILE, or baseline:NAME.",
         unit="URI",
         min_length=1,
     )

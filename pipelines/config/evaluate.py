@@ -14,7 +14,7 @@ class EvaluationSettings(Settings):
     model: str = setting(
         ...,
         "What to measure: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, the folder of a saved model, "
-        "published:NAME=FILE, or control:NAME.",
+        "published:NAME=FILE, or baseline:NAME.",
         unit="URI",
         min_length=1,
     )

@@ -2,9 +2,9 @@
 
     loaded = load_settings(["--preset", "clip_lit", "--data.dark", "photos/dark", "--data.well_lit", "photos/good"])
 
-A setting is named by its dotted path in `pipelines.config.train.RunSettings`, on the command line as in YAML. All sources are
-read as text and become one tree, which pydantic converts and checks once: a mistake gets the same sentence wherever it
-was made. This module imports neither torch nor ray, so that `--help` answers at once.
+A setting is named by its dotted path in `RunSettings`, on the command line as in YAML. All sources are read as text and
+become one tree, which pydantic converts and checks once: a mistake gets the same sentence wherever it was made.
+This module imports neither torch nor ray, so that `--help` answers at once.
 
     python -m pipelines.config.loading       # the table of all settings, docs/all_settings.md
 """

@@ -42,7 +42,7 @@ class PrepareSettings(Settings):
     well_lit_from: float = setting(
         0.4, "This score or a higher one is well lit.", unit="score", source="ours", ge=0, le=1
     )
-    most_over_exposed: float = setting(
+    max_over_exposed: float = setting(
         0.2, "A well-lit picture is over-exposed in no larger part.", unit="of its pixels", source="ours", ge=0, le=1
     )
     address: str = setting(

@@ -34,25 +34,23 @@ class PromotionSettings(Settings):
         unit="file or URI",
     )
     repin: bool = setting(False, "The photos are meant to differ from the last promotion's: pin these instead.")
-    measure: Literal["psnr", "ssim", "psnr_gt_mean", "lpips", "niqe", "colour_error", "our_prior_well_lit"] = setting(
+    metric: Literal["psnr", "ssim", "psnr_gt_mean", "lpips", "niqe", "colour_error", "our_prior_well_lit"] = setting(
         "psnr", "What decides; all but niqe and our_prior_well_lit need high."
     )
-    margin: float = setting(
-        0.1, "Least mean gain in the measure.", unit="dB or the measure's unit", source="ours", ge=0
-    )
+    margin: float = setting(0.1, "Least mean gain in the metric.", unit="dB or the metric's unit", source="ours", ge=0)
     significance: float = setting(
         0.05, "Largest p of the signed-rank test over photos that there is no gain.", source="ours", gt=0, le=0.5
     )
-    most_over_exposed: float = setting(
+    max_over_exposed: float = setting(
         0.005, "Guard: how much larger the mean over-exposed share may be.", unit="share", source="ours", ge=0, le=1
     )
-    most_colour_cast: float = setting(
+    max_colour_cast: float = setting(
         0.5, "Guard: how much larger the mean colour cast may be.", unit="degrees", source="ours", ge=0, le=90
     )
-    most_changed: float = setting(
+    max_changed: float = setting(
         1.0, "Guard: how much further from the input good photos may be at the mean.", unit="dB", source="ours", ge=0
     )
-    least_unchanged: float = setting(
+    min_unchanged: float = setting(
         20.0,
         "Guard: PSNR to the input that good photos keep at the mean, or the champion's where that is lower.",
         unit="dB",
@@ -60,7 +58,7 @@ class PromotionSettings(Settings):
         ge=0,
         le=100,
     )
-    most_slower: float = setting(
+    max_slower: float = setting(
         1.25, "Guard: how many times the champion's time it may take on the CPU.", source="ours", ge=1, le=1000
     )
     first_over_exposed: float = setting(
@@ -97,13 +95,13 @@ class PromotionSettings(Settings):
             return self
         if not self.low:
             raise ValueError("low: name the photos that both are measured on, with --low (or give --rollback)")
-        if not self.high and self.measure not in ("niqe", "our_prior_well_lit"):
+        if not self.high and self.metric not in ("niqe", "our_prior_well_lit"):
             raise ValueError(
-                f"measure: {self.measure} needs ground truth; give --high, or another measure: niqe, our_prior_well_lit"
+                f"metric: {self.metric} needs ground truth; give --high, or another metric: niqe, our_prior_well_lit"
             )
-        if self.measure != "psnr" and "margin" not in self.model_fields_set:
+        if self.metric != "psnr" and "margin" not in self.model_fields_set:
             raise ValueError(
-                f"margin: its default is meant for psnr, in dB; give --margin in the unit of {self.measure}"
+                f"margin: its default is meant for psnr, in dB; give --margin in the unit of {self.metric}"
             )
         if not self.high and not self.good:
             raise ValueError(

@@ -46,7 +46,7 @@ MOST_KNOWN_REGIONS = 200_000_000
 CHECKED_HEADERS = 2_000
 HEADER_BYTES = 65_536
 COMPARED_FILES = 8
-PAIRS = "data.pairs_low and data.pairs_high"
+PAIRS = "data.pairs_dark and data.pairs_truth"
 
 
 FindRegions = Callable[[str, np.ndarray], np.ndarray]
@@ -93,14 +93,14 @@ class TrainingPhotos:
     well_lit: PhotoSet
     held_out_dark: PhotoSet
     held_out_well_lit: PhotoSet
-    pairs_low: PhotoSet | None = None
-    pairs_high: PhotoSet | None = None
+    pairs_dark: PhotoSet | None = None
+    pairs_truth: PhotoSet | None = None
     validation_hash: str = ""
 
     @property
     def refused(self) -> dict[str, str]:
         """All that was set aside, path to reason."""
-        sets = (self.dark, self.well_lit, self.pairs_low, self.pairs_high)
+        sets = (self.dark, self.well_lit, self.pairs_dark, self.pairs_truth)
         return {path: reason for each in sets if each for path, reason in each.refused.items()}
 
     @property
@@ -109,8 +109,8 @@ class TrainingPhotos:
         named = {
             "dark": self.dark,
             "well_lit": self.well_lit,
-            "pairs_low": self.pairs_low,
-            "pairs_high": self.pairs_high,
+            "pairs_dark": self.pairs_dark,
+            "pairs_truth": self.pairs_truth,
         }
         return [f"data.{name}: {each.left_out}" for name, each in named.items() if each and each.left_out]
 
@@ -128,10 +128,10 @@ def find_photos(settings: RunSettings) -> TrainingPhotos:
     held_out_dark = held_out(dark, "data.dark", data, settings.seed)
     held_out_well_lit = held_out(well_lit, "data.well_lit", data, settings.seed)
     low = high = None
-    if data.pairs_low:
-        refuse_nested({"data.pairs_low": data.pairs_low, "data.pairs_high": data.pairs_high})
-        low = list_photos(data.pairs_low, "data.pairs_low", data)
-        high = list_photos(data.pairs_high, "data.pairs_high", data)
+    if data.pairs_dark:
+        refuse_nested({"data.pairs_dark": data.pairs_dark, "data.pairs_truth": data.pairs_truth})
+        low = list_photos(data.pairs_dark, "data.pairs_dark", data)
+        high = list_photos(data.pairs_truth, "data.pairs_truth", data)
         low, high = _matched(*aligned(low, high, PAIRS), data)
     return TrainingPhotos(
         dark.without(held_out_dark), well_lit.without(held_out_well_lit), held_out_dark, held_out_well_lit, low, high

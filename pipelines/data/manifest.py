@@ -319,7 +319,7 @@ def _groups(table: pa.Table, settings: PrepareSettings) -> pa.Array:
     score = table["mean" if settings.split == "statistics" else "p_well_lit"].combine_chunks()
     well_lit = pc.and_(
         pc.greater_equal(score, settings.well_lit_from),
-        pc.less_equal(table["over_exposed"].combine_chunks(), settings.most_over_exposed),
+        pc.less_equal(table["over_exposed"].combine_chunks(), settings.max_over_exposed),
     )
     group = pc.if_else(pc.less(score, settings.dark_below), DARK, pc.if_else(well_lit, WELL_LIT, NEITHER))
     return pc.if_else(pc.equal(table["refused"].combine_chunks(), ""), group, pa.scalar(None, pa.string()))

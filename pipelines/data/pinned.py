@@ -29,7 +29,7 @@ from pipelines.data.manifest import home_of
 
 PHOTOS = "photos.json.gz"
 KINDS = {"chosen_by": dict, "validation_hash": str, "sets": dict}
-CHOSEN_BY = ("dark", "well_lit", "pairs_low", "pairs_high", "validation_images")
+CHOSEN_BY = ("dark", "well_lit", "pairs_dark", "pairs_truth", "validation_images")
 
 
 def photos_of_run(settings: RunSettings, checkpoints: str) -> TrainingPhotos:
@@ -71,7 +71,7 @@ def validation_hash(photos: TrainingPhotos, max_pixels: int = MAX_PIXELS) -> str
         DataError: one cannot be read.
     """
     digest = hashlib.sha256()
-    for each in (photos.held_out_dark, photos.held_out_well_lit, photos.pairs_low, photos.pairs_high):
+    for each in (photos.held_out_dark, photos.held_out_well_lit, photos.pairs_dark, photos.pairs_truth):
         if each is None:
             continue
         filesystem, _ = open_uri(each.uri)

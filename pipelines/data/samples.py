@@ -50,8 +50,8 @@ class QuickstartData:
 
     dark: Path
     well_lit: Path
-    pairs_low: Path
-    pairs_high: Path
+    pairs_dark: Path
+    pairs_truth: Path
 
 
 def quickstart_folders(folder: Path) -> dict[str, Path]:
@@ -60,8 +60,8 @@ def quickstart_folders(folder: Path) -> dict[str, Path]:
     return {
         "dark": folder / "dark",
         "well_lit": folder / "well_lit",
-        "pairs_low": pairs / "low",
-        "pairs_high": pairs / "high",
+        "pairs_dark": pairs / "low",
+        "pairs_truth": pairs / "high",
     }
 
 
@@ -89,7 +89,7 @@ def write_quickstart_data(
     rng = np.random.default_rng(seed)
     photos = sample_photos()
     data = QuickstartData(**quickstart_folders(folder))
-    for part in (data.dark, data.well_lit, data.pairs_low, data.pairs_high):
+    for part in (data.dark, data.well_lit, data.pairs_dark, data.pairs_truth):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
 
@@ -114,8 +114,8 @@ def write_quickstart_data(
         name, backlit = HELD_OUT[index % len(HELD_OUT)], index // len(HELD_OUT) % 2 == 1
         crop = _well_exposed_crop(photos[name], rng)
         file = f"{index:03d}_{name}_{_kind(backlit)}.png"
-        save(crop, data.pairs_high / file)
-        save(darkened(crop, backlit), data.pairs_low / file)
+        save(crop, data.pairs_truth / file)
+        save(darkened(crop, backlit), data.pairs_dark / file)
     return data
 
 

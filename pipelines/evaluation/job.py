@@ -27,7 +27,7 @@ from pipelines.config.evaluate import EvaluationSettings
 from pipelines.config.promote import PromotionSettings
 from pipelines.data.ingest import DataError
 from pipelines.data.pairing import stem
-from pipelines.evaluation.metrics import load_measures
+from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.worker import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_models
 from pipelines.exits import begun, ended
 from pipelines.models.resolve import ModelError, find_model
@@ -71,15 +71,15 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     refuse_throwaway({"out": settings.out, "tracking": tracking if settings.log else ""})
     model = find_model(settings.model, tracking)
     try:
-        measures = load_measures(settings.weights)
+        suite = load_metric_suite(settings.weights)
     except ValueError as error:
         raise DataError(str(error)) from error
     photos, refused = find_evaluated_photos(
         settings.low, settings.high, settings.good, settings.pictures, settings.max_pixels, console.print
     )
-    for name, reason in measures.skipped.items():
+    for name, reason in suite.skipped.items():
         console.print(f"{name} is left out: {reason}")
-    baselines = {} if settings.alone else {name: find_model(f"control:{name}", tracking) for name in COMPARED}
+    baselines = {} if settings.alone else {name: find_model(f"baseline:{name}", tracking) for name in COMPARED}
     baselines = {name: each for name, each in baselines.items() if each.name != model.name}
     beside = f" beside {' and '.join(baselines)}" if baselines else ""
     console.print(f"measuring {model.name} ({model.parameters:,} parameters){beside} on {len(photos)} photos ...")
@@ -87,7 +87,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     others: dict[str, list[Measured]] = {name: [] for name in baselines}
     with connect(settings.address, cpus=LEAST_SLOTS) as resources:
         models = {MODEL: model, **baselines}
-        found = measure_models(models, measures, photos, settings.max_pixels, resources, (MODEL,), console.print)
+        found = measure_models(models, suite, photos, settings.max_pixels, resources, (MODEL,), console.print)
         measured += keep_worst_views(_sorted_out(found, others), settings.pictures)
     measured.sort(key=lambda each: (each.group, each.name))
     about = {
@@ -100,7 +100,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": git_revision(),
         "source_hash": source_hash(),
-        "skipped": measures.skipped,
+        "skipped": suite.skipped,
     }
     summary, beside_it = summarise(measured), {name: summarise(each) for name, each in others.items()}
     about |= {"baselines": beside_it} if beside_it else {}

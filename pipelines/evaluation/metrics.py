@@ -26,7 +26,7 @@ LPIPS_FILES = ("squeezenet1_1*.pth", "squeeze.pth")
 
 
 @dataclass(frozen=True)
-class Measures:
+class MetricSuite:
     """The metrics, with what those need that learned something.
 
     Attributes:
@@ -77,7 +77,7 @@ class Measures:
         return found
 
 
-def load_measures(weights: str) -> Measures:
+def load_metric_suite(weights: str) -> MetricSuite:
     """The metrics whose weights a folder holds at any depth, and those that need none.
 
     Args:
@@ -97,7 +97,7 @@ def load_measures(weights: str) -> Measures:
         for name, files, there in (("lpips", LPIPS_FILES, trunk and linear), ("niqe", (NIQE_FILE,), niqe_file))
         if not there
     }
-    return Measures(
+    return MetricSuite(
         prior=load_bundled()[0],
         lpips=load_lpips(trunk, linear) if trunk and linear else None,
         niqe=load_niqe(niqe_file) if niqe_file else None,

@@ -1,4 +1,4 @@
-"""How good a model is on pairs with ground truth, beside the controls that learn nothing."""
+"""How good a model is on pairs with ground truth, beside the baselines that learn nothing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from statistics import mean
 import numpy as np
 from torch import Tensor
 
-from lle.controls import auto_exposure, exposure_shoulder
+from lle.baselines import auto_exposure, exposure_shoulder
 from lle.images import ImageError, to_tensor
 from lle.metrics import psnr, ssim
 from lle.model import Model, enhance
 from pipelines.data.ingest import DataError, PhotoSet, load_photo
 
-CONTROL_PHOTOS = 64
-CONTROL_SIDE = 256
+BASELINE_PHOTOS = 64
+BASELINE_SIDE = 256
 GROUPS = ("backlit", "under")
 
 
@@ -25,7 +25,7 @@ class Quality:
     """PSNR (dB) and SSIM of each picture.
 
     Attributes:
-        name: of the model or control.
+        name: of the model or baseline.
         pictures: name below the root of the pairs, psnr, ssim.
     """
 
@@ -72,7 +72,7 @@ def compare(model: Model, low: PhotoSet, high: PhotoSet, target: float, max_pixe
                 to_tensor(load_photo(high, high_path, max_pixels)),
             )
         except ImageError as error:
-            raise DataError(f"data.pairs_low and data.pairs_high: {error}") from error
+            raise DataError(f"data.pairs_dark and data.pairs_truth: {error}") from error
         for name, way in ways.items():
             result = way(image)[None]
             values = float(psnr(result, truth[None])), float(ssim(result, truth[None]))
@@ -82,11 +82,11 @@ def compare(model: Model, low: PhotoSet, high: PhotoSet, target: float, max_pixe
 
 def mean_brightness(photos: PhotoSet, max_pixels: int) -> float:
     """Mean of RGB in [0, 1] over up to 64 photos of a set, spread evenly: the target of auto-exposure."""
-    chosen = np.linspace(0, len(photos.paths) - 1, min(CONTROL_PHOTOS, len(photos.paths))).round().astype(int)
+    chosen = np.linspace(0, len(photos.paths) - 1, min(BASELINE_PHOTOS, len(photos.paths))).round().astype(int)
     means = []
     for index in chosen:
         try:
-            means.append(float(load_photo(photos, photos.paths[index], max_pixels, CONTROL_SIDE).mean()) / 255)
+            means.append(float(load_photo(photos, photos.paths[index], max_pixels, BASELINE_SIDE).mean()) / 255)
         except ImageError:  # the training has told of it
             continue
     return mean(means)

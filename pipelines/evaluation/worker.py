@@ -22,7 +22,7 @@ from lle.config import DataSettings
 from lle.images import ImageError, encode, from_tensor, to_tensor
 from lle.model import enhance
 from pipelines.data.ingest import DataError, aligned, list_photos, photo_names, read_photo, refuse_nested
-from pipelines.evaluation.metrics import Measures
+from pipelines.evaluation.metrics import MetricSuite
 from pipelines.models.resolve import NamedModel
 from pipelines.reporting.page import view
 from pipelines.reporting.pictures import LABELS, side_by_side, without_learning
@@ -111,11 +111,11 @@ def find_evaluated_photos(
     return [*_with_shown(photos, pictures)], refused
 
 
-def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixels: int, shown: bool = True) -> Measured:
+def measure_photo(model: NamedModel, suite: MetricSuite, photo: Photo, max_pixels: int, shown: bool = True) -> Measured:
     """Enhance one photo at full size and measure it; a bad photo gives its reason.
 
     Args:
-        model, measures, photo: what is measured, how, and on what.
+        model, suite, photo: what is measured, how, and on what.
         max_pixels: pixel budget.
         shown: whether the model's views are wanted, and its picture where the photo's is.
     """
@@ -133,7 +133,7 @@ def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixel
         )
     image = to_tensor(before)
     enhanced = enhance(model.network, image)
-    values = measures(image, enhanced, None if truth is None else to_tensor(truth), photo.group == GOOD)
+    values = suite(image, enhanced, None if truth is None else to_tensor(truth), photo.group == GOOD)
     if not shown:
         return Measured(photo.group, photo.name, values)
     row = [before, without_learning(image), from_tensor(enhanced), *([] if truth is None else [truth])]
@@ -143,7 +143,7 @@ def measure_photo(model: NamedModel, measures: Measures, photo: Photo, max_pixel
 
 def measure_models(
     models: Mapping[str, NamedModel],
-    measures: Measures,
+    suite: MetricSuite,
     photos: Sequence[Photo],
     max_pixels: int,
     resources: dict[str, float],
@@ -173,7 +173,7 @@ def measure_models(
     blocks = math.ceil(len(photos) / PHOTOS_PER_BLOCK)
     done = ray.data.from_items([asdict(photo) for photo in photos], override_num_blocks=blocks).flat_map(
         _Worker,
-        fn_constructor_args=(models, measures, max_pixels, tuple(shown)),
+        fn_constructor_args=(models, suite, max_pixels, tuple(shown)),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
         num_gpus=1 if gpus else 0,
@@ -194,9 +194,9 @@ class _Worker:
     """Keeps the models on their device from photo to photo."""
 
     def __init__(
-        self, models: Mapping[str, NamedModel], measures: Measures, max_pixels: int, shown: Collection[str]
+        self, models: Mapping[str, NamedModel], suite: MetricSuite, max_pixels: int, shown: Collection[str]
     ) -> None:
-        self._models, self._measures, self._max_pixels, self._shown = models, measures, max_pixels, shown
+        self._models, self._suite, self._max_pixels, self._shown = models, suite, max_pixels, shown
         if torch.cuda.is_available():
             for model in models.values():
                 model.network.cuda()
@@ -204,7 +204,7 @@ class _Worker:
     def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         found = []
         for name, model in self._models.items():
-            measured = measure_photo(model, self._measures, Photo(**row), self._max_pixels, name in self._shown)
+            measured = measure_photo(model, self._suite, Photo(**row), self._max_pixels, name in self._shown)
             found.append({**asdict(measured), "values": json.dumps(measured.values), "by": name})
         return found
 

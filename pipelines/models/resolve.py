@@ -1,4 +1,4 @@
-"""A model by its URI: registered, logged, saved, published by others, or a control that learns nothing.
+"""A model by its URI: registered, logged, saved, published by others, or a baseline that learns nothing.
 
 | URI | what it names |
 |---|---|
@@ -6,7 +6,7 @@
 | `runs:/ID` | the model that a run of MLflow has logged |
 | a folder, or `bundled` | what `Model.save` has written; the enhancer that ships with the package |
 | `published:NAME=FILE` | a checkpoint of `lle.enhancers.published`; `zero-dce++/12` looks at a copy 12 times smaller |
-| `control:NAME`, `control:NAME=TARGET`, each also with `+denoise` | a function of `lle.controls`, or `input` |
+| `baseline:NAME`, `baseline:NAME=TARGET`, each also with `+denoise` | a function of `lle.baselines`, or `input` |
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from cluster.storage import StorageError, local_path
-from lle.controls import auto_exposure, auto_gain, auto_gamma, denoise, exposure_shoulder, exposure_shoulder_lift
+from lle.baselines import auto_exposure, auto_gain, auto_gamma, denoise, exposure_shoulder, exposure_shoulder_lift
 from lle.enhancers import Enhancer
 from lle.enhancers.base import count_weights
 from lle.enhancers.published import load_published
 from lle.model import BUNDLED, Model, load
 
-CONTROLS: dict[str, Callable[[Tensor, float], Tensor]] = {
+BASELINES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "auto-gain": auto_gain,
     "auto-gamma": auto_gamma,
     "auto-exposure": auto_exposure,
@@ -106,11 +106,11 @@ def find_model(uri: str, tracking: str) -> NamedModel:
             return NamedModel(uri, uri, load(fetch_model(found_at, tracking, folder)), found_at)
     if kind == "published":
         return _published(uri, rest)
-    if kind == "control":
-        return _control(uri, rest)
+    if kind in ("baseline", "control"):  # its name in version 0.1
+        return _baseline(uri, rest)
     if colon and "/" not in kind and kind != "file" and len(kind) > 1 and not _exists(uri):
         raise ModelError(
-            f"model: {uri} is of no known kind; give models:/NAME@ALIAS, runs:/ID, published:NAME=FILE, control:NAME, "
+            f"model: {uri} is of no known kind; give models:/NAME@ALIAS, runs:/ID, published:NAME=FILE, baseline:NAME, "
             "or the folder of a saved model"
         )
     try:
@@ -141,11 +141,11 @@ class EnhancerPictures(nn.Module):
         return self.enhancer.picture(image)
 
 
-class Control(nn.Module):
-    """A control as a module without weights.
+class Baseline(nn.Module):
+    """A baseline as a module without weights.
 
     Args:
-        name: `input` or one of `CONTROLS`.
+        name: `input` or one of `BASELINES`.
         target: mean it aims at; None: its own default.
         denoised: whether `denoise` follows.
     """
@@ -156,7 +156,7 @@ class Control(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         if self.name != "input":
-            image = CONTROLS[self.name](image, *([] if self.target is None else [self.target]))
+            image = BASELINES[self.name](image, *([] if self.target is None else [self.target]))
         return denoise(image) if self.denoised else image
 
 
@@ -174,11 +174,11 @@ def _published(uri: str, rest: str) -> NamedModel:
         raise ModelError(f"model: {error}") from error
 
 
-def _control(uri: str, rest: str) -> NamedModel:
+def _baseline(uri: str, rest: str) -> NamedModel:
     name, equals, target = rest.removesuffix(DENOISE).partition("=")
-    if name not in ("input", *CONTROLS):
-        raise ModelError(f"model: {uri} is no control; choose from {', '.join(('input', *CONTROLS))}")
+    if name not in ("input", *BASELINES):
+        raise ModelError(f"model: {uri} is no baseline; choose from {', '.join(('input', *BASELINES))}")
     if equals and (name == "input" or not re.fullmatch(r"0?\.[0-9]*[1-9][0-9]*", target)):
-        raise ModelError(f"model: {uri}: a target is a mean between 0 and 1, for {', '.join(CONTROLS)}")
-    network = Control(name, float(target) if equals else None, rest.endswith(DENOISE))
+        raise ModelError(f"model: {uri}: a target is a mean between 0 and 1, for {', '.join(BASELINES)}")
+    network = Baseline(name, float(target) if equals else None, rest.endswith(DENOISE))
     return NamedModel(uri, rest, network.eval())

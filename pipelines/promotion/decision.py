@@ -13,11 +13,11 @@ from lle.metrics import METRICS
 from pipelines.config.promote import PromotionSettings
 from pipelines.data.ingest import DataError
 from pipelines.evaluation.worker import GOOD, LOW, Measured
-from pipelines.models.resolve import CONTROLS
+from pipelines.models.resolve import BASELINES
 from pipelines.reporting.words import SPACE, better_by, direction, gain_of, number, plain
 
 CHAMPION, INPUT = "champion", "input"
-BASELINES = (INPUT, *CONTROLS)
+COMPARED = (INPUT, *BASELINES)
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,21 @@ class Comparison:
         return CHAMPION if self.champion else self.baseline
 
 
-def strongest(measure: str, baselines: Mapping[str, Sequence[Measured]]) -> str:
+def strongest(metric: str, baselines: Mapping[str, Sequence[Measured]]) -> str:
     """The baseline whose mean over the photos to enhance is best."""
-    sign = 1 if METRICS[measure].higher_is_better else -1
-    means = {name: _means(measure, LOW, measured) for name, measured in baselines.items()}
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    means = {name: _means(metric, LOW, measured) for name, measured in baselines.items()}
     return max((name for name in means if means[name]), key=lambda name: sign * mean(means[name]))
 
 
-def gains(measure: str, rival: Sequence[Measured], candidate: Sequence[Measured]) -> dict[str, float]:
+def gains(metric: str, rival: Sequence[Measured], candidate: Sequence[Measured]) -> dict[str, float]:
     """By photo to enhance: by how much the candidate is better, whichever way the measure runs."""
-    before = {each.name: each.values[measure] for each in rival if each.group == LOW and measure in each.values}
-    sign = 1 if METRICS[measure].higher_is_better else -1
+    before = {each.name: each.values[metric] for each in rival if each.group == LOW and metric in each.values}
+    sign = 1 if METRICS[metric].higher_is_better else -1
     return {
-        each.name: sign * (each.values[measure] - before[each.name])
+        each.name: sign * (each.values[metric] - before[each.name])
         for each in candidate
-        if each.group == LOW and measure in each.values and each.name in before
+        if each.group == LOW and metric in each.values and each.name in before
     }
 
 
@@ -104,17 +104,17 @@ def check_gain(settings: PromotionSettings, gained: Sequence[float], rival: str 
     refuse_too_few(len(gained), settings.significance)
     from scipy.stats import wilcoxon
 
-    measure, gain = settings.measure, mean(gained)
+    metric, gain = settings.metric, mean(gained)
     p = float(wilcoxon(np.array(gained), alternative="greater").pvalue) if any(gained) else 1.0
     short, unsure = gain < settings.margin, p > settings.significance
-    lacking = [f"short by {number(measure, settings.margin - gain)}"] if short else []
+    lacking = [f"short by {number(metric, settings.margin - gain)}"] if short else []
     lacking += ["it may be chance"] if unsure and gain > 0 else []
     finding = (
-        f"{plain(measure)} against {the(rival)}: {better_by(measure, gain)} at the mean of {len(gained)} photos, "
-        f"p = {p:.2g}; wanted: better by {number(measure, settings.margin)} or more, p of {settings.significance:g} or "
+        f"{plain(metric)} against {the(rival)}: {better_by(metric, gain)} at the mean of {len(gained)} photos, "
+        f"p = {p:.2g}; wanted: better by {number(metric, settings.margin)} or more, p of {settings.significance:g} or "
         f"less{''.join(f'; {each}' for each in lacking)}"
     )
-    name = measure if rival == CHAMPION else f"{measure}_over_{rival}"
+    name = metric if rival == CHAMPION else f"{metric}_over_{rival}"
     return Check(name, not (short or unsure), finding.replace(SPACE, " "), {"gain": gain, "p": p})
 
 
@@ -150,32 +150,32 @@ def check_guards(
         first: whether there is no champion yet.
     """
     against = INPUT if first else CHAMPION
-    most_over_exposed = settings.first_over_exposed if first else settings.most_over_exposed
+    max_over_exposed = settings.first_over_exposed if first else settings.max_over_exposed
     checks = [
-        *_check_mean("over_exposed", most_over_exposed, against, rival, candidate),
-        *_check_mean("colour_cast", settings.most_colour_cast, against, rival, candidate),
+        *_check_mean("over_exposed", max_over_exposed, against, rival, candidate),
+        *_check_mean("colour_cast", settings.max_colour_cast, against, rival, candidate),
         *_check_unchanged(settings, [] if first else rival, candidate),
     ]
     allowed, whose = (
-        (settings.first_slower, "the bundled enhancer's") if first else (settings.most_slower, "the champion's")
+        (settings.first_slower, "the bundled enhancer's") if first else (settings.max_slower, "the champion's")
     )
     finding = f"takes {slower:.2f} times {whose} time on this CPU; allowed: {allowed:g}"
     return [*checks, Check("speed", slower <= allowed, finding, {"times_slower": slower})]
 
 
 def _check_mean(
-    measure: str, most: float, against: str, rival: Sequence[Measured], candidate: Sequence[Measured]
+    metric: str, most: float, against: str, rival: Sequence[Measured], candidate: Sequence[Measured]
 ) -> Iterator[Check]:
-    before, after = _means(measure, LOW, rival), _means(measure, LOW, candidate)
+    before, after = _means(metric, LOW, rival), _means(metric, LOW, candidate)
     if not before or not after:
         return
-    worse = -gain_of(measure, mean(after), mean(before))
+    worse = -gain_of(metric, mean(after), mean(before))
     finding = (
-        f"{plain(measure)} {number(measure, mean(after))} at the mean, {direction(measure)} is better; "
-        f"{the(against)}'s {number(measure, mean(before))}: {better_by(measure, -worse)}; "
-        f"allowed: worse by {number(measure, most)}"
+        f"{plain(metric)} {number(metric, mean(after))} at the mean, {direction(metric)} is better; "
+        f"{the(against)}'s {number(metric, mean(before))}: {better_by(metric, -worse)}; "
+        f"allowed: worse by {number(metric, most)}"
     )
-    yield Check(measure, worse <= most, finding.replace(SPACE, " "), {"worse": worse})
+    yield Check(metric, worse <= most, finding.replace(SPACE, " "), {"worse": worse})
 
 
 def _check_unchanged(
@@ -186,7 +186,7 @@ def _check_unchanged(
     before, after = _means(name, GOOD, champion), _means(name, GOOD, candidate)
     if not after:
         return
-    least, numbers = settings.least_unchanged, {"unchanged": mean(after)}
+    least, numbers = settings.min_unchanged, {"unchanged": mean(after)}
     passed = mean(after) >= (min(least, mean(before)) if before else least)
     finding = (
         f"{plain(name)} {number(name, mean(after))} at the mean of {len(after)} good photos, higher is better; "
@@ -194,13 +194,13 @@ def _check_unchanged(
     )
     if before:
         worse = mean(before) - mean(after)
-        passed, numbers = passed and worse <= settings.most_changed, {**numbers, "worse": worse}
+        passed, numbers = passed and worse <= settings.max_changed, {**numbers, "worse": worse}
         finding += (
             f", or no less than the champion's {number(name, mean(before))}: {better_by(name, -worse)}; "
-            f"allowed: worse by {number(name, settings.most_changed)}"
+            f"allowed: worse by {number(name, settings.max_changed)}"
         )
     yield Check(name, passed, finding.replace(SPACE, " "), numbers)
 
 
-def _means(measure: str, group: str, measured: Sequence[Measured]) -> list[float]:
-    return [each.values[measure] for each in measured if each.group == group and measure in each.values]
+def _means(metric: str, group: str, measured: Sequence[Measured]) -> list[float]:
+    return [each.values[metric] for each in measured if each.group == group and metric in each.values]

@@ -22,7 +22,7 @@ from lle.model import BUNDLED, enhance
 from pipelines.config.promote import PromotionSettings
 from pipelines.data.ingest import DataError, read_photo
 from pipelines.evaluation.job import LEAST_SLOTS, RUNS, evaluated, result_files, summarise
-from pipelines.evaluation.metrics import Measures, load_measures
+from pipelines.evaluation.metrics import MetricSuite, load_metric_suite
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
 from pipelines.evaluation.worker import (
     GOOD,
@@ -38,8 +38,8 @@ from pipelines.exits import begun, ended
 from pipelines.models.champion import PromotionError, Registry
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 from pipelines.promotion.decision import (
-    BASELINES,
     CHAMPION,
+    COMPARED,
     INPUT,
     Check,
     Comparison,
@@ -130,10 +130,10 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     if version == champion:
         raise PromotionError(f"candidate: {settings.candidate} is version {version}, which is the champion already")
     candidate = find_model(f"models:/{settings.model}/{version}", registry.uri)
-    rivals = {name: find_model(f"control:{name}", registry.uri) for name in BASELINES}
+    rivals = {name: find_model(f"baseline:{name}", registry.uri) for name in COMPARED}
     if champion:
         rivals = {CHAMPION: find_champion(registry, champion), **rivals}
-    measures = find_measures(settings)
+    suite = find_metric_suite(settings)
     photos, refused = find_evaluated_photos(
         settings.low, settings.high, settings.good, 0, settings.max_pixels, console.print
     )
@@ -146,8 +146,8 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     missing = f"no champion, for version {deleted} was deleted, but" if deleted else "no champion yet, but"
     against = f"the champion, version {champion}, and" if champion else missing
     console.print(
-        f"version {version} of {settings.model} against {against} {len(BASELINES)} baselines that learn nothing "
-        f"({', '.join(BASELINES)}), on {len(photos)} photos ..."
+        f"version {version} of {settings.model} against {against} {len(COMPARED)} baselines that learn nothing "
+        f"({', '.join(COMPARED)}), on {len(photos)} photos ..."
     )
     if not settings.good:
         console.print("no --good was given: the ground truth must stay as it is, too")
@@ -157,13 +157,13 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     found: dict[str, list[Measured]] = {name: [] for name in models}
     with connect(settings.address, cpus=LEAST_SLOTS) as resources:
         shown = (CANDIDATE, CHAMPION)
-        measured = measure_models(models, measures, photos, settings.max_pixels, resources, shown, console.print)
+        measured = measure_models(models, suite, photos, settings.max_pixels, resources, shown, console.print)
         for name, each in measured:
             found[name].append(each)
     found = {name: sorted(each, key=lambda one: (one.group, one.name)) for name, each in found.items()}
     with begun():
         compared = compare(settings, version, champion, models, found, photos)
-        print_comparison(console, settings.measure, {name: summarise(each) for name, each in found.items()})
+        print_comparison(console, settings.metric, {name: summarise(each) for name, each in found.items()})
         for check in compared.checks:
             console.print(f"{'passed' if check.passed else 'FAILED'}  {check.finding}")
         about = {
@@ -182,7 +182,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
             **about,
         }
         if not champion:
-            compared = with_views(settings, compared, rivals[compared.rival], measures, photos)
+            compared = with_views(settings, compared, rivals[compared.rival], suite, photos)
         cases = worst_cases(settings, compared)
         files = {
             REPORT: render(promotion_page(settings, compared, cases, about)),
@@ -232,10 +232,10 @@ def compare(
         models, found: candidate, champion and baselines by name, and what was measured with each.
         photos: what they were measured on.
     """
-    baselines = {name: found[name] for name in BASELINES}
-    ours, rival = found[CANDIDATE], CHAMPION if champion else strongest(settings.measure, baselines)
-    order = [rival, *(name for name in BASELINES if name != rival)]
-    gained = {name: gains(settings.measure, found[name], ours) for name in order}
+    baselines = {name: found[name] for name in COMPARED}
+    ours, rival = found[CANDIDATE], CHAMPION if champion else strongest(settings.metric, baselines)
+    order = [rival, *(name for name in COMPARED if name != rival)]
+    gained = {name: gains(settings.metric, found[name], ours) for name in order}
     checks = [check_gain(settings, list(each.values()), name) for name, each in gained.items()]
     timed = [photo for photo in photos if photo.group == LOW and photo.name in gained[rival]]
     beside = models[CHAMPION] if champion else find_model(BUNDLED, "")
@@ -246,12 +246,12 @@ def compare(
 
 
 def with_views(
-    settings: PromotionSettings, compared: Comparison, rival: NamedModel, measures: Measures, photos: Sequence[Photo]
+    settings: PromotionSettings, compared: Comparison, rival: NamedModel, suite: MetricSuite, photos: Sequence[Photo]
 ) -> Comparison:
     """The comparison with the pictures that the rival, a baseline, makes of the photos that gain least."""
     worst = set(least_gained(settings, compared))
     again = {
-        photo.name: measure_photo(rival, measures, photo, settings.max_pixels)
+        photo.name: measure_photo(rival, suite, photo, settings.max_pixels)
         for photo in photos
         if photo.group == LOW and photo.name in worst
     }
@@ -260,10 +260,10 @@ def with_views(
 
 
 def print_comparison(
-    console: Console, measure: str, summaries: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
+    console: Console, metric: str, summaries: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 ) -> None:
     """A row for each model, a column for each number that is asked about; fits 80 columns."""
-    columns = [(LOW, measure), (LOW, "over_exposed"), (LOW, "colour_cast"), (GOOD, "unchanged")]
+    columns = [(LOW, metric), (LOW, "over_exposed"), (LOW, "colour_cast"), (GOOD, "unchanged")]
     columns = [each for each in columns if each[1] in summaries[CANDIDATE].get(each[0], {})]
     table = Table(title="Means over the photos", title_justify="left")
     table.add_column("")
@@ -275,18 +275,18 @@ def print_comparison(
     console.print(table)
 
 
-def find_measures(settings: PromotionSettings) -> Measures:
+def find_metric_suite(settings: PromotionSettings) -> MetricSuite:
     """The metrics at hand, the one that decides among them.
 
     Raises:
         DataError: its weights are not at hand.
     """
     try:
-        measures = load_measures(settings.weights)
+        suite = load_metric_suite(settings.weights)
     except ValueError as error:
         raise DataError(str(error)) from error
-    if settings.measure in measures.skipped:
-        raise DataError(f"measure: {settings.measure} cannot decide: {measures.skipped[settings.measure]}")
+    if settings.metric in suite.skipped:
+        raise DataError(f"metric: {settings.metric} cannot decide: {suite.skipped[settings.metric]}")
     return measures
 
 
@@ -367,7 +367,7 @@ def record(
         TrackingError: the server does not take it.
     """
     numbers = {f"passed/{check.name}": float(check.passed) for check in checks}
-    numbers[f"gain/{settings.measure}"] = float(np.mean(list(gained.values())))
+    numbers[f"gain/{settings.metric}"] = float(np.mean(list(gained.values())))
     parameters = {name: str(value) for name, value in settings.model_dump().items()} | described
     name = f"{settings.model} {described['candidate_version']}"
     return record_evaluation(uri, settings.experiment, name, PROGRAM, parameters, numbers, files, datasets)

@@ -55,7 +55,7 @@ def worst_cases(settings: PromotionSettings, compared: Comparison) -> list[Case]
     """The photos that gain least, the worst first, with the views that the measuring made of them: the rival's on the
     left of the divider, the candidate's on its right.
     """
-    measure, cases = settings.measure, list[Case]()
+    metric, cases = settings.metric, list[Case]()
     before, after = (
         {each.name: each for each in found if each.group == LOW} for found in (compared.theirs, compared.ours)
     )
@@ -63,9 +63,9 @@ def worst_cases(settings: PromotionSettings, compared: Comparison) -> list[Case]
         old, new = slider_views(before[name].views), slider_views(after[name].views)
         views = {compared.rival: old["enhanced"], CANDIDATE: new["enhanced"]}
         views |= {label: new[label] for label in (INPUT, BASELINE, TRUTH) if label in new and label != compared.rival}
-        theirs, gain = before[name].values[measure], compared.gained[name]
-        note = f"{the(compared.rival)} {number(measure, theirs)}: {better_by(measure, gain)}"
-        cases.append(Case(name, views, {measure: after[name].values[measure]}, note))
+        theirs, gain = before[name].values[metric], compared.gained[name]
+        note = f"{the(compared.rival)} {number(metric, theirs)}: {better_by(metric, gain)}"
+        cases.append(Case(name, views, {metric: after[name].values[metric]}, note))
     return cases
 
 
@@ -80,24 +80,24 @@ def _verdict(settings: PromotionSettings, compared: Comparison) -> str:
 
 
 def _headlines(settings: PromotionSettings, compared: Comparison) -> Iterator[Headline]:
-    measure, found, gained = settings.measure, compared.checks[0].numbers, compared.gained.values()
-    means = [summarise(each)[LOW][measure]["mean"] for each in (compared.theirs, compared.ours)]
+    metric, found, gained = settings.metric, compared.checks[0].numbers, compared.gained.values()
+    means = [summarise(each)[LOW][metric]["mean"] for each in (compared.theirs, compared.ours)]
     yield Headline(
-        f"Gain in {plain(measure)}",
-        f"{'+' if found['gain'] > 0 else ''}{number(measure, found['gain'])}",
-        f"over {the(compared.rival)}, p = {found['p']:.2g}; wanted: {number(measure, settings.margin)}, "
+        f"Gain in {plain(metric)}",
+        f"{'+' if found['gain'] > 0 else ''}{number(metric, found['gain'])}",
+        f"over {the(compared.rival)}, p = {found['p']:.2g}; wanted: {number(metric, settings.margin)}, "
         f"p of {settings.significance:g}",
     )
     yield Headline(
-        plain(measure),
-        number(measure, means[1]),
-        f"{the(compared.rival)} {number(measure, means[0])}; {direction(measure)} is better",
+        plain(metric),
+        number(metric, means[1]),
+        f"{the(compared.rival)} {number(metric, means[0])}; {direction(metric)} is better",
     )
     better = f"{sum(each > 0 for each in gained)} of {len(gained)}"
     yield Headline("Better on", better, f"photos than {the(compared.rival)}")
     for times in (each.numbers["times_slower"] for each in compared.checks if each.name == "speed"):
         whose, allowed = (
-            ("the champion's", settings.most_slower)
+            ("the champion's", settings.max_slower)
             if compared.champion
             else ("the bundled enhancer's", settings.first_slower)
         )
@@ -111,7 +111,7 @@ def _beside_baselines(settings: PromotionSettings, compared: Comparison) -> Iter
         rows[compared.rival] = compared.theirs
     rows |= compared.baselines
     summaries = {name: summarise(measured) for name, measured in rows.items()}
-    wanted = [(LOW, settings.measure), (LOW, "over_exposed"), (LOW, "colour_cast"), (GOOD, "unchanged")]
+    wanted = [(LOW, settings.metric), (LOW, "over_exposed"), (LOW, "colour_cast"), (GOOD, "unchanged")]
     columns = [(group, metric) for group, metric in wanted if metric in summaries[CANDIDATE].get(group, {})]
     if compared.baselines:
         yield Table(
@@ -139,4 +139,4 @@ def _side_by_side(settings: PromotionSettings, compared: Comparison) -> Iterator
             if metric in before.get(group, {})
         ]
         columns = [f"{who}, {what}" for what in ("mean", "worst") for who in (compared.rival, CANDIDATE)]
-        yield Table(TITLES[group], ["metric", *columns, "better is"], rows, strong=plain(settings.measure))
+        yield Table(TITLES[group], ["metric", *columns, "better is"], rows, strong=plain(settings.metric))

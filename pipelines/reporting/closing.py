@@ -100,12 +100,12 @@ def there(photos: str) -> str:
 def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list[str]:
     """Commands that enhance with a model, measure it and propose it, on the photos that are at hand."""
     saved = shown(folder / "model")
-    paired = bool(data.pairs_low)
-    measured = ["--low", there(data.pairs_low), "--high", there(data.pairs_high)] if paired else []
+    paired = bool(data.pairs_dark)
+    measured = ["--low", there(data.pairs_dark), "--high", there(data.pairs_truth)] if paired else []
     measured = measured or ["--low", there(data.dark)]
     photos = there(data.dark)
     if _is_prepared(data.dark):  # shards, which are not enhanced
-        photos = there(data.pairs_low) if paired else "PHOTOS"
+        photos = there(data.pairs_dark) if paired else "PHOTOS"
     enhance = ["--model", saved, "--input", photos, "--output", shown(folder / "enhanced")]
     evaluate = ["--model", saved, *measured, "--out", shown(folder / "evaluation")]
     lines = [

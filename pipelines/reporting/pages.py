@@ -12,7 +12,7 @@ from lle.images import from_tensor
 from lle.metrics import METRICS
 from lle.model import Model, enhance
 from pipelines.config.train import RunSettings
-from pipelines.evaluation.metrics import Measures
+from pipelines.evaluation.metrics import MetricSuite
 from pipelines.evaluation.quality import Quality
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, badness, view, worst_first
@@ -58,11 +58,11 @@ def training_page(
             for name in ("psnr", "ssim")
         ]
     elif summary.get("best_value") is not None:
-        measure = str(summary["measure"])
-        note = f"{METRICS[measure].about}; {direction(measure)} is better"
-        if begun := [row[f"{VALIDATION}{measure}"] for row in history if f"{VALIDATION}{measure}" in row]:
-            note = f"{number(measure, begun[0])} at the first validation; {note}"
-        headlines.append(Headline(plain(measure), number(measure, summary["best_value"]), note))
+        metric = str(summary["metric"])
+        note = f"{METRICS[metric].about}; {direction(metric)} is better"
+        if begun := [row[f"{VALIDATION}{metric}"] for row in history if f"{VALIDATION}{metric}" in row]:
+            note = f"{number(metric, begun[0])} at the first validation; {note}"
+        headlines.append(Headline(plain(metric), number(metric, summary["best_value"]), note))
     steps = sum(summary["steps"].values())
     headlines += [
         Headline("Best at step", f"{summary['best_step']:,}", f"of {steps:,}"),
@@ -105,8 +105,8 @@ def unfinished_page(settings: RunSettings, history: list[Row], reason: str) -> P
     last = {name: value for row in history for name, value in row.items()}
     for name in last:
         if name.startswith(VALIDATION):
-            measure = name.removeprefix(VALIDATION)
-            headlines.append(Headline(plain(measure), number(measure, last[name]), "at the last validation"))
+            metric = name.removeprefix(VALIDATION)
+            headlines.append(Headline(plain(metric), number(metric, last[name]), "at the last validation"))
     return Page(
         kind="training",
         title=settings.name,
@@ -218,13 +218,13 @@ def shown_values(values: Mapping[str, float]) -> dict[str, float]:
     return {name: values[name] for name in SHOWN_VALUES if name in values}
 
 
-def enhanced_case(model: Model, measures: Measures, name: str, image: Tensor, truth: Tensor | None) -> Case:
+def enhanced_case(model: Model, suite: MetricSuite, name: str, image: Tensor, truth: Tensor | None) -> Case:
     """A photo, RGB in [0, 1], (3, H, W), enhanced and measured."""
     enhanced = enhance(model, image)
     after = [enhanced, *([] if truth is None else [truth])]
     pictures = [from_tensor(image), without_learning(image), *(from_tensor(each) for each in after)]
     views = slider_views([view(each) for each in pictures])
-    return Case(name, views, shown_values(measures(image, enhanced, truth, good=False)))
+    return Case(name, views, shown_values(suite(image, enhanced, truth, good=False)))
 
 
 def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]:
@@ -244,7 +244,7 @@ def keep_worst_views(measured: Iterable[Measured], count: int) -> list[Measured]
 
 
 def _about(settings: RunSettings) -> str:
-    return f"{settings.enhancer.kind} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}"
+    return f"{settings.enhancer.arch} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}"
 
 
 def _where(span: Span) -> str:
@@ -254,14 +254,14 @@ def _where(span: Span) -> str:
 
 def _unpaired_verdict(summary: Mapping[str, Any], history: Sequence[Row]) -> str:
     """How far a training without pairs came by its own measure, which is no proof."""
-    measure = str(summary.get("measure", ""))
-    values = [row[f"{VALIDATION}{measure}"] for row in history if f"{VALIDATION}{measure}" in row]
+    metric = str(summary.get("metric", ""))
+    values = [row[f"{VALIDATION}{metric}"] for row in history if f"{VALIDATION}{metric}" in row]
     if not values or summary.get("best_value") is None:
         return ""
-    best, gain = summary["best_value"], gain_of(measure, summary["best_value"], values[0])
+    best, gain = summary["best_value"], gain_of(metric, summary["best_value"], values[0])
     return (
-        f"{plain(measure)} on held-out photos: {number(measure, best)}, {better_by(measure, gain)} than at the first "
-        f"validation ({number(measure, values[0])}). No pairs were given, so nothing here says how near the results "
+        f"{plain(metric)} on held-out photos: {number(metric, best)}, {better_by(metric, gain)} than at the first "
+        f"validation ({number(metric, values[0])}). No pairs were given, so nothing here says how near the results "
         "are to the truth: look at the pictures, and measure it with pipelines/evaluate.py."
     ).replace(SPACE, " ")
 

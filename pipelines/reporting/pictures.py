@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from lle.controls import exposure_shoulder
+from lle.baselines import exposure_shoulder
 from lle.enhancers import Enhancer
 from lle.images import from_tensor, resize
 from lle.training.validation import ValidationSet

@@ -616,8 +616,8 @@ def datasets(photos: TrainingPhotos) -> list[DatasetInput]:
     validation = {
         "held_out_dark": photos.held_out_dark,
         "held_out_well_lit": photos.held_out_well_lit,
-        "pairs_low": photos.pairs_low,
-        "pairs_high": photos.pairs_high,
+        "pairs_dark": photos.pairs_dark,
+        "pairs_truth": photos.pairs_truth,
     }
     return [
         *(dataset(name, "training", each.uri, names_hash(each), len(each.paths)) for name, each in training.items()),

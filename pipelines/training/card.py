@@ -52,7 +52,7 @@ def model_card(
     parameters = count_weights(model)
     sections = [
         f"# {settings.tracking.model_name}: {settings.name}",
-        f"A `{model.settings.kind}` enhancer of {parameters:,} parameters for low-light and backlit photos of any "
+        f"A `{model.settings.arch}` enhancer of {parameters:,} parameters for low-light and backlit photos of any "
         f"size, trained without pairs. MLflow run {run_id}, source {git_revision()}, torch {torch.__version__}.",
         "## Data",
         "| set | photos | from | SHA-256 of the paths |\n| --- | --: | --- | --- |\n"
@@ -104,18 +104,18 @@ def _kept(settings: RunSettings, ended: Mapping[str, Any]) -> str:
     """Which step's enhancer this is, and what chose it."""
     if not ended:
         return "Not stated."
-    measure, value = str(ended["measure"]), ended.get("best_value")
-    photos = MEASURED_ON.get(measure, "held-out photos of both sets, which are no pairs")
-    better = "higher" if METRICS[measure].higher_is_better else "lower"
+    metric, value = str(ended["metric"]), ended.get("best_value")
+    photos = MEASURED_ON.get(metric, "held-out photos of both sets, which are no pairs")
+    better = "higher" if METRICS[metric].higher_is_better else "lower"
     steps = sum(ended["steps"].values())
     stopped = "" if ended.get("finished", True) else " The training was stopped before its end."
     if not (isinstance(value, float) and math.isfinite(value)):
         return f"Step {steps:,}, the last: nothing was validated before.{stopped}"
-    found = f"{plain(measure)} {number(measure, float(value))} ({better} is better) on {photos}"
+    found = f"{plain(metric)} {number(metric, float(value))} ({better} is better) on {photos}"
     if ended["steps"].get("denoising"):
         return (
             f"Step {ended['best_step']:,} of {steps:,}: the light is that of the enhancement's step with the best "
-            f"{plain(measure)} on {photos}; its denoiser learned on to the last validation, where it had {found}."
+            f"{plain(metric)} on {photos}; its denoiser learned on to the last validation, where it had {found}."
             f"{stopped}"
         )
     return f"Step {ended['best_step']:,} of {steps:,}, chosen by {found}.{stopped}"
@@ -124,7 +124,7 @@ def _kept(settings: RunSettings, ended: Mapping[str, Any]) -> str:
 def _numbers(photos: TrainingPhotos, quality: Sequence[Quality]) -> str:
     if not quality:
         return ""
-    pairs = [each for each in (photos.pairs_low, photos.pairs_high) if each]
+    pairs = [each for each in (photos.pairs_dark, photos.pairs_truth) if each]
     learned = {*photos.dark.paths, *photos.well_lit.paths}
     shared = sum(path in learned for each in pairs for path in each.paths)
     overlap = f"{shared} of their files are" if shared else "none of their files is, by its path,"

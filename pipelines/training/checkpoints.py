@@ -29,9 +29,9 @@ from pathlib import Path
 from pyarrow import fs
 
 from cluster.storage import StorageError, explain, open_uri, s3_endpoint, write_atomically
-from lle.training import state as states
+from lle.training import checkpoint as checkpoint_files
+from lle.training.checkpoint import STATE, TENSORS, Checkpoint, CheckpointError
 from lle.training.loop import Report
-from lle.training.state import STATE, TENSORS, Snapshot, StateError
 
 MARK = "run.json"
 ATTEMPTS = 3
@@ -195,7 +195,7 @@ class Checkpoints:
         """
         return sorted([*_listed(self._filesystem, self._root, self.uri), *self._kept_aside()])
 
-    def newest(self) -> Snapshot | None:
+    def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; None where there is none at all.
 
         Raises:
@@ -212,15 +212,15 @@ class Checkpoints:
             try:
                 self.read(each.path)
                 return each.path
-            except StateError as error:
+            except CheckpointError as error:
                 self._tell(f"{error}; taking the checkpoint before it")
         if found:
-            raise StateError(
+            raise CheckpointError(
                 f"{self.uri}: none of its {len(found)} checkpoints is whole; train anew under another name"
             )
         return ""
 
-    def read(self, path: str) -> Snapshot:
+    def read(self, path: str) -> Checkpoint:
         """One checkpoint, by the path that `found` gave.
 
         Raises:
@@ -235,13 +235,13 @@ class Checkpoints:
                     with filesystem.open_input_stream(f"{path}/{name}") as stream:
                         Path(local, name).write_bytes(stream.read())
                 except FileNotFoundError:
-                    raise StateError(f"{path}: no checkpoint ({name} is missing)") from None
+                    raise CheckpointError(f"{path}: no checkpoint ({name} is missing)") from None
                 except OSError as error:
                     raise StorageError(f"{path} cannot be read: {explain(error)}") from error
             try:
-                return states.read(Path(local))
-            except StateError as error:
-                raise StateError(str(error).replace(local, path)) from error
+                return checkpoint_files.read(Path(local))
+            except CheckpointError as error:
+                raise CheckpointError(str(error).replace(local, path)) from error
 
     @property
     def _temporary(self) -> str:

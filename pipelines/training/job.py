@@ -28,13 +28,13 @@ from cluster.waiting import amount, fits, told_while_waiting
 from lle.enhancers import build_enhancer
 from lle.images import ImageError, encode, to_tensor
 from lle.model import Model, load
-from lle.training.state import StateError
+from lle.training.checkpoint import CheckpointError
 from pipelines.config.loading import of_a_run
 from pipelines.config.train import RunSettings
 from pipelines.data.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
 from pipelines.data.pinned import photos_of_run
 from pipelines.data.samples import quickstart_folders, write_quickstart_data
-from pipelines.evaluation.metrics import load_measures
+from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.quality import Quality, compare, mean_brightness
 from pipelines.exits import ended
 from pipelines.models.registry import register
@@ -81,7 +81,7 @@ def run(settings: RunSettings) -> int:
     def job() -> int:
         try:
             fit(settings, console)
-        except (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError) as error:
+        except (DataError, ClusterError, StorageError, CheckpointError, TrackingError, TrainingError) as error:
             return ended(error)
         except (OSError, SafetensorError) as error:  # such as a full disk while the results are written
             print(f"error: runs: {first_line(error)}; then continue with {resume_command(settings)}", file=sys.stderr)
@@ -295,7 +295,7 @@ def starting_weights(settings: RunSettings) -> dict[str, torch.Tensor] | None:
         build_enhancer(settings.enhancer).load_state_dict(weights)
     except RuntimeError as error:
         raise TrainingError(
-            f"init_from: {settings.init_from} is another network than enhancer.kind {settings.enhancer.kind} with the "
+            f"init_from: {settings.init_from} is another network than enhancer.arch {settings.enhancer.arch} with the "
             "settings below enhancer; give those that it was trained with, or --init_from '' to begin with a fresh one"
         ) from error
     return dict(weights)
@@ -318,7 +318,7 @@ def with_sample_photos(settings: RunSettings, folder: Path, console: Console) ->
 def tell_photos(photos: TrainingPhotos, console: Console) -> None:
     """How many photos there are, and which were set aside."""
     kept_out = f"{len(photos.held_out_dark.paths)} + {len(photos.held_out_well_lit.paths)}"
-    pairs = f", {len(photos.pairs_low.paths)} pairs" if photos.pairs_low else ""
+    pairs = f", {len(photos.pairs_dark.paths)} pairs" if photos.pairs_dark else ""
     console.print(
         f"{len(photos.dark.paths)} dark and {len(photos.well_lit.paths)} well-lit photos; "
         f"kept out for validation: {kept_out}{pairs} (hash {photos.validation_hash[:16]})"
@@ -560,26 +560,26 @@ def best_model(settings: RunSettings, last_step: int) -> Model:
         TrainingError: that checkpoint, of the training's last step, is not there.
     """
     uri = checkpoints_uri(settings)
-    snapshot = Checkpoints.of_run(uri).newest()
-    step = snapshot.progress.schedule.step if snapshot else 0
-    if snapshot is None or step < last_step:
+    checkpoint = Checkpoints.of_run(uri).newest()
+    step = checkpoint.progress.schedule.step if checkpoint else 0
+    if checkpoint is None or step < last_step:
         raise TrainingError(
             f"the checkpoint of the last step, {last_step}, did not reach {uri}, and the model is lost with it; "
             f"make room there, then do the steps from {step} on again with {resume_command(settings)}"
         )
     enhancer = build_enhancer(settings.enhancer)
-    enhancer.load_state_dict(snapshot.part("best") or snapshot.part("enhancer"))
+    enhancer.load_state_dict(checkpoint.part("best") or checkpoint.part("enhancer"))
     enhancer.requires_grad_(False)
-    about = {"run": settings.name, "prior": settings.prior.model, "best_step": snapshot.best and snapshot.best[1]}
+    about = {"run": settings.name, "prior": settings.prior.model, "best_step": checkpoint.best and checkpoint.best[1]}
     return Model(enhancer, settings.enhancer, about)
 
 
 def paired_quality(settings: RunSettings, photos: TrainingPhotos, model: Model) -> list[Quality]:
     """Input, automatic exposures and model on the pairs; empty without pairs."""
-    if not (photos.pairs_low and photos.pairs_high):
+    if not (photos.pairs_dark and photos.pairs_truth):
         return []
     budget = settings.data.max_pixels
-    return compare(model, photos.pairs_low, photos.pairs_high, mean_brightness(photos.well_lit, budget), budget)
+    return compare(model, photos.pairs_dark, photos.pairs_truth, mean_brightness(photos.well_lit, budget), budget)
 
 
 def final_picture(settings: RunSettings, photos: TrainingPhotos, model: Model) -> Any:
@@ -595,12 +595,12 @@ def held_out_cases(settings: RunSettings, photos: TrainingPhotos, model: Model) 
     def load(chosen: PhotoSet, path: str) -> torch.Tensor:
         return to_tensor(load_photo(chosen, path, budget, side))
 
-    low, high = photos.pairs_low or photos.held_out_dark, photos.pairs_high if photos.pairs_low else None
-    measures, cases = load_measures(""), []
+    low, high = photos.pairs_dark or photos.held_out_dark, photos.pairs_truth if photos.pairs_dark else None
+    suite, cases = load_metric_suite(""), []
     for index, path in enumerate(low.paths):
         try:
             truth = load(high, high.paths[index]) if high else None
-            cases.append(enhanced_case(model, measures, low.names[index], load(low, path), truth))
+            cases.append(enhanced_case(model, metrics, low.names[index], load(low, path), truth))
         except ImageError:  # the workers have told of it
             continue
     return cases

@@ -75,12 +75,12 @@ def _read_whole(file: Path) -> dict[str, Any]:
 
 def _of_last_checkpoint(uri: str) -> tuple[str, dict[str, Any]] | None:
     from cluster.storage import StorageError  # these take seconds, and few runs need them
-    from lle.training.state import StateError
+    from lle.training.checkpoint import CheckpointError
     from pipelines.training.checkpoints import Checkpoints
 
     try:
         newest = Checkpoints.of_run(uri).newest()
-    except (StorageError, StateError) as error:
+    except (StorageError, CheckpointError) as error:
         raise SettingsError(f"--resume: {error}") from None
     if newest is None:
         return None

@@ -20,10 +20,10 @@ from ray.util.queue import Queue
 from lle.images import ImageError
 from lle.losses.objective import ENHANCEMENT, REGIONS, needed
 from lle.prior.towers import load_prior
-from lle.training import state as states
-from lle.training.loop import Hooks, NonFiniteError, Report, Step, Wish, train
+from lle.training import checkpoint as checkpoint_files
+from lle.training.checkpoint import Checkpoint
+from lle.training.loop import ControlSignal, Hooks, NonFiniteError, Report, Step, train
 from lle.training.order import photo_at
-from lle.training.state import Snapshot
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.train import RunSettings
 from pipelines.data.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
@@ -108,12 +108,12 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         meters.memory(device)
         if speaks and report.write:
             checkpoints.save(report)
-        ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.measures})
-        if speaks and report.measures:
-            measures = {f"{VALIDATION}{name}": value for name, value in report.measures.items()}
+        ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.metrics})
+        if speaks and report.metrics:
+            metrics = {f"{VALIDATION}{name}": value for name, value in report.metrics.items()}
             picture = before_after(report.enhancer, validation, settings.tracking.pictures, device)
-            values_told = "  ".join(f"{name} {value:.3f}" for name, value in report.measures.items())
-            numbers = {"step": report.step, **measures}
+            values_told = "  ".join(f"{name} {value:.3f}" for name, value in report.metrics.items())
+            numbers = {"step": report.step, **metrics}
             lines.put(Line(f"validation at step {report.step}: {values_told}", numbers=numbers))
             if report.note:
                 tell(report.note)
@@ -124,10 +124,10 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         step = resume.progress.schedule.step if resume else 0
         verb = "continuing from" if resume else "beginning at"
         lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
-    validator = Validator(validation, prior.guidance, device, settings.loop.measure)
+    validator = Validator(validation, prior.guidance, device, settings.loop.metric)
     trace = Trace(lambda file: attach(lines, file)) if speaks and settings.loop.profile else None
-    wishes = Wishes(settings, stop.watch(), trace, tell if speaks else logger.info)
-    hooks = Hooks(log, report, wishes)
+    control_signals = ControlSignals(settings, stop.watch(), trace, tell if speaks else logger.info)
+    hooks = Hooks(log, report, control_signals)
     try:
         outcome = train(
             settings,
@@ -145,7 +145,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             lines.put(Attached("non_finite.json", table.encode()))
         raise
     except RuntimeError:  # of the collectives, where another worker is gone
-        wait_until_one_is_gone(wishes.machines_that_go)
+        wait_until_one_is_gone(control_signals.machines_that_go)
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
@@ -156,10 +156,10 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         "last_step": outcome.progress.schedule.step,
         "best_step": outcome.best[1],
         "best_value": outcome.best[0],
-        "measure": validator.chosen,
+        "metric": validator.chosen,
         "skipped_steps": outcome.progress.skipped,
         "restarts": outcome.progress.schedule.restarts,
-        "hash": states.weights_hash(outcome.enhancer.state_dict() | outcome.guide),
+        "hash": checkpoint_files.weights_hash(outcome.enhancer.state_dict() | outcome.guidance_head),
         "images_per_second": outcome.images_per_second,
         "data_wait_share": outcome.data_wait_share,
     }
@@ -170,7 +170,7 @@ def attach(lines: Queue, file: Path) -> None:
     lines.put(Attached(file.name, file.read_bytes()))
 
 
-def last_checkpoint(checkpoints: Checkpoints) -> Snapshot | None:
+def last_checkpoint(checkpoints: Checkpoints) -> Checkpoint | None:
     """The newest whole checkpoint, the same on every worker: the first one chooses."""
     path = ""
     if ray.train.get_context().get_world_rank() == 0:
@@ -179,7 +179,7 @@ def last_checkpoint(checkpoints: Checkpoints) -> Snapshot | None:
     return checkpoints.read(path) if path else None
 
 
-class Wishes:
+class ControlSignals:
     """What the cluster wants of the loop; also the watchdog and the trace, for the loop asks at every step.
 
     Attributes:
@@ -193,7 +193,7 @@ class Wishes:
         self._settings, self._stop_asked, self._trace, self._tell = settings, stop_asked, trace, tell
         self._steps = count(1)
 
-    def __call__(self) -> Wish:
+    def __call__(self) -> ControlSignal:
         faulthandler.dump_traceback_later(self._settings.scaling.hang_limit, exit=True, file=STDERR)
         if self._trace:
             self._trace.step()
@@ -203,11 +203,11 @@ class Wishes:
         if announced:
             self.machines_that_go = announced.preempted_node_ids
         if self._stop_asked():
-            return Wish.STOP
+            return ControlSignal.STOP
         if announced:
             self._tell("a machine is announced to go: saving a checkpoint")
-            return Wish.SAVE
-        return Wish.NOTHING
+            return ControlSignal.SAVE
+        return ControlSignal.NOTHING
 
 
 def wait_until_one_is_gone(machines: list[str]) -> None:
@@ -254,9 +254,9 @@ def validation_set(
         return [picture for path in chosen.paths if (picture := load(chosen, path)) is not None]
 
     pairs = list[tuple[torch.Tensor, torch.Tensor]]()
-    if photos.pairs_low and photos.pairs_high:
-        for paths in zip(photos.pairs_low.paths, photos.pairs_high.paths, strict=True):
-            low, high = load(photos.pairs_low, paths[0]), load(photos.pairs_high, paths[1])
+    if photos.pairs_dark and photos.pairs_truth:
+        for paths in zip(photos.pairs_dark.paths, photos.pairs_truth.paths, strict=True):
+            low, high = load(photos.pairs_dark, paths[0]), load(photos.pairs_truth, paths[1])
             if low is not None and high is not None:  # or all behind it would be compared with a wrong one
                 pairs.append((low, high))
     return ValidationSet(load_all(photos.held_out_dark), load_all(photos.held_out_well_lit), pairs)

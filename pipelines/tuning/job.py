@@ -32,8 +32,8 @@ from cluster.storage import StorageError, local_path
 from cluster.waiting import told_while_waiting
 from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
-from lle.training.state import StateError
-from lle.training.validation import chosen_measure
+from lle.training.checkpoint import CheckpointError
+from lle.training.validation import chosen_metric
 from pipelines.config.loading import Loaded, SettingsError, of_a_run
 from pipelines.config.text import OF_ONE_RUN, as_yaml
 from pipelines.config.train import RunSettings
@@ -83,7 +83,7 @@ OWN: dict[str, float] = {"CPU": 0, "memory": 500_000_000}
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
-MISTAKES = (DataError, ClusterError, StorageError, StateError, TrackingError, TrainingError, SettingsError)
+MISTAKES = (DataError, ClusterError, StorageError, CheckpointError, TrackingError, TrainingError, SettingsError)
 
 
 def run(plan: Plan) -> int:
@@ -137,7 +137,7 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
             settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume}), str(folder)
         )
         tell_photos(photos, console)
-        measure = measure_of(settings, photos)
+        metric = metric_of(settings, photos)
         console.print("starting Ray and MLflow ...")
         with connect(settings.cluster.address, cpus=settings.scaling.workers + 2) as resources:
             rearm()  # over the handler that Ray has just installed
@@ -150,9 +150,9 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
                 if not plan.resume:
                     remember(plan, of_a_run(settings))
                 shared = replace(plan.training, settings=settings)
-                console.print(f"{plan.sweep.trials} trials, {at_once} at once; the measure is {measure}")
+                console.print(f"{plan.sweep.trials} trials, {at_once} at once; the measure is {metric}")
                 tried = run_trials(plan, shared, photos, parent, scaling, at_once, console)
-                conclude(plan, tried, parent, measure, console)
+                conclude(plan, tried, parent, metric, console)
                 return tried
 
 
@@ -181,9 +181,9 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
         raise
 
 
-def measure_of(settings: RunSettings, photos: TrainingPhotos) -> str:
+def metric_of(settings: RunSettings, photos: TrainingPhotos) -> str:
     """What the sweep makes better: the measure that chooses the best enhancer within a training, too."""
-    return chosen_measure(settings.loop.measure, bool(photos.pairs_low))
+    return chosen_metric(settings.loop.metric, bool(photos.pairs_dark))
 
 
 def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, float]) -> int:
@@ -222,8 +222,8 @@ def run_trials(
     Raises:
         KeyboardInterrupt, SystemExit: a signal came; Tune has noted how the sweep stands.
     """
-    sweep, measure = plan.sweep, measure_of(training.settings, photos)
-    mode, seed = "max" if HIGHER_IS_BETTER[measure] else "min", training.settings.seed
+    sweep, metric = plan.sweep, metric_of(training.settings, photos)
+    mode, seed = "max" if HIGHER_IS_BETTER[metric] else "min", training.settings.seed
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVE_SECONDS)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
@@ -231,7 +231,7 @@ def run_trials(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainable: Any = tune.with_resources(
         tune.with_parameters(
-            run_trial, training=training, photos=photos, parent=parent, scaling=scaling, measure=measure
+            run_trial, training=training, photos=photos, parent=parent, scaling=scaling, metric=metric
         ),
         OWN,
     )
@@ -249,7 +249,7 @@ def run_trials(
             trainable,
             param_space={path: sampled(each) for path, each in plan.search.items()},
             tune_config=tune.TuneConfig(
-                metric=measure,
+                metric=metric,
                 mode=mode,
                 search_alg=drawn,
                 scheduler=GentleASHA(
@@ -267,7 +267,7 @@ def run_trials(
             run_config=tune.RunConfig(
                 name=TUNE,
                 storage_path=str(plan.folder),
-                callbacks=[Told(parent, measure)],
+                callbacks=[Told(parent, metric)],
                 verbose=0,
             ),
         )
@@ -275,14 +275,14 @@ def run_trials(
         warnings.filterwarnings("ignore", module="optuna")  # a resumed trial counts its reports anew
         results, stopped_by = fitted(tuner)
     trials: list[Trial] = results._experiment_analysis.trials
-    note_best(parent, [tried_of(trial, measure) for trial in trials], measure)
+    note_best(parent, [tried_of(trial, metric) for trial in trials], metric)
     if stopped_by:
         for trial in trials:
-            tried = tried_of(trial, measure)
+            tried = tried_of(trial, metric)
             if tried.outcome == "unfinished" and tried.run_id:
                 end_run(TrackedRun(parent.uri, tried.run_id), "KILLED")
         raise_for(stopped_by)
-    return best_first([tried_of(trial, measure) for trial in trials], measure)
+    return best_first([tried_of(trial, metric) for trial in trials], metric)
 
 
 def keep_keys_to_oneself() -> None:
@@ -313,16 +313,16 @@ def fitted(tuner: tune.Tuner) -> tuple[tune.ResultGrid, int]:
         signal.signal(signal.SIGUSR1, unheard)
 
 
-def note_best(parent: TrackedRun, tried: Sequence[Tried], measure: str) -> None:
+def note_best(parent: TrackedRun, tried: Sequence[Tried], metric: str) -> None:
     """The best trial's value as a number of the sweep's own run, by which sweeps are sorted."""
-    done = best_first([each for each in tried if each.value is not None], measure)
+    done = best_first([each for each in tried if each.value is not None], metric)
     if done and done[0].value is not None:
-        log_metrics(parent, {f"best/{measure}": done[0].value, "trials": len(done)})
+        log_metrics(parent, {f"best/{metric}": done[0].value, "trials": len(done)})
 
 
-def best_first(tried: Sequence[Tried], measure: str) -> list[Tried]:
+def best_first(tried: Sequence[Tried], metric: str) -> list[Tried]:
     """Trials by their value, those without one at the end."""
-    sign = -1 if HIGHER_IS_BETTER[measure] else 1
+    sign = -1 if HIGHER_IS_BETTER[metric] else 1
     return sorted(tried, key=lambda each: float("inf") if each.value is None else sign * each.value)
 
 
@@ -390,7 +390,7 @@ def run_trial(
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,
-    measure: str,
+    metric: str,
 ) -> None:
     """One training with what was drawn; the function Tune calls.
 
@@ -413,8 +413,8 @@ def run_trial(
             "tracking": settings.tracking.model_copy(update={"uri": parent.uri}),
         }
     )
-    if not {measure, "outcome"} <= noted(folder / SUMMARY).keys():
-        train_trial(settings, photos, parent, scaling, measure, folder)
+    if not {metric, "outcome"} <= noted(folder / SUMMARY).keys():
+        train_trial(settings, photos, parent, scaling, metric, folder)
     tune.report(noted(folder / SUMMARY))
 
 
@@ -437,7 +437,7 @@ def train_trial(
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,
-    measure: str,
+    metric: str,
     folder: Path,
 ) -> None:
     """Train, and leave the trial's folder with model, picture and summary behind."""
@@ -447,7 +447,7 @@ def train_trial(
     ):
         if not (folder / SETTINGS).exists():
             (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
-        reports = TrialReports(measure, run.run_id, folder / VALIDATIONS)
+        reports = TrialReports(metric, run.run_id, folder / VALIDATIONS)
         console = Console(file=log, width=200, markup=False)
         try:
             with stopped_by(folder / ENOUGH) as stop:
@@ -459,10 +459,10 @@ def train_trial(
         model.save(folder / "model")
         (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, model)))
         outcome = "finished" if ended["finished"] else "stopped early"
-        summary = {**ended, measure: ended["best_value"], "outcome": outcome, "mlflow_run_id": run.run_id}
+        summary = {**ended, metric: ended["best_value"], "outcome": outcome, "mlflow_run_id": run.run_id}
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         log_files(run, folder)
-        log_metrics(run, {f"best/{measure}": ended["best_value"]}, ended["best_step"])
+        log_metrics(run, {f"best/{metric}": ended["best_value"]}, ended["best_step"])
 
 
 @contextmanager
@@ -492,20 +492,20 @@ class TrialReports(TuneReportCallback):
     for a trial that is cut off.
     """
 
-    def __init__(self, measure: str, run_id: str, file: Path) -> None:
+    def __init__(self, metric: str, run_id: str, file: Path) -> None:
         super().__init__()
-        self.measure, self.run_id, self.file = measure, run_id, file
+        self.metric, self.run_id, self.file = metric, run_id, file
         self.values = {step: float(each) for step, each in noted(file).items() if isinstance(each, int | float)}
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         first = metrics[0]
-        if self.measure not in first or first["phase"] == "done":
+        if self.metric not in first or first["phase"] == "done":
             return
-        self.values[str(first["step"])] = first[self.measure]  # a step that is done again counts once
+        self.values[str(first["step"])] = first[self.metric]  # a step that is done again counts once
         self.file.write_text(json.dumps(self.values), encoding="utf-8")
-        best = (max if HIGHER_IS_BETTER[self.measure] else min)(self.values.values())
+        best = (max if HIGHER_IS_BETTER[self.metric] else min)(self.values.values())
         told = {
-            self.measure: best,
+            self.metric: best,
             "validations": len(self.values),
             "step": first["step"],
             "mlflow_run_id": self.run_id,
@@ -519,8 +519,8 @@ class TrialReports(TuneReportCallback):
 class Told(tune.Callback):
     """Tells of each trial on the console, and closes the run of one that could not do so itself."""
 
-    def __init__(self, parent: TrackedRun, measure: str) -> None:
-        self.parent, self.measure = parent, measure
+    def __init__(self, parent: TrackedRun, metric: str) -> None:
+        self.parent, self.metric = parent, metric
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         drawn = "  ".join(f"{path} {_short(value)}" for path, value in trial.config.items())
@@ -530,7 +530,7 @@ class Told(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if "outcome" not in result:
-            _say(f"{trial}: step {result['step']}  {self.measure} {result[self.measure]:.4f}")
+            _say(f"{trial}: step {result['step']}  {self.metric} {result[self.metric]:.4f}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._close(trial)
@@ -539,7 +539,7 @@ class Told(tune.Callback):
         self._close(trial)
 
     def _close(self, trial: Trial) -> None:
-        tried = tried_of(trial, self.measure)
+        tried = tried_of(trial, self.metric)
         _say(f"{trial}: {tried.outcome}{f': {tried.reason}' if tried.reason else ''}")
         if tried.run_id:
             run = TrackedRun(self.parent.uri, tried.run_id)
@@ -548,27 +548,27 @@ class Told(tune.Callback):
                 end_run(run, "FAILED")
 
 
-def tried_of(trial: Trial, measure: str) -> Tried:
+def tried_of(trial: Trial, metric: str) -> Tried:
     """What became of a trial."""
     last = trial.last_result or {}
     outcome = "failed" if trial.status == Trial.ERROR else str(last.get("outcome", "unfinished"))
     return Tried(
-        str(trial), dict(trial.config), outcome, last.get(measure), str(last.get("mlflow_run_id", "")), _reason(trial)
+        str(trial), dict(trial.config), outcome, last.get(metric), str(last.get("mlflow_run_id", "")), _reason(trial)
     )
 
 
-def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, measure: str, console: Console) -> None:
+def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, metric: str, console: Console) -> None:
     """Table, plots, and the best settings as a file for `train.py --preset`.
 
     Raises:
         TrainingError: no trial has a value.
     """
-    print_trials(console, tried, measure)
+    print_trials(console, tried, metric)
     if tried[0].value is None:
         raise TrainingError(f"no trial came as far as a validation; the first failed with: {tried[0].reason}")
     best = trial_settings(tried[0].drawn, plan.training, plan.sweep.name)
-    write_plots(plan, tried, parent, measure)
-    title = f"# {tried[0].name}: {measure} {tried[0].value:.4f}\n"
+    write_plots(plan, tried, parent, metric)
+    title = f"# {tried[0].name}: {metric} {tried[0].value:.4f}\n"
     best_yaml = title + as_yaml(best.settings, best.sources, without=OF_ONE_RUN)
     (plan.folder / BEST).write_text(best_yaml, encoding="utf-8")  # last of all
     log_files(parent, plan.folder)

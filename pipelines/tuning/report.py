@@ -47,12 +47,12 @@ class Tried:
     reason: str = ""
 
 
-def print_trials(console: Console, tried: Sequence[Tried], measure: str) -> None:
+def print_trials(console: Console, tried: Sequence[Tried], metric: str) -> None:
     """How many there were of each outcome, the best trials, and the best settings."""
     table = Table(
-        title=f"{measure}, {'higher' if HIGHER_IS_BETTER[measure] else 'lower'} is better", title_justify="left"
+        title=f"{metric}, {'higher' if HIGHER_IS_BETTER[metric] else 'lower'} is better", title_justify="left"
     )
-    for column in ("trial", "outcome", measure):
+    for column in ("trial", "outcome", metric):
         table.add_column(column)
     for path in tried[0].drawn:
         table.add_column(path.replace(".", ".\n"), overflow="fold")
@@ -72,26 +72,26 @@ def print_trials(console: Console, tried: Sequence[Tried], measure: str) -> None
     )
     best = tried[0]
     if best.value is not None:
-        console.print(f"best        {best.name}: {measure} {best.value:.4f}")
+        console.print(f"best        {best.name}: {metric} {best.value:.4f}")
         for path, drawn in best.drawn.items():
             console.print(f"            {path}: {drawn}")
 
 
-def write_plots(plan: Plan, tried: Sequence[Tried], parent: TrackedRun, measure: str) -> None:
+def write_plots(plan: Plan, tried: Sequence[Tried], parent: TrackedRun, metric: str) -> None:
     """`parallel_coordinates.png`, `importance.png` and `terms.png` in the sweep's folder, as far as there is enough."""
     valued = [each for each in tried if each.value is not None]
-    draw_parallel_coordinates(plan.search, valued, measure, plan.folder / "parallel_coordinates.png")
+    draw_parallel_coordinates(plan.search, valued, metric, plan.folder / "parallel_coordinates.png")
     if len(valued) >= FEWEST_FOR_IMPORTANCE:
-        draw_importance(study_of(plan.search, valued, measure), measure, plan.folder / "importance.png")
+        draw_importance(study_of(plan.search, valued, metric), metric, plan.folder / "importance.png")
     draw_terms(tried, parent, plan.folder / "terms.png")
 
 
-def draw_parallel_coordinates(search: Search, tried: Sequence[Tried], measure: str, file: Path) -> None:
+def draw_parallel_coordinates(search: Search, tried: Sequence[Tried], metric: str, file: Path) -> None:
     """One upright axis for each setting and the measure, one line for each trial, dotted where it was stopped."""
     rows = {path: _heights(search[path], [each.drawn[path] for each in tried]) for path in search}
     values = np.array([each.value for each in tried], dtype=float)
     low, high = values.min(), max(values.max(), values.min() + 1e-9)
-    rows[measure] = list((values - low) / (high - low))
+    rows[metric] = list((values - low) / (high - low))
     figure, axes = plt.subplots(figsize=(2.2 * len(rows), 5))
     colours = plt.get_cmap("viridis")
     for index in reversed(range(len(tried))):  # the best one last, on top
@@ -99,7 +99,7 @@ def draw_parallel_coordinates(search: Search, tried: Sequence[Tried], measure: s
         style = "-" if tried[index].outcome == "finished" else ":"
         axes.plot([row[index] for row in rows.values()], style, color=colours(quality), lw=1 + 2 * (index == 0))
     ends = {path: (f"{each.values[0]}", f"{each.values[-1]}") for path, each in search.items()}
-    ends[measure] = (f"{low:.4g}", f"{high:.4g}")
+    ends[metric] = (f"{low:.4g}", f"{high:.4g}")
     for place, (path, (bottom, top)) in enumerate(ends.items()):
         axes.axvline(place, color="0.6", lw=0.8)
         axes.text(place, -0.03, bottom, ha="center", va="top", fontsize=8)
@@ -110,18 +110,18 @@ def draw_parallel_coordinates(search: Search, tried: Sequence[Tried], measure: s
     _save(figure, file)
 
 
-def draw_importance(study: optuna.Study, measure: str, file: Path) -> None:
+def draw_importance(study: optuna.Study, metric: str, file: Path) -> None:
     """How much each setting sets the better trials apart (Optuna's PED-ANOVA)."""
     importance = optuna.importance.get_param_importances(study)
     figure, axes = plt.subplots(figsize=(7, 1 + 0.4 * len(importance)))
     axes.barh(list(importance)[::-1], list(importance.values())[::-1])
-    axes.set_xlabel(f"what sets the trials with a better {measure} apart (shares of 1)")
+    axes.set_xlabel(f"what sets the trials with a better {metric} apart (shares of 1)")
     _save(figure, file)
 
 
-def study_of(search: Search, tried: Sequence[Tried], measure: str) -> optuna.Study:
+def study_of(search: Search, tried: Sequence[Tried], metric: str) -> optuna.Study:
     """The trials that have a value, whoever drew them, in the terms of Optuna's plots."""
-    study = optuna.create_study(direction="maximize" if HIGHER_IS_BETTER[measure] else "minimize")
+    study = optuna.create_study(direction="maximize" if HIGHER_IS_BETTER[metric] else "minimize")
     distributions = {path: _distribution(each) for path, each in search.items()}
     for each in tried:
         if each.value is not None:

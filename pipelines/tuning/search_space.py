@@ -3,7 +3,7 @@
     objective.pixel_contrast.weight: loguniform(0.1, 30)
     curves.gamma.under.0: uniform(3, 6)         # one end of a range
     schedule.rounds: int(1, 4)                  # both ends included
-    enhancer.kind: choice(compact, bilateral)
+    enhancer.arch: choice(compact, bilateral)
 
 This module imports neither torch nor ray.
 """
@@ -38,8 +38,8 @@ KINDS = {
 }
 # What must be the same in all trials, or they cannot be compared or run side by side.
 FIXED = (
-    *("name", "runs", "checkpoints", "resume", "scaling", "tracking", "cluster", "loop.measure"),
-    *("data.dark", "data.well_lit", "data.pairs_low", "data.pairs_high", "data.samples"),
+    *("name", "runs", "checkpoints", "resume", "scaling", "tracking", "cluster", "loop.metric"),
+    *("data.dark", "data.well_lit", "data.pairs_dark", "data.pairs_truth", "data.samples"),
     *("data.validation_images", "data.validation_size"),
 )
 OF_THE_PLACE = ("runs", "cluster.", "tracking.uri")  # what may differ where a sweep goes on
@@ -174,10 +174,10 @@ def check_search(search: Search, training: Loaded, file: Path) -> None:
     source = f"file {file}"
     settings = training.settings
     judged = [path for path in JUDGE if path in search]
-    if judged and settings.loop.measure == "feature_gap":
+    if judged and settings.loop.metric == "feature_gap":
         raise SettingsError(
             f"{file}: {judged[0]}: feature_gap is measured by this very model, so trials could not be compared; "
-            "choose --loop.measure restored, or leave it out"
+            "choose --loop.metric restored, or leave it out"
         )
     groups: dict[str, list[str]] = {}
     for path in search:

@@ -18,9 +18,9 @@ with atheris.instrument_imports(include=["lle.training", "safetensors"]):
     import torch
     from safetensors.torch import save
 
-    from lle.training import state as states
+    from lle.training import checkpoint as checkpoint_files
+    from lle.training.checkpoint import STATE, TENSORS, Checkpoint, CheckpointError, Progress
     from lle.training.schedule import Phase, ScheduleState
-    from lle.training.state import STATE, TENSORS, Progress, Snapshot, StateError
 
 LIMITS = ("-timeout=2", "-rss_limit_mb=2048", "-max_len=2048")
 TENSOR_FILE = save({"enhancer/weight": torch.zeros(2, 3), "average/count": torch.tensor(1)})
@@ -34,8 +34,8 @@ def read_one(data: bytes) -> None:
         (checkpoint / STATE).write_bytes(description)
         (checkpoint / TENSORS).write_bytes(tensors)
         try:
-            found = states.read(checkpoint)
-        except StateError:
+            found = checkpoint_files.read(checkpoint)
+        except CheckpointError:
             return
         assert isinstance(found.progress.schedule.phase, Phase)
         assert all(isinstance(tensor, torch.Tensor) for tensor in found.tensors.values())
@@ -60,8 +60,8 @@ def damaged(data: bytes) -> tuple[bytes, bytes]:
 def good() -> str:
     """What a whole checkpoint says."""
     with tempfile.TemporaryDirectory(dir=folder()) as name:
-        snapshot = Snapshot(Progress(ScheduleState(Phase.ENHANCEMENT, step=3)), {"seed": 1}, {}, best=(1.0, 2))
-        states.write(snapshot, Path(name, "checkpoint"))
+        checkpoint = Checkpoint(Progress(ScheduleState(Phase.ENHANCEMENT, step=3)), {"seed": 1}, {}, best=(1.0, 2))
+        checkpoint_files.write(checkpoint, Path(name, "checkpoint"))
         return Path(name, "checkpoint", STATE).read_text(encoding="utf-8")
 
 

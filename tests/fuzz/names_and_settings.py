@@ -68,8 +68,8 @@ WORDS = (
     "[" * 3000, "? a", "- a", "a: 1\na: 2", "%", "%s", "%(x)s", "#", "?", "a?b=c", "file:", "file://x", "file:///x%2Fy",
     "file:///%ff", "file:////x", "s3://", "s3://b", "s3://b//k", "s3://b/ k+?#%20ä", "s3://u:p@b/k", "gs://b/k",
     "ftp://x", "http://h:99999", "http://[::1", "sqlite:///", "sqlite:///~/a?b", "sqlite:///x%41.db", "models:",
-    "models/x", "runs:", "published:", "published:zero-dce=~", "published:zero-dce++/0=x", "control:input",
-    "control:auto-gain=.",
+    "models/x", "runs:", "published:", "published:zero-dce=~", "published:zero-dce++/0=x", "baseline:input",
+    "baseline:auto-gain=.",
     "bundled",
     "--", "-", "-h", "--help", "--dry-run", "--preset", "quickstart", "clip_lit", "--config", "light", "psnr", "jpeg",
     "\0", "\n", "\r", "\x1b[31m", "\ufeff", "\u202e", "\udcff", "é", "e\u0301", "日本" * 60, "🌙" * 80, "a" * 300,
@@ -206,7 +206,7 @@ def trees(chooser: Chooser) -> None:
         photos, _ = find_evaluated_photos("low", "high", "", 1, 10**6)
         assert len({photo.name for photo in photos}) == len(photos)
     settings = EnhanceSettings(
-        model="control:input", input="low", output="out", format=chooser.one_of(("same", "png", "webp"))
+        model="baseline:input", input="low", output="out", format=chooser.one_of(("same", "png", "webp"))
     )
     with contextlib.suppress(*SENTENCES):
         enhanced(settings)

@@ -27,7 +27,7 @@ from tests.integration.unreliable import UnreliableServer, unreliable
 TINY = """
 init_from: ""
 data: {samples: true, image_size: 64, prompt_size: 64, validation_images: 4, validation_size: 128, decoders: 1}
-enhancer: {kind: compact, look: 32, width: 8}
+enhancer: {arch: compact, thumbnail_size: 32, width: 8}
 prior: {over_exposed_share: 0.5}
 objective: {smoothness: {weight: 30}, reconstruction: {weight: 0.1}}
 schedule:

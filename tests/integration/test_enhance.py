@@ -39,7 +39,7 @@ def test_a_folder_is_enhanced_once_and_failures_are_told(cluster: Cluster, repos
         Image.fromarray(random.integers(0, 90, (40 + index % 2, 64, 3), dtype=np.uint8)).save(file)
     bad = photos / "folder0" / "bad.png"
     bad.write_bytes((photos / "folder0" / "0.png").read_bytes()[:500])
-    settings = EnhancerSettings(kind="bilateral", look=32, width=8, denoise=0)
+    settings = EnhancerSettings(arch="bilateral", thumbnail_size=32, width=8, denoise=0)
     enhancer = build_enhancer(settings)
     torch.nn.init.constant_(enhancer.head.bias, 0.5)
     saved = Model(enhancer.requires_grad_(False), settings).save(tmp_path / "model")
@@ -61,7 +61,7 @@ def test_a_folder_is_enhanced_once_and_failures_are_told(cluster: Cluster, repos
     assert {file: file.stat().st_mtime_ns for file in out.glob("*/*.png")} == written
 
     other = enhance(
-        cluster, repository, "--model", "control:auto-exposure", "--input", str(photos), "--output", str(out),
+        cluster, repository, "--model", "baseline:auto-exposure", "--input", str(photos), "--output", str(out),
         "--format", "webp",
     )  # fmt: skip
     assert other.returncode == 0, other.stderr[-3000:]

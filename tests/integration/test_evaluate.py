@@ -46,7 +46,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def model() -> Model:
     """Brightens by a constant number of stops."""
-    settings = EnhancerSettings(kind="compact", look=32, width=4)
+    settings = EnhancerSettings(arch="compact", thumbnail_size=32, width=4)
     enhancer = build_enhancer(settings)
     torch.nn.init.constant_(enhancer.head.bias, 0.5)
     return Model(enhancer.requires_grad_(False), settings)
@@ -137,7 +137,7 @@ def test_a_pair_of_different_sizes_ends_with_one_sentence(
 ):
     Image.new("RGB", (30, 20)).save(photos / "high" / "scene1" / "3.png")
     done = evaluate(
-        cluster, repository, "--model", "control:auto-gain", "--low", str(photos / "low"),
+        cluster, repository, "--model", "baseline:auto-gain", "--low", str(photos / "low"),
         "--high", str(photos / "high"), "--out", str(tmp_path / "out"),
     )  # fmt: skip
     assert done.returncode == 1

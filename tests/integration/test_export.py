@@ -19,11 +19,11 @@ from pipelines.export import main
 from pipelines.models.export import TOLERANCE, largest_difference, load_onnx, load_pt2
 
 KINDS = [  # bilateral with its denoiser is the bundled model
-    EnhancerSettings(kind="compact", look=48, width=8),
-    EnhancerSettings(kind="retinex", padding="reflect"),
-    EnhancerSettings(kind="curves"),
-    EnhancerSettings(kind="exposure", look=48, width=8, denoise=8, local=0.7),
-    EnhancerSettings(kind="scene", denoise=8),
+    EnhancerSettings(arch="compact", thumbnail_size=48, width=8),
+    EnhancerSettings(arch="retinex", padding="reflect"),
+    EnhancerSettings(arch="curves"),
+    EnhancerSettings(arch="exposure", thumbnail_size=48, width=8, denoise=8, local=0.7),
+    EnhancerSettings(arch="scene", denoise=8),
 ]
 
 
@@ -34,19 +34,19 @@ def visible(settings: EnhancerSettings) -> Model:
     with torch.no_grad():
         for parameter in enhancer.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-        if settings.kind == "retinex":
+        if settings.arch == "retinex":
             enhancer.head.bias.fill_(0.5)  # where there is no light, the smallest difference becomes a large one
     return Model(enhancer.requires_grad_(False), settings)
 
 
-@pytest.mark.parametrize("settings", KINDS, ids=lambda settings: settings.kind)
+@pytest.mark.parametrize("settings", KINDS, ids=lambda settings: settings.arch)
 def test_enhancers_give_their_pictures_in_onnxruntime(settings: EnhancerSettings, tmp_path: Path):
     model = visible(settings)
     save_onnx(model, tmp_path / "model.onnx")
     exported = load_onnx(tmp_path / "model.onnx")
     assert largest_difference(model, exported) < TOLERANCE / 4  # at every strength that it knows
     optional = onnxruntime.InferenceSession(tmp_path / "model.onnx").get_overridable_initializers()
-    assert [each.name for each in optional] == (["strength"] if settings.kind in ("exposure", "scene") else [])
+    assert [each.name for each in optional] == (["strength"] if settings.arch in ("exposure", "scene") else [])
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
 
 
@@ -75,7 +75,7 @@ def run_as_told(told: str, file: Path, photos: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_strength_goes_from_the_picture_over_what_is_left_out_to_more(tmp_path: Path):
-    settings = EnhancerSettings(kind="exposure", look=48, width=8, denoise=0)
+    settings = EnhancerSettings(arch="exposure", thumbnail_size=48, width=8, denoise=0)
     enhancer = build_enhancer(settings)
     torch.nn.init.constant_(enhancer.exposure.bias, 0.3)
     save_onnx(Model(enhancer.requires_grad_(False), settings), tmp_path / "model.onnx")
@@ -98,14 +98,14 @@ def test_a_difference_is_seen():
     model = visible(KINDS[0])
     assert largest_difference(model, lambda picture, _: model(picture) + 0.01) == pytest.approx(0.01, abs=1e-5)
     assert not largest_difference(model, lambda picture, _: model(picture) * float("nan")) <= TOLERANCE
-    knowing = visible(EnhancerSettings(kind="exposure", look=48, width=8, denoise=0))
+    knowing = visible(EnhancerSettings(arch="exposure", thumbnail_size=48, width=8, denoise=0))
     assert largest_difference(knowing, lambda picture, _: knowing(picture)) > TOLERANCE
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("control:auto-gain", "model: control:auto-gain is not one of ours; give a registered or saved model"),
+        ("baseline:auto-gain", "model: baseline:auto-gain is not one of ours; give a registered or saved model"),
         ("nowhere/model", "nowhere/model: no saved model"),
     ],
 )

@@ -119,9 +119,9 @@ def test_keys_of_every_kind_are_listed_read_prepared_and_named(bucket: Bucket, t
     assert "1 .dng (raw" in found.left_out and "1 in @eaDir" in found.left_out
     levels = {name: load_photo(found, path, 10**6).max() for name, path in zip(found.names, found.paths, strict=True)}
     assert levels == {key: 10 + STEP * number for number, key in enumerate(keys[:5])}
-    settings = EnhanceSettings(model="control:input", input=uri, output=str(tmp_path / "out"))
+    settings = EnhanceSettings(model="baseline:input", input=uri, output=str(tmp_path / "out"))
     work, _ = find_work(settings, "1", Done(settings.output))
-    entries = [*Worker(find_model("control:input", ""), settings).enhance(work)]
+    entries = [*Worker(find_model("baseline:input", ""), settings).enhance(work)]
     assert not any(entry.failed for entry in entries)
     assert {(tmp_path / "out" / name).exists() for name in ("two/slashes.png", "in front.png", "?x=1#y.png")} == {True}
     prepared = PrepareSettings(input=uri, output=f"s3://{BUCKET}/odd-prepared", format="png", similar_bits=0)

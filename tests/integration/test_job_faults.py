@@ -51,7 +51,7 @@ pytestmark = pytest.mark.drill
 PHOTOS = 40
 KILLED_ROUNDS = 5  # of two jobs each
 BUCKETS = ("for-prepare", "for-enhance", "for-train")  # one each, so that a request tells whose it is
-MODEL = "control:auto-exposure"
+MODEL = "baseline:auto-exposure"
 BAD = {
     "bomb.png": "50000 x 50000 pixels are over the limit",
     "empty.jpg": "the file is empty",

@@ -80,12 +80,12 @@ def test_a_second_run_finds_nothing_to_do_and_changes_nothing(
     few.mkdir()
     for number in range(3):
         (few / f"{number}.jpg").write_bytes((photos / f"{number:03d}.jpg").read_bytes())
-    states = []
+    checkpoint_files = []
     for _ in range(2):
         done = subprocess.run(
             command(repository, cluster, few, tmp_path / "out"), env=cluster.environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        states.append({path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "parts").iterdir()})
-    assert states[0] == states[1] and len(states[0]) == 1
+        checkpoint_files.append({path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "parts").iterdir()})
+    assert checkpoint_files[0] == checkpoint_files[1] and len(checkpoint_files[0]) == 1
     assert "nothing new to prepare" in done.stdout

@@ -54,7 +54,7 @@ NAME = "lle-enhancer"
 
 def brightener(bias: float) -> Model:
     """Brightens by a constant number of stops."""
-    settings = EnhancerSettings(kind="compact", look=32, width=4)
+    settings = EnhancerSettings(arch="compact", thumbnail_size=32, width=4)
     torch.manual_seed(0)
     enhancer = build_enhancer(settings)
     torch.nn.init.constant_(enhancer.head.bias, bias)
@@ -126,7 +126,7 @@ def test_a_version_becomes_champion_only_by_beating_it(
     )
     assert registry.champion == "1"
 
-    allowed = ("--most-slower", "1000", "--least-unchanged", "0", "--most-changed", "50")
+    allowed = ("--max-slower", "1000", "--min-unchanged", "0", "--max-changed", "50")
     better = promote(cluster, repository, registry, photos, "--candidate", "2", *allowed)
     assert better.returncode == 0, better.stdout[-3000:] + better.stderr[-3000:]
     assert (
@@ -180,7 +180,7 @@ def test_a_registered_version_comes_back_as_a_folder_with_its_card(registry: Reg
 
 def test_a_registered_version_takes_a_strength(registry: Registry, tmp_path: Path):
     """Loaded as by strangers: in an empty folder, without the project's source."""
-    settings = EnhancerSettings(kind="exposure", look=32, width=8, denoise=8)
+    settings = EnhancerSettings(arch="exposure", thumbnail_size=32, width=8, denoise=8)
     enhancer = build_enhancer(settings)
     torch.nn.init.constant_(enhancer.exposure.bias, 0.3)
     model, client = Model(enhancer.requires_grad_(False), settings), MlflowClient(registry.uri)

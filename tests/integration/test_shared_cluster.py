@@ -26,7 +26,7 @@ SECRET = "hunter2"
 TWO_STEPS = """
 init_from: ""
 data: {image_size: 64, prompt_size: 64, validation_images: 2, validation_size: 64, decoders: 1}
-enhancer: {kind: compact, look: 32, width: 8}
+enhancer: {arch: compact, thumbnail_size: 32, width: 8}
 schedule:
   prompt_init: {steps: 2}
   reconstruction: {steps: 0}
@@ -93,7 +93,7 @@ def jobs(two_cpus: Cluster, tmp_path_factory: pytest.TempPathFactory, repository
         **{name: ("train.py", *common, "--name", name) for name in TRAININGS},
         "sweep": ("tune.py", *common, "--name", "sweep", "--search", str(folder / "search.yaml"), "--trials", "2"),
         "enhance": (
-            "enhance.py", "--address", two_cpus.address, "--model", "control:auto-gamma",
+            "enhance.py", "--address", two_cpus.address, "--model", "baseline:auto-gamma",
             "--input", str(folder / "dark"), "--output", str(folder / "enhanced"),
         ),
         "prepare": (

@@ -41,9 +41,9 @@ from lle.config import DataSettings, EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.images import ImageError, encode, most_bytes
 from lle.model import DESCRIPTION, WEIGHTS, Model, load
-from lle.training import state as states
+from lle.training import checkpoint as checkpoint_files
+from lle.training.checkpoint import STATE, TENSORS, Checkpoint, CheckpointError, Progress
 from lle.training.schedule import Phase, ScheduleState
-from lle.training.state import STATE, TENSORS, Progress, Snapshot, StateError
 from pipelines import demo
 from pipelines.config.demo import DemoSettings
 from pipelines.config.enhance import EnhanceSettings
@@ -134,7 +134,7 @@ def model(tmp_path: Path) -> Path:
     return Model(build_enhancer(SMALL), SMALL).save(tmp_path / "model")
 
 
-SMALL = EnhancerSettings(kind="compact", look=32, width=4)
+SMALL = EnhancerSettings(arch="compact", thumbnail_size=32, width=4)
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -152,15 +152,17 @@ def test_a_pickle_in_a_checkpoint_is_refused_and_not_run_even_with_the_right_has
     tmp_path: Path, canary: Path, file: str, number: int
 ):
     folder, payload = tmp_path / "step_00000003", payloads(canary)[number]
-    states.write(Snapshot(Progress(ScheduleState(Phase.ENHANCEMENT, step=3)), {}, {"a": torch.zeros(1)}), folder)
+    checkpoint_files.write(
+        Checkpoint(Progress(ScheduleState(Phase.ENHANCEMENT, step=3)), {}, {"a": torch.zeros(1)}), folder
+    )
     (folder / file).write_bytes(payload)
     if file == TENSORS:
         description = json.loads((folder / STATE).read_text())
-        description["tensors_sha256"] = states._hash(folder / TENSORS)
-        description["sha256"] = states._description_hash(description)
+        description["tensors_sha256"] = checkpoint_files._hash(folder / TENSORS)
+        description["sha256"] = checkpoint_files._description_hash(description)
         (folder / STATE).write_text(json.dumps(description))
-    with pytest.raises(StateError, match="not a readable checkpoint") as refused:
-        states.read(folder)
+    with pytest.raises(CheckpointError, match="not a readable checkpoint") as refused:
+        checkpoint_files.read(folder)
     sentence(refused.value)
 
 
@@ -189,7 +191,7 @@ def test_yaml_that_wants_to_run_code_is_refused_by_its_line(tmp_path: Path, cana
 
 def test_a_search_or_a_sweep_cannot_run_code_either(tmp_path: Path, canary: Path):
     file = tmp_path / "search.yaml"
-    file.write_text(f"enhancer.kind: choice(compact, !!python/object/apply:os.system [touch '{canary}'])")
+    file.write_text(f"enhancer.arch: choice(compact, !!python/object/apply:os.system [touch '{canary}'])")
     with pytest.raises(SettingsError, match="!!python/object/apply:os.system is not read"):
         read_search(file)
     (tmp_path / "runs" / "mine").mkdir(parents=True)
@@ -360,7 +362,7 @@ def test_no_photo_is_written_outside_the_output_whatever_its_key(tmp_path: Path,
     output = tmp_path / "deep" / "output"
     (output).mkdir(parents=True)
     (output / "out").symlink_to(tmp_path)
-    given = EnhanceSettings(model="control:input", input=str(tmp_path), output=str(output))
+    given = EnhanceSettings(model="baseline:input", input=str(tmp_path), output=str(output))
     source = picture(tmp_path / "in")
     worker = Worker(NamedModel("", "", torch.nn.Identity()), given)
     [entry] = worker.enhance([Photo(str(source), Entry(name, "1", "", name))])
@@ -541,7 +543,7 @@ def test_every_console_prints_names_as_they_are(repository: Path):
 
 def test_an_enhanced_photo_in_the_folder_of_notes_does_not_break_the_next_run(tmp_path: Path):
     picture(tmp_path / "in", "report.parts/a.png")
-    given = EnhanceSettings(model="control:input", input=str(tmp_path / "in"), output=str(tmp_path / "out"))
+    given = EnhanceSettings(model="baseline:input", input=str(tmp_path / "in"), output=str(tmp_path / "out"))
     list(Worker(NamedModel("", "", torch.nn.Identity()), given).enhance(find_work(given, "", Done(given.output))[0]))
     assert (tmp_path / "out" / "report.parts" / "a.png").exists()
     Done(given.output)
@@ -607,7 +609,7 @@ def test_training_enhancing_and_preparing_set_a_bomb_aside(tmp_path: Path, nothi
     (tmp_path / "in" / "bomb.png").write_bytes(bomb())
     with pytest.raises(DataError, match=OVER):
         list_photos(str(tmp_path / "in"), "data.dark", DataSettings())
-    given = EnhanceSettings(model="control:input", input=str(tmp_path / "in"), output=str(tmp_path / "out"))
+    given = EnhanceSettings(model="baseline:input", input=str(tmp_path / "in"), output=str(tmp_path / "out"))
     worker = Worker(NamedModel("", "", torch.nn.Identity()), given)
     [entry] = worker.enhance(find_work(given, "", Done(given.output))[0])
     assert OVER in entry.failed
@@ -634,7 +636,7 @@ def test_a_file_without_end_is_not_read_into_memory(endless: Path):
         read_photo(uri, str(endless), budget)
     with pytest.raises(DataError, match=f"is over the limit of {limit} MB"):
         list_photos(uri, "data.dark", DataSettings(max_pixels=budget))
-    given = EnhanceSettings(model="control:input", input=uri, output=f"{uri}-out", max_pixels=budget)
+    given = EnhanceSettings(model="baseline:input", input=uri, output=f"{uri}-out", max_pixels=budget)
     worker = Worker(NamedModel("", "", torch.nn.Identity()), given)
     [entry] = worker.enhance(find_work(given, "", Done(given.output))[0])
     assert f"is over the limit of {limit} MB" in entry.failed
@@ -798,11 +800,11 @@ def test_no_key_of_the_environment_is_in_what_a_run_leaves_behind(tmp_path: Path
     photos = photos_of_run(settings, str(run))
     with tracked_run(settings, photos, run) as tracked:
         (run / "settings.yaml").write_text(to_yaml(settings))
-        snapshot = Snapshot(Progress(ScheduleState(Phase.ENHANCEMENT, step=3)), settings.model_dump(), {})
-        states.write(snapshot, run / "checkpoint")
+        checkpoint = Checkpoint(Progress(ScheduleState(Phase.ENHANCEMENT, step=3)), settings.model_dump(), {})
+        checkpoint_files.write(checkpoint, run / "checkpoint")
         enhancer = Model(build_enhancer(SMALL), SMALL)
         (run / "card.md").write_text(model_card(settings, photos, enhancer, [], tracked.run_id))
-        summary = {"seconds": 1.0, "best_step": 1, "best_value": 0.5, "measure": "feature_gap", "finished": True,
+        summary = {"seconds": 1.0, "best_step": 1, "best_value": 0.5, "metric": "feature_gap", "finished": True,
                    "steps": {"enhancement": 3}, "images_per_second": 2.0, "data_wait_share": 0.1, "model": "m",
                    "mlflow_run_id": "1", "worker_restarts": 0, "steps_lost": 0, "skipped": 0}  # fmt: skip
         (run / "report.html").write_bytes(render(training_page(settings, summary, [], [], [])))

@@ -13,7 +13,7 @@ from lle.model import Model, load
 def trained(denoise: int = 8, seed: int = 0) -> BilateralEnhancer:
     """A small network whose weights do something visible."""
     torch.manual_seed(seed)
-    enhancer = BilateralEnhancer(look=32, width=8, denoise=denoise).eval()
+    enhancer = BilateralEnhancer(thumbnail_size=32, width=8, denoise=denoise).eval()
     with torch.no_grad():
         for parameter in enhancer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -110,13 +110,13 @@ def test_every_weight_gets_a_gradient():
 
 
 def test_denoise_0_has_no_denoiser():
-    enhancer = build_enhancer(EnhancerSettings(kind="bilateral", denoise=0))
+    enhancer = build_enhancer(EnhancerSettings(arch="bilateral", denoise=0))
     assert not any("denoiser" in name for name in enhancer.state_dict())
 
 
 @pytest.mark.parametrize("denoise", [0, 8])
 def test_a_loaded_model_is_the_saved_one(denoise: int, tmp_path: Path):
-    settings = EnhancerSettings(kind="bilateral", look=32, width=8, denoise=denoise)
+    settings = EnhancerSettings(arch="bilateral", thumbnail_size=32, width=8, denoise=denoise)
     original = Model(trained(denoise), settings)
     again = load(original.save(tmp_path))
     image = torch.rand(1, 3, 31, 26)

@@ -37,7 +37,7 @@ def test_sets_of_unequal_size_are_compared_by_their_quantiles():
 
 def scene(camera: bool = False):
     torch.manual_seed(0)
-    return build_enhancer(EnhancerSettings(kind="scene", denoise=0, camera=camera)).eval()
+    return build_enhancer(EnhancerSettings(arch="scene", denoise=0, camera=camera)).eval()
 
 
 def test_a_cast_is_taken_out_before_anything_is_decided():

@@ -25,7 +25,7 @@ PHOTOS = TrainingPhotos(
 
 @pytest.fixture
 def model() -> Model:
-    settings = EnhancerSettings(kind="compact", look=32, width=4)
+    settings = EnhancerSettings(arch="compact", thumbnail_size=32, width=4)
     return Model(build_enhancer(settings), settings)
 
 
@@ -57,7 +57,7 @@ def test_what_nobody_said_is_called_unsaid(model: Model):
 
 
 ENDED = {
-    "measure": "feature_gap",
+    "metric": "feature_gap",
     "best_step": 240,
     "best_value": 0.125,
     "steps": {"enhancement": 300},
@@ -70,7 +70,7 @@ def test_it_says_what_chose_the_step_and_on_which_photos(model: Model):
     by_gap = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED)
     assert "Step 240 of 300, chosen by Feature gap 0.125 (lower is better) on held-out photos of both sets" in by_gap
     assert "the given pairs" not in by_gap
-    by_pairs = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED | {"measure": "psnr", "best_value": 18.0})
+    by_pairs = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED | {"metric": "psnr", "best_value": 18.0})
     assert "chosen by PSNR 18.00" in by_pairs and "(higher is better) on the given pairs" in by_pairs
     stopped = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED | {"finished": False})
     assert "The training was stopped before its end." in stopped
@@ -86,8 +86,8 @@ def test_a_denoiser_that_learned_on_is_told_apart_from_the_light_that_was_chosen
 
 def test_pairs_that_were_trained_on_are_told(model: Model):
     quality = [Quality("input", (("a.jpg", 8.0, 0.2),)), Quality("enhanced", (("a.jpg", 18.25, 0.75),))]
-    apart = replace(PHOTOS, pairs_low=PhotoSet("low", ("low/a.jpg",)), pairs_high=PhotoSet("high", ("high/a.jpg",)))
-    shared = replace(apart, pairs_low=PhotoSet("s3://photos/dark", ("a.jpg",)))
+    apart = replace(PHOTOS, pairs_dark=PhotoSet("low", ("low/a.jpg",)), pairs_truth=PhotoSet("high", ("high/a.jpg",)))
+    shared = replace(apart, pairs_dark=PhotoSet("s3://photos/dark", ("a.jpg",)))
     assert "none of their files is, by its path, among the photos" in model_card(settings(), apart, model, quality, "r")
     assert "1 of their files are among the photos" in model_card(settings(), shared, model, quality, "r")
 

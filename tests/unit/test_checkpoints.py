@@ -13,19 +13,19 @@ from tiny import tiny_settings
 
 from cluster.storage import write_atomically
 from lle.enhancers import build_enhancer
-from lle.training import state as states
+from lle.training import checkpoint as checkpoint_files
+from lle.training.checkpoint import STATE, TENSORS, Checkpoint, CheckpointError, Progress
 from lle.training.loop import Report
 from lle.training.schedule import Phase, ScheduleState
-from lle.training.state import STATE, TENSORS, Progress, Snapshot, StateError
 from pipelines.training import checkpoints as module
 from pipelines.training.checkpoints import MARK, Checkpoints, TakenError, _listed, begin, mark_of
 
 
 def report(step: int, ended_round: int = 0) -> Report:
     progress = Progress(ScheduleState(Phase.ENHANCEMENT, step=step))
-    snapshot = Snapshot(progress, {}, {"enhancer/weight": torch.full((3,), float(step))})
+    checkpoint = Checkpoint(progress, {}, {"enhancer/weight": torch.full((3,), float(step))})
     enhancer = build_enhancer(tiny_settings().enhancer)
-    write = lambda folder: states.write(snapshot, folder)  # noqa: E731
+    write = lambda folder: checkpoint_files.write(checkpoint, folder)  # noqa: E731
     return Report(step, Phase.ENHANCEMENT, 1, {}, write, enhancer, ended_round)
 
 
@@ -79,7 +79,7 @@ def test_a_forged_state_with_a_fresh_step_is_noticed(tmp_path: Path):
     description = json.loads(path.read_text())
     description["progress"]["skipped"] = 7
     path.write_text(json.dumps(description))
-    with pytest.raises(StateError, match="none of its 1 checkpoints is whole"):
+    with pytest.raises(CheckpointError, match="none of its 1 checkpoints is whole"):
         Checkpoints(str(tmp_path)).newest()
 
 

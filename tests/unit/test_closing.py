@@ -48,7 +48,7 @@ def test_a_server_is_named_by_the_runs_page_and_a_database_by_the_command_that_s
 
 
 def test_commands_are_for_this_model_and_for_the_photos_at_hand(here: Path):
-    pairs = DataSettings(dark="my dark", well_lit="s3://p/day", pairs_low="low", pairs_high="high")
+    pairs = DataSettings(dark="my dark", well_lit="s3://p/day", pairs_dark="low", pairs_truth="high")
     told = [shlex.split(line) for line in lines(here / "runs" / "night", pairs)[-4:-1]]
     enhance, evaluate, promote = (
         line[-line[::-1].index(next(w for w in line if w.endswith(".py"))) :] for line in told

@@ -170,7 +170,7 @@ def test_a_submitted_job_uploads_the_packages_and_less_than_10_mb(repository: Pa
         "pyproject.toml",
     }
     assert all(re.fullmatch(r"\.revision(/HEAD|/packed-refs|/refs/heads/.+)?", name) for name in of_git)
-    assert {"pipelines/train.py", "lle/config.py", "pipelines/presets/clip_lit.yaml"} <= files.keys()
+    assert {"pipelines/train.py", "lle/config/train.py", "pipelines/presets/clip_lit.yaml"} <= files.keys()
 
 
 def printed_commands(repository: Path, start: str) -> list[str]:

@@ -42,14 +42,14 @@ def test_without_a_registry_the_bundled_model_is_taken(tmp_path: Path):
 
 
 def test_a_named_model_is_taken_or_told_to_be_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert chosen_model(DemoSettings(model="control:auto-gain")).name == "auto-gain"
+    assert chosen_model(DemoSettings(model="baseline:auto-gain")).name == "auto-gain"
     assert "no saved model" in refusal(capsys, "--model", str(tmp_path))
 
 
 def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"port: {port} cannot be had" in refusal(capsys, "--model", "control:input", "--port", port)
+        assert f"port: {port} cannot be had" in refusal(capsys, "--model", "baseline:input", "--port", port)
 
 
 def test_a_port_that_is_none_is_a_mistake(capsys: pytest.CaptureFixture[str]):
@@ -61,7 +61,7 @@ def test_a_port_that_is_none_is_a_mistake(capsys: pytest.CaptureFixture[str]):
     [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("TIFF", ".tif"), ("BMP", ".bmp"), ("GIF", ".png")],
 )
 def test_the_result_is_of_the_photos_own_kind_and_size(format: str, suffix: str):
-    found = brighten(find_model("control:auto-gain", ""), photo(format), 10**6)
+    found = brighten(find_model("baseline:auto-gain", ""), photo(format), 10**6)
     file = base64.b64decode(found["file"])
     kind = Image.open(io.BytesIO(file)).format
     assert found["suffix"] == suffix and kind == ("PNG" if format == "GIF" else format)
@@ -81,7 +81,7 @@ def test_the_result_is_of_the_photos_own_kind_and_size(format: str, suffix: str)
 )
 def test_a_photo_that_cannot_be_used_is_refused_with_the_reason(data: bytes, reason: str, status: int):
     with pytest.raises(Refusal, match=reason) as refused:
-        brighten(find_model("control:input", ""), data, 10**6)
+        brighten(find_model("baseline:input", ""), data, 10**6)
     assert refused.value.status == status
 
 
@@ -100,7 +100,7 @@ def test_previews_keep_the_colour_space_and_alpha_is_shown_on_white():
     image.paste((0, 0, 0, 0), (0, 0, 60, 20))
     data = io.BytesIO()
     image.save(data, "PNG", icc_profile=profile)
-    found = brighten(find_model("control:input", ""), data.getvalue(), 10**6)
+    found = brighten(find_model("baseline:input", ""), data.getvalue(), 10**6)
     for label, kept in (("input", profile), ("enhanced", profile), ("light map", None)):
         with Image.open(io.BytesIO(base64.b64decode(found["pictures"][label].partition(",")[2]))) as shown:
             assert shown.info.get("icc_profile") == kept

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lle.config import ENHANCEMENT_TERMS, TrainSettings
 from lle.exposure.curves import bag_of_curves
+from lle.training.checkpoint import read
 from lle.training.loop import Outcome
 from lle.training.schedule import Phase
-from lle.training.state import read
 
 ENHANCING, DENOISING = 4, 5
 
@@ -24,11 +24,11 @@ def denoising(steps: int = DENOISING, **changes: Any) -> TrainSettings:
     off = {name: {"weight": 0.0} for name in ENHANCEMENT_TERMS}
     noiseless = {name: {"frequency": 0.0} for name in ("tone", "gamma", "log")}
     values: dict[str, Any] = {
-        "enhancer": {"kind": "bilateral", "look": 32, "width": 4, "denoise": 4},
+        "enhancer": {"arch": "bilateral", "thumbnail_size": 32, "width": 4, "denoise": 4},
         "objective": {**off, "restoration": {"weight": 1.0, "structure": 0.3, "clean_share": 0.25}},
         "curves": {**noiseless, "exposure": {"frequency": 1.0, "shot": [0.01, 0.01]}},
         "schedule": {"enhancement": {"steps": ENHANCING}, "rounds": 1, "denoising": {"steps": steps}},
-        "optimiser": {"enhancer_lr": 1e-2, "decay": "cosine"},
+        "optimiser": {"enhancer_lr": 1e-2, "lr_schedule": "cosine"},
     }
     return tiny_settings(**values | {name: values.get(name, {}) | each for name, each in changes.items()})
 
@@ -62,8 +62,8 @@ def test_it_comes_last_and_learns_by_restoration_of_well_lit_photos_alone(whole)
 def test_the_light_of_the_best_enhancer_rests_while_its_denoiser_learns(whole):
     told = whole[1]
     checkpoints = [read(each).part("enhancer") for each in sorted(told.folder.iterdir())][-DENOISING - 1 :]
-    validated = [each for each in told.reports if each.measures and 3 < each.step <= 3 + ENHANCING]
-    best = max(validated, key=lambda report: report.measures["psnr"])
+    validated = [each for each in told.reports if each.metrics and 3 < each.step <= 3 + ENHANCING]
+    best = max(validated, key=lambda report: report.metrics["psnr"])
     weights = dict(zip((each.step for each in told.reports), told.weights, strict=True))
     assert same(checkpoints[0], weights[best.step]), "it begins with the best"
     for before, after in pairwise(checkpoints):
@@ -73,7 +73,7 @@ def test_the_light_of_the_best_enhancer_rests_while_its_denoiser_learns(whole):
 
 def test_the_light_of_the_exposure_network_rests_as_well(tmp_path: Path):
     told = Told(tmp_path)
-    tiny_train(denoising(enhancer={"kind": "exposure"}, loop={"checkpoint_every": 1}), told=told)
+    tiny_train(denoising(enhancer={"arch": "exposure"}, loop={"checkpoint_every": 1}), told=told)
     checkpoints = [read(each).part("enhancer") for each in sorted(tmp_path.iterdir())][-DENOISING - 1 :]
     (light, denoiser), (later_light, later_denoiser) = split(checkpoints[0]), split(checkpoints[-1])
     assert same(light, later_light) and not same(denoiser, later_denoiser)
@@ -114,7 +114,7 @@ def test_it_comes_nearer_to_what_the_resting_enhancer_makes_without_noise():
     assert float(after) < 0.6 * float(before)
 
 
-@pytest.mark.parametrize("enhancer", [{"denoise": 0}, {"kind": "compact"}])
+@pytest.mark.parametrize("enhancer", [{"denoise": 0}, {"arch": "compact"}])
 def test_a_network_without_a_denoiser_skips_it(enhancer: dict[str, Any]):
     assert tiny_train(denoising(enhancer=enhancer)).progress.phase_steps.keys() == {"reconstruction", "enhancement"}
 

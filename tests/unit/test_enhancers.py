@@ -11,7 +11,7 @@ from lle.enhancers import NETWORKS, build_enhancer
 from lle.enhancers.compact import CompactEnhancer
 from lle.enhancers.curve_maps import CurveEnhancer, apply_curves
 from lle.enhancers.retinex import RetinexEnhancer, average_pool
-from lle.prior.guides import build_guide
+from lle.prior.guidance_heads import build_guidance_head
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -19,22 +19,22 @@ def parameters(module: torch.nn.Module) -> int:
 
 
 def test_every_kind_has_its_network_and_every_network_its_kind():
-    kinds = get_args(EnhancerSettings.model_fields["kind"].annotation)
+    kinds = get_args(EnhancerSettings.model_fields["arch"].annotation)
     assert set(kinds) == set(NETWORKS)
-    built = {kind: type(build_enhancer(EnhancerSettings(kind=kind))) for kind in kinds}
+    built = {kind: type(build_enhancer(EnhancerSettings(arch=kind))) for kind in kinds}
     assert len(set(built.values())) == len(kinds)
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
-    unknown = EnhancerSettings().model_copy(update={"kind": "retinxe"})
-    with pytest.raises(ValueError, match="enhancer.kind: there is no network retinxe; choose from retinex, curves, "):
+    unknown = EnhancerSettings().model_copy(update={"arch": "retinxe"})
+    with pytest.raises(ValueError, match="enhancer.arch: there is no network retinxe; choose from retinex, curves, "):
         build_enhancer(unknown)
 
 
 def test_an_unknown_guide_is_refused_with_the_known_ones():
     unknown = PriorSettings().model_copy(update={"guidance": "promts"})
     with pytest.raises(ValueError, match="prior.guidance: there is no guide promts; choose from prompts, latent, "):
-        build_guide(unknown, None)
+        build_guidance_head(unknown, None)
 
 
 def test_retinex_has_the_published_number_of_parameters():

@@ -52,7 +52,7 @@ def photos(tmp_path: Path) -> Path:
 
 def settings(photos: Path, **changes: object) -> EnhanceSettings:
     return EnhanceSettings(
-        **{"model": "control:input", "input": str(photos), "output": str(photos.parent / "out"), **changes}
+        **{"model": "baseline:input", "input": str(photos), "output": str(photos.parent / "out"), **changes}
     )
 
 
@@ -241,7 +241,7 @@ def test_a_model_that_knows_no_strength_is_told_before_any_photo_is_read():
     refuse_unknown_strength(NamedModel("other", "", Brighten()), 1)
     for network in (
         Brighten(),
-        Model(build_enhancer(EnhancerSettings(kind="compact")), EnhancerSettings(kind="compact")),
+        Model(build_enhancer(EnhancerSettings(arch="compact")), EnhancerSettings(arch="compact")),
     ):
         with pytest.raises(ModelError, match="strength: .*knows none but 1; leave it out"):
             refuse_unknown_strength(NamedModel("other", "", network), 0.5)
@@ -315,7 +315,7 @@ def test_a_report_that_people_have_saved_anew_costs_only_the_rows_that_make_no_s
     left: int,
     capsys: pytest.CaptureFixture[str],
 ):
-    given, version = settings(photos), find_model("control:input", "").version
+    given, version = settings(photos), find_model("baseline:input", "").version
     work_off(given, version=version)
     report, kept = (photos.parent / "out" / name for name in (REPORT, UNREAD))
     damaged = damage(report.read_text())
@@ -325,7 +325,7 @@ def test_a_report_that_people_have_saved_anew_costs_only_the_rows_that_make_no_s
     if left:
         work_off(given, version=version)
     else:
-        arguments = ["--model", "control:input", "--input", str(photos), "--output", given.output]
+        arguments = ["--model", "baseline:input", "--input", str(photos), "--output", given.output]
         assert entry_point.main(arguments) == 0
         told = f"{unreadable} rows of report.csv in" in capsys.readouterr().out
         assert told == (unreadable > 0)
@@ -361,7 +361,7 @@ def test_of_two_runs_into_one_output_neither_dies_on_the_others_notes(photos: Pa
 
 def test_an_output_that_another_run_works_in_is_left_alone(photos: Path, capsys: pytest.CaptureFixture):
     given = settings(photos)
-    arguments = ["--model", "control:input", "--input", str(photos), "--output", given.output]
+    arguments = ["--model", "baseline:input", "--input", str(photos), "--output", given.output]
     with held(given.output):
         assert entry_point.main(arguments) == 1
         assert [file.name for file in Path(given.output).iterdir()] == [".lease"]
@@ -374,19 +374,19 @@ def test_an_output_that_another_run_works_in_is_left_alone(photos: Path, capsys:
 
 def model(**changes: object) -> Model:
     torch.manual_seed(0)
-    given = EnhancerSettings(**{"kind": "compact", "look": 32, "width": 4, **changes})
+    given = EnhancerSettings(**{"arch": "compact", "thumbnail_size": 32, "width": 4, **changes})
     return Model(build_enhancer(given), given)
 
 
 def test_the_version_of_a_model_follows_its_weights_and_settings_not_its_place(tmp_path: Path):
     first, moved = (find_model(str(model().save(tmp_path / name)), "").version for name in ("first", "moved"))
-    other_look = find_model(str(model(look=48).save(tmp_path / "look")), "").version
+    other_look = find_model(str(model(thumbnail_size=48).save(tmp_path / "look")), "").version
     changed = model()
     with torch.no_grad():
         changed.enhancer.head.bias.add_(0.1)
     other_weights = find_model(str(changed.save(tmp_path / "weights")), "").version
     assert first == moved and len({first, other_look, other_weights}) == 3
-    assert find_model("control:auto-gain", "").version != find_model("control:auto-gain=0.3", "").version
+    assert find_model("baseline:auto-gain", "").version != find_model("baseline:auto-gain=0.3", "").version
 
 
 def test_pixels_are_enhanced_like_pictures():
@@ -403,11 +403,11 @@ def test_pixels_are_enhanced_like_pictures():
     ("arguments", "sentence"),
     [
         (["--input", "x", "--output", "y"], "model"),
-        (["--model", "control:input", "--input", "x", "--output", "y", "--quality", "0"], "quality: 0 is not allowed"),
-        (["--model", "control:input", "--input", "x", "--output", "y", "--format", "heic"], "one of same, jpeg, png"),
-        (["--model", "control:magic", "--input", "x", "--output", "y"], "control:magic is no control"),
-        (["--model", "control:input", "--input", "nowhere", "--output", "y"], "input: nowhere does not exist"),
-        (["--model", "control:input", "--input", "ftp://x", "--output", "y"], "ftp://: unknown scheme"),
+        (["--model", "baseline:input", "--input", "x", "--output", "y", "--quality", "0"], "quality: 0 is not allowed"),
+        (["--model", "baseline:input", "--input", "x", "--output", "y", "--format", "heic"], "one of same, jpeg, png"),
+        (["--model", "baseline:magic", "--input", "x", "--output", "y"], "baseline:magic is no baseline"),
+        (["--model", "baseline:input", "--input", "nowhere", "--output", "y"], "input: nowhere does not exist"),
+        (["--model", "baseline:input", "--input", "ftp://x", "--output", "y"], "ftp://: unknown scheme"),
     ],
 )
 def test_a_mistake_ends_with_2_and_one_sentence(
@@ -424,8 +424,8 @@ def test_a_mistake_ends_with_2_and_one_sentence(
 
 def test_nothing_to_do_needs_no_cluster(photos: Path, capsys: pytest.CaptureFixture):
     given = settings(photos)
-    work_off(given, version=find_model("control:input", "").version)
-    arguments = ["--model", "control:input", "--input", str(photos), "--output", given.output]
+    work_off(given, version=find_model("baseline:input", "").version)
+    arguments = ["--model", "baseline:input", "--input", str(photos), "--output", given.output]
     assert entry_point.main(arguments) == 0
     assert "0 photos enhanced, 4 done before, 0 failed" in capsys.readouterr().out
 

@@ -23,7 +23,7 @@ from pipelines.data.ingest import DataError, read_photo
 from pipelines.evaluate import main
 from pipelines.evaluation import job as evaluation
 from pipelines.evaluation.job import result_files, summarise, write_files
-from pipelines.evaluation.metrics import Measures, load_measures
+from pipelines.evaluation.metrics import MetricSuite, load_metric_suite
 from pipelines.evaluation.worker import PICTURE_HEIGHT, Measured, Photo, find_evaluated_photos, measure_photo
 from pipelines.models.resolve import ModelError, find_model
 from pipelines.reporting.pictures import LABEL_HEIGHT
@@ -41,8 +41,8 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def measures() -> Measures:
-    return load_measures("")
+def suite() -> MetricSuite:
+    return load_metric_suite("")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2
 
 def test_a_saved_models_folder_gives_its_pictures(tmp_path: Path):
     torch.manual_seed(0)
-    settings = EnhancerSettings(kind="compact", look=32, width=4)
+    settings = EnhancerSettings(arch="compact", thumbnail_size=32, width=4)
     saved = Model(build_enhancer(settings), settings)
     torch.nn.init.constant_(saved.enhancer.head.bias, 0.5)
     found = find_model(str(saved.save(tmp_path / "mine")), "")
@@ -84,29 +84,29 @@ def test_a_saved_models_folder_gives_its_pictures(tmp_path: Path):
 @pytest.mark.parametrize(
     ("uri", "mean"),
     [
-        ("control:auto-gain", 0.40),
-        ("control:auto-gamma", 0.45),
-        ("control:auto-exposure", 0.40),
-        ("control:auto-exposure=0.3", 0.3),
-        ("control:exposure-shoulder", 0.44),
-        ("control:exposure-shoulder-lift", 0.44),
-        ("control:exposure-shoulder=0.3", 0.3),
-        ("control:exposure-shoulder-lift=.5+denoise", 0.5),
-        ("control:auto-gamma=.55+denoise", 0.55),
+        ("baseline:auto-gain", 0.40),
+        ("baseline:auto-gamma", 0.45),
+        ("baseline:auto-exposure", 0.40),
+        ("baseline:auto-exposure=0.3", 0.3),
+        ("baseline:exposure-shoulder", 0.44),
+        ("baseline:exposure-shoulder-lift", 0.44),
+        ("baseline:exposure-shoulder=0.3", 0.3),
+        ("baseline:exposure-shoulder-lift=.5+denoise", 0.5),
+        ("baseline:auto-gamma=.55+denoise", 0.55),
     ],
 )
-def test_controls_aim_at_the_mean_of_their_uri(uri: str, mean: float):
+def test_baselines_aim_at_the_mean_of_their_uri(uri: str, mean: float):
     torch.manual_seed(0)
     found = find_model(uri, "")
-    assert found.parameters == 0 and found.name == uri.removeprefix("control:")
+    assert found.parameters == 0 and found.name == uri.removeprefix("baseline:")
     assert float(found.network(0.2 * torch.rand(1, 3, 64, 64)).mean()) == pytest.approx(mean, abs=0.005)
 
 
-def test_the_input_is_a_control_and_denoising_changes_it():
+def test_the_input_is_a_baseline_and_denoising_changes_it():
     torch.manual_seed(0)
     image = torch.rand(1, 3, 32, 32)
-    assert torch.equal(find_model("control:input", "").network(image), image)
-    assert find_model("control:input+denoise", "").network(image).std() < image.std()
+    assert torch.equal(find_model("baseline:input", "").network(image), image)
+    assert find_model("baseline:input+denoise", "").network(image).std() < image.std()
 
 
 def test_published_networks_have_names_and_parameters(shared: Path):
@@ -127,12 +127,12 @@ def test_published_networks_have_names_and_parameters(shared: Path):
         ("published:zero-dse=any.pth", "no published network of this name is known"),
         ("published:sci=absent.pt", "absent.pt: no such file"),
         (
-            "control:auto-contrast",
-            "is no control; choose from input, auto-gain, auto-gamma, auto-exposure, exposure-shoulder",
+            "baseline:auto-contrast",
+            "is no baseline; choose from input, auto-gain, auto-gamma, auto-exposure, exposure-shoulder",
         ),
-        ("control:input=0.4", "a target is a mean between 0 and 1"),
-        ("control:auto-gain=1.5", "a target is a mean between 0 and 1"),
-        ("control:auto-gain=0", "a target is a mean between 0 and 1"),
+        ("baseline:input=0.4", "a target is a mean between 0 and 1"),
+        ("baseline:auto-gain=1.5", "a target is a mean between 0 and 1"),
+        ("baseline:auto-gain=0", "a target is a mean between 0 and 1"),
     ],
 )
 def test_a_uri_that_names_no_model_is_told_in_one_sentence(folders, tmp_path: Path, capsys, uri: str, message: str):
@@ -174,7 +174,7 @@ def test_an_unreadable_photo_is_set_aside_with_its_partner(folders):
 def test_pairs_of_different_names_are_told_in_one_sentence(folders, tmp_path: Path, capsys):
     Path(folders["high"], "2.png").rename(Path(folders["high"], "3.png"))
     told = refusal(
-        capsys, "--model", "control:input", "--low", folders["low"], "--high", folders["high"], "--out", str(tmp_path)
+        capsys, "--model", "baseline:input", "--low", folders["low"], "--high", folders["high"], "--out", str(tmp_path)
     )
     assert "low and high: 2.png, 3.png have no partner of the same name" in told
 
@@ -182,7 +182,7 @@ def test_pairs_of_different_names_are_told_in_one_sentence(folders, tmp_path: Pa
 @pytest.mark.parametrize("name", ["low", "good"])
 def test_empty_and_absent_folders_are_told_in_one_sentence(folders, tmp_path: Path, capsys, name: str):
     (tmp_path / "empty").mkdir()
-    common = ("--model", "control:input", "--out", str(tmp_path / "out"))
+    common = ("--model", "baseline:input", "--out", str(tmp_path / "out"))
     assert f"{name}: {tmp_path / 'empty'} holds no picture" in refusal(
         capsys, *common, f"--{name}", str(tmp_path / "empty")
     )
@@ -195,11 +195,11 @@ def test_empty_and_absent_folders_are_told_in_one_sentence(folders, tmp_path: Pa
     ("arguments", "message"),
     [
         ([], "the following arguments are required: --model, --out"),
-        (["--model", "control:input", "--out", "o"], "low and good: name at least one folder of photos"),
-        (["--model", "control:input", "--out", "o", "--high", "h", "--good", "g"], "high: is the ground truth of low"),
-        (["--model", "control:input", "--out", "o", "--low", "l", "--pictures", "-1"], "pictures: -1 is not allowed"),
+        (["--model", "baseline:input", "--out", "o"], "low and good: name at least one folder of photos"),
+        (["--model", "baseline:input", "--out", "o", "--high", "h", "--good", "g"], "high: is the ground truth of low"),
+        (["--model", "baseline:input", "--out", "o", "--low", "l", "--pictures", "-1"], "pictures: -1 is not allowed"),
         (
-            ["--model", "control:input", "--out", "o", "--low", "l", "--hihg", "h"],
+            ["--model", "baseline:input", "--out", "o", "--low", "l", "--hihg", "h"],
             "unrecognized arguments: --hihg h; did you mean --high?",
         ),
     ],
@@ -221,63 +221,63 @@ def test_the_best_exposure_of_a_photo_is_no_worse_than_any_that_knows_less(folde
     best = (named.network(image) - truth).square().mean()
     assert (named.name, named.parameters) == ("best", 0)
     for target in (0.2, 0.3, 0.44, 0.6):
-        other = find_model(f"control:exposure-shoulder={target}", "").network(image)
+        other = find_model(f"baseline:exposure-shoulder={target}", "").network(image)
         assert float(best) < float((other - truth).square().mean()) * 1.05
 
 
-def test_a_dark_photo_is_measured_against_its_ground_truth(folders, measures: Measures):
+def test_a_dark_photo_is_measured_against_its_ground_truth(folders, suite: MetricSuite):
     photo = find_evaluated_photos(**folders, pictures=1, max_pixels=BUDGET)[0][0]
-    measured = measure_photo(find_model("control:auto-gain=0.5", ""), measures, photo, BUDGET)
+    measured = measure_photo(find_model("baseline:auto-gain=0.5", ""), suite, photo, BUDGET)
     assert not measured.refused and not measured.mismatch
     assert set(measured.values) == {
         "psnr", "ssim", "psnr_gt_mean", "colour_error", "over_exposed", "colour_cast", "lightness_order_error",
         "our_prior_well_lit",
     }  # fmt: skip
-    untouched = measure_photo(find_model("control:input", ""), measures, photo, BUDGET)
+    untouched = measure_photo(find_model("baseline:input", ""), suite, photo, BUDGET)
     assert measured.values["psnr"] > untouched.values["psnr"]
     picture = np.asarray(Image.open(io.BytesIO(measured.picture)))
     assert picture.shape[0] == PICTURE_HEIGHT + LABEL_HEIGHT and picture.shape[1] == 4 * 500 + 3 * 6, (
         "before, one exposure without learning, after, ground truth"
     )
     assert len(measured.views) == 4
-    numbers = measure_photo(find_model("control:auto-gain=0.5", ""), measures, photo, BUDGET, shown=False)
+    numbers = measure_photo(find_model("baseline:auto-gain=0.5", ""), suite, photo, BUDGET, shown=False)
     assert numbers.values == measured.values and not (numbers.views or numbers.picture)
 
 
-def test_a_good_photo_is_compared_with_itself(folders, measures: Measures):
+def test_a_good_photo_is_compared_with_itself(folders, suite: MetricSuite):
     photo = find_evaluated_photos("", "", folders["good"], 0, BUDGET)[0][0]
-    untouched = measure_photo(find_model("control:input", ""), measures, photo, BUDGET)
+    untouched = measure_photo(find_model("baseline:input", ""), suite, photo, BUDGET)
     assert untouched.values["unchanged"] == 100 and untouched.picture == b""
-    changed = measure_photo(find_model("control:auto-gain=0.9", ""), measures, photo, BUDGET)
+    changed = measure_photo(find_model("baseline:auto-gain=0.9", ""), suite, photo, BUDGET)
     assert changed.values["unchanged"] < 20
 
 
-def test_a_pair_of_different_sizes_and_a_broken_file_are_told_by_name(folders, measures: Measures):
+def test_a_pair_of_different_sizes_and_a_broken_file_are_told_by_name(folders, suite: MetricSuite):
     low = find_evaluated_photos(**folders, pictures=0, max_pixels=BUDGET)[0]
-    model = find_model("control:input", "")
+    model = find_model("baseline:input", "")
     crossed = Photo("low", low[0].uri, low[0].path, low[1].truth_uri, low[1].truth_path)
     assert (
-        measure_photo(model, measures, crossed, BUDGET).mismatch
+        measure_photo(model, suite, crossed, BUDGET).mismatch
         == "0.png differs in size, 50x40 and 51x40; pairs must be aligned"
     )
     Path(low[2].path).write_bytes(b"rubbish")
-    assert "2.png: not a JPEG" in measure_photo(model, measures, low[2], BUDGET).refused
+    assert "2.png: not a JPEG" in measure_photo(model, suite, low[2], BUDGET).refused
 
 
 def test_metrics_without_weights_are_skipped_with_a_reason(tmp_path: Path):
-    for measures in (load_measures(""), load_measures(str(tmp_path))):
-        assert set(measures.skipped) == {"lpips", "niqe"}
-        assert "niqe_pris_params.npz" in measures.skipped["niqe"] and "--weights" in measures.skipped["niqe"]
+    for suite in (load_metric_suite(""), load_metric_suite(str(tmp_path))):
+        assert set(suite.skipped) == {"lpips", "niqe"}
+        assert "niqe_pris_params.npz" in suite.skipped["niqe"] and "--weights" in suite.skipped["niqe"]
     with pytest.raises(ValueError, match="weights: .*gone is no folder"):
-        load_measures(str(tmp_path / "gone"))
+        load_metric_suite(str(tmp_path / "gone"))
 
 
 def test_metrics_with_weights_are_found_at_any_depth(shared: Path, folders):
-    measures = load_measures(str(shared / "data" / "weights"))
-    assert measures.skipped == {}
+    suite = load_metric_suite(str(shared / "data" / "weights"))
+    assert suite.skipped == {}
     lol = shared / "data" / "test_paired" / "lol_eval15"
     photo = Photo("low", str(lol), str(lol / "low" / "1.png"), str(lol), str(lol / "high" / "1.png"))
-    values = measure_photo(find_model("control:input", ""), measures, photo, BUDGET).values
+    values = measure_photo(find_model("baseline:input", ""), suite, photo, BUDGET).values
     assert values["lpips"] == pytest.approx(0.31538, abs=1e-4) and values["niqe"] == pytest.approx(6.4321, abs=1e-3)
     assert set(values) == set(METRICS) - {"feature_gap", "distribution", "judge_gap", "restored", "unchanged"}
 
@@ -307,9 +307,9 @@ def test_the_files_hold_every_number_and_picture(tmp_path: Path):
         Measured("low", "a.png", {"psnr": 10.0, "ssim": 0.5}),
         Measured("low", "b.png", refused="b.png: broken"),
     ]
-    write_files(str(tmp_path / "new" / "out"), result_files(measured, {"model": "control:input"}))
+    write_files(str(tmp_path / "new" / "out"), result_files(measured, {"model": "baseline:input"}))
     content = json.loads((tmp_path / "new" / "out" / "metrics.json").read_text())
-    assert content["model"] == "control:input" and content["refused"] == {"b.png": "b.png: broken"}
+    assert content["model"] == "baseline:input" and content["refused"] == {"b.png": "b.png: broken"}
     assert content["photos"][3] == {"set": "low", "name": "a.png", "psnr": 10.0, "ssim": 0.5}
     with (tmp_path / "new" / "out" / "metrics.csv").open(newline="") as lines:
         assert list(csv.DictReader(lines))[3] == {
@@ -377,7 +377,7 @@ def test_the_benchmark_reproduces_the_published_table(stored: dict, name: str):
     ],
 )
 def test_pictures_measure_as_the_benchmark_has_stored_them(
-    shared: Path, measures: Measures, stored: dict, name: str, pictures: int
+    shared: Path, suite: MetricSuite, stored: dict, name: str, pictures: int
 ):
     data = shared / "data"
     options = Namespace(data=data, model=[], only=[])
@@ -385,7 +385,7 @@ def test_pictures_measure_as_the_benchmark_has_stored_them(
     photos, _ = find_evaluated_photos(str(lol / "low"), str(lol / "high"), "", 0, BUDGET)
     for photo in photos[:: 15 // pictures][:pictures]:
         values, expected = (
-            measure_photo(model, measures, photo, BUDGET).values,
+            measure_photo(model, suite, photo, BUDGET).values,
             stored[name]["sets"]["lol"]["pictures"][photo.name],
         )
         for metric, within in PROTOCOL.items():
@@ -395,7 +395,7 @@ def test_pictures_measure_as_the_benchmark_has_stored_them(
 @pytest.mark.parametrize(
     ("name", "psnr", "ssim"), [("auto-exposure", 16.52, 0.500), ("auto-gain", 15.45, 0.472)], ids=["soft", "plain"]
 )
-def test_the_controls_score_what_others_measured(stored: dict, name: str, psnr: float, ssim: float):
+def test_the_baselines_score_what_others_measured(stored: dict, name: str, psnr: float, ssim: float):
     found = stored[name]["sets"]["lol"]["metrics"]
     assert found["psnr"]["mean"] == pytest.approx(psnr, abs=0.01)
     assert found["ssim"]["mean"] == pytest.approx(ssim, abs=0.001)

@@ -68,7 +68,7 @@ def test_an_unknown_option_is_a_mistake_in_every_job(job: str, capsys: pytest.Ca
     assert status(job, [*arguments, "--nosuchoption", "1"], capsys) == 2
 
 
-@pytest.mark.parametrize("model", ["nowhere/model", "control:nothing", "published:nobody=file.pth", "nokind:x"])
+@pytest.mark.parametrize("model", ["nowhere/model", "baseline:nothing", "published:nobody=file.pth", "nokind:x"])
 @pytest.mark.parametrize("job", JOBS)
 def test_a_missing_model_is_a_mistake_in_every_job(
     job: str, model: str, photos: str, capsys: pytest.CaptureFixture[str]

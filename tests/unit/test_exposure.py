@@ -21,7 +21,7 @@ KINDS = pytest.mark.parametrize(
 def trained(denoise: int = 8, local: float = 0.0, seed: int = 0) -> ExposureEnhancer:
     """A small network whose weights do something visible."""
     torch.manual_seed(seed)
-    enhancer = ExposureEnhancer(look=32, width=8, denoise=denoise, local=local).eval()
+    enhancer = ExposureEnhancer(thumbnail_size=32, width=8, denoise=denoise, local=local).eval()
     with torch.no_grad():
         for parameter in enhancer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -30,7 +30,7 @@ def trained(denoise: int = 8, local: float = 0.0, seed: int = 0) -> ExposureEnha
 
 def fixed(u: float, balance: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> ExposureEnhancer:
     """A network without a denoiser that gives every picture one exposure and one white balance."""
-    enhancer = ExposureEnhancer(look=32, width=8, denoise=0).eval()
+    enhancer = ExposureEnhancer(thumbnail_size=32, width=8, denoise=0).eval()
     with torch.no_grad():
         enhancer.exposure.bias.fill_(u / (7 - (u if u > 0 else -2.8 * u)))
         enhancer.balance.bias.copy_(torch.tensor([inverse_softsign(math.log(gain) / 0.5) for gain in balance]))
@@ -190,14 +190,14 @@ def test_a_strength_out_of_range_is_refused(strength: float):
 
 @pytest.mark.parametrize("kind", ["retinex", "curves", "compact", "bilateral"])
 def test_networks_without_a_strength_say_so(kind: str):
-    settings = EnhancerSettings(kind=kind)
+    settings = EnhancerSettings(arch=kind)
     model = Model(build_enhancer(settings), settings)
     with pytest.raises(ValueError, match="strength: this network .* knows none but 1"):
         model.enhance(scene()[0], strength=0.5)
 
 
 def test_a_model_enhances_any_photo_at_a_strength():
-    settings = EnhancerSettings(kind="exposure", look=32, width=8, denoise=8)
+    settings = EnhancerSettings(arch="exposure", thumbnail_size=32, width=8, denoise=8)
     model, image = Model(trained(), settings), scene()[0]
     with torch.no_grad():
         torch.testing.assert_close(model.enhance(image, strength=0.5), model.enhancer.picture(image[None], 0.5)[0])
@@ -257,16 +257,16 @@ def test_without_local_stops_the_maps_are_one_number_for_each_picture():
 
 
 def test_denoise_0_has_no_denoiser():
-    enhancer = build_enhancer(EnhancerSettings(kind="exposure", denoise=0))
+    enhancer = build_enhancer(EnhancerSettings(arch="exposure", denoise=0))
     assert not any("denoiser" in name for name in enhancer.state_dict())
     assert (
-        EnhancerSettings(kind="exposure").has_denoiser and not EnhancerSettings(kind="exposure", denoise=0).has_denoiser
+        EnhancerSettings(arch="exposure").has_denoiser and not EnhancerSettings(arch="exposure", denoise=0).has_denoiser
     )
 
 
 @KINDS
 def test_a_loaded_model_is_the_saved_one(denoise: int, local: float, tmp_path: Path):
-    settings = EnhancerSettings(kind="exposure", look=32, width=8, denoise=denoise, local=local)
+    settings = EnhancerSettings(arch="exposure", thumbnail_size=32, width=8, denoise=denoise, local=local)
     original = Model(trained(denoise, local), settings)
     again = load(original.save(tmp_path))
     image = torch.rand(1, 3, 31, 26)

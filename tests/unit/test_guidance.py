@@ -13,12 +13,12 @@ from lle.enhancers import Enhanced
 from lle.exposure.camera import expose
 from lle.losses.objective import Objective
 from lle.prior.crops import Crops
-from lle.prior.guides import Guide, build_guide
+from lle.prior.guidance_heads import GuidanceHead, build_guidance_head
 from lle.prior.prompts import LatentPair
 from lle.prior.residual import ResidualVector
 from lle.prior.towers import Prior
+from lle.training.checkpoint import read
 from lle.training.residual import mean_features
-from lle.training.state import read
 
 KINDS = ["prompts", "latent", "residual"]
 
@@ -85,7 +85,7 @@ def test_without_guidance_no_prompts_are_taught():
 def test_rounds_without_refinement_end_like_rounds_with_it():
     told = Told()
     tiny_train(guided_by("residual", loop={"validate_every": 100}), told=told)
-    assert [report.step for report in told.reports if report.measures] == [3, 6, 9, 12]
+    assert [report.step for report in told.reports if report.metrics] == [3, 6, 9, 12]
 
 
 def test_the_enhancer_follows_the_residual():
@@ -114,8 +114,8 @@ def test_the_residual_lies_between_the_means_of_the_whole_sets():
     with torch.no_grad():
         dark, well_lit = (tiny_tower()(pictures_of(name, range(7))).features.mean(0) for name in ("dark", "well_lit"))
     direction = torch.nn.functional.normalize(well_lit - dark, dim=0)
-    torch.testing.assert_close(outcome.guide["direction"], direction, rtol=0, atol=1e-5)
-    assert float(outcome.guide["threshold"]) == pytest.approx(float(well_lit @ direction), abs=1e-5)
+    torch.testing.assert_close(outcome.guidance_head["direction"], direction, rtol=0, atol=1e-5)
+    assert float(outcome.guidance_head["threshold"]) == pytest.approx(float(well_lit @ direction), abs=1e-5)
 
 
 def test_over_exposed_copies_join_the_badly_lit_mean_by_their_share():
@@ -172,32 +172,32 @@ def test_no_crops_leave_the_pictures_alone():
     assert Crops().views(image, (8, 8)) is image
 
 
-def taught(kind: str) -> Guide:
+def taught(kind: str) -> GuidanceHead:
     """A guide with an opinion."""
     torch.manual_seed(3)
-    guide = build_guide(guided_by(kind).prior, tiny_tower())
-    if isinstance(guide, ResidualVector):
-        guide.find(torch.randn(16), torch.randn(16))
-    elif not isinstance(guide, LatentPair):
-        guide.embeddings.data[1] += 0.05 * torch.randn_like(guide.embeddings[1])
-    return guide
+    guidance_head = build_guidance_head(guided_by(kind).prior, tiny_tower())
+    if isinstance(guidance_head, ResidualVector):
+        guidance_head.find(torch.randn(16), torch.randn(16))
+    elif not isinstance(guidance_head, LatentPair):
+        guidance_head.embeddings.data[1] += 0.05 * torch.randn_like(guidance_head.embeddings[1])
+    return guidance_head
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_guidance_is_the_mean_over_the_whole_pictures_and_their_crops(kind: str):
-    guide, crops = taught(kind), Crops(3, 0.4)
+    guidance_head, crops = taught(kind), Crops(3, 0.4)
     dark = pictures_of("dark", range(2))
     enhanced = Enhanced((2 * dark).clamp(0, 1).requires_grad_(), dark[:, :1])
-    objective = Objective(guided_by(kind).objective, tiny_prior(), guide, crops)
+    objective = Objective(guided_by(kind).objective, tiny_prior(), guidance_head, crops)
     torch.manual_seed(5)
     terms = objective.enhancement(dark, enhanced)
     torch.manual_seed(5)
     views = crops.views(enhanced.image, tiny_tower().image_size)
-    expected = torch.stack([guide.penalty(tiny_tower()(view[None]).features) for view in views]).mean()
+    expected = torch.stack([guidance_head.penalty(tiny_tower()(view[None]).features) for view in views]).mean()
     assert terms.values["guidance"].item() == pytest.approx(expected.item(), rel=1e-4)
     terms.values["guidance"].backward()
     assert float(enhanced.image.grad.abs().sum()) > 0
-    whole = Objective(guided_by(kind).objective, tiny_prior(), guide).enhancement(dark, enhanced)
+    whole = Objective(guided_by(kind).objective, tiny_prior(), guidance_head).enhancement(dark, enhanced)
     assert terms.values["identity"].item() == pytest.approx(whole.values["identity"].item(), rel=1e-4)
     assert terms.values["guidance"].item() != pytest.approx(whole.values["guidance"].item(), rel=1e-4)
 
@@ -205,9 +205,11 @@ def test_guidance_is_the_mean_over_the_whole_pictures_and_their_crops(kind: str)
 def test_crops_take_no_further_pass_through_the_tower():
     tower = CountingTower()
     settings = tiny_settings()
-    guide = build_guide(settings.prior, tower)
+    guidance_head = build_guidance_head(settings.prior, tower)
     dark = pictures_of("dark", range(2))
-    Objective(settings.objective, Prior(tower, tower), guide, Crops(4)).enhancement(dark, Enhanced(dark, dark[:, :1]))
+    Objective(settings.objective, Prior(tower, tower), guidance_head, Crops(4)).enhancement(
+        dark, Enhanced(dark, dark[:, :1])
+    )
     assert tower.looks == 2, "the views of the enhanced pictures, and the input"
 
 

@@ -109,8 +109,8 @@ def test_too_few_photos_to_keep_some_out_is_told(folders, tmp_path: Path):
 
 def test_pairs_must_have_partners_of_the_same_name_and_size(folders, tmp_path: Path):
     low, high = write_photos(tmp_path / "low", 3, 10), write_photos(tmp_path / "high", 3, 90)
-    pairs = {"pairs_low": str(low), "pairs_high": str(high)}
-    assert find_photos(settings_for(*folders, **pairs)).pairs_low is not None
+    pairs = {"pairs_dark": str(low), "pairs_truth": str(high)}
+    assert find_photos(settings_for(*folders, **pairs)).pairs_dark is not None
     Image.new("RGB", (31, 20)).save(high / "001.png")
     with pytest.raises(DataError, match=r"001\.png differs in size, 30x20 and 31x20"):
         find_photos(settings_for(*folders, **pairs))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.judge_choice import BEST, EXPOSURES, UNTOUCHED, chosen, follow
-from benchmarks.quickstart import best_by, by_round, spread, table_of_measures, validations
+from benchmarks.quickstart import best_by, by_round, spread, table_of_metrics, validations
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import k_of, shoulder
 from lle.metrics import psnr
@@ -57,7 +57,7 @@ def test_validations_come_with_their_round_and_a_measure_chooses_among_them(run:
 
 
 def test_measures_are_ordered_by_what_the_pairs_say(run: Path):
-    rows = [line.split("|") for line in table_of_measures([run, run]).splitlines()[2:]]
+    rows = [line.split("|") for line in table_of_metrics([run, run]).splitlines()[2:]]
     said = {row[1].strip(" `"): [cell.strip() for cell in row[2:6]] for row in rows}
     assert said["restored"] == ["8", "1.00", "0.00", "0.00"]
     assert said["feature_gap"] == ["8", "-1.00", "1.50", "1.50"]

@@ -281,8 +281,8 @@ def test_a_place_that_cannot_be_written_is_told_as_such(tmp_path: Path):
     ("main", "arguments"),
     [
         (prepare.main, ["--input", "photos", "--output", "out"]),
-        (enhance.main, ["--model", "control:input", "--input", "photos", "--output", "out"]),
-        (evaluate.main, ["--model", "control:input", "--low", "photos", "--out", "out"]),
+        (enhance.main, ["--model", "baseline:input", "--input", "photos", "--output", "out"]),
+        (evaluate.main, ["--model", "baseline:input", "--low", "photos", "--out", "out"]),
         (export.main, ["--model", "bundled", "--out", "out"]),
         (tune.main, ["--resume", "out", "--runs", "."]),
     ],

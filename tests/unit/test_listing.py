@@ -59,7 +59,7 @@ def test_what_can_be_read_is_never_left_out(suffix: str):
 def test_training_enhancing_and_preparing_say_so(mixed: Path, tmp_path: Path):
     assert "2 .dng (raw" in list_photos(str(mixed), "data.dark", DataSettings()).left_out
     told: list[str] = []
-    settings = EnhanceSettings(model="control:input", input=str(mixed), output=str(tmp_path / "out"))
+    settings = EnhanceSettings(model="baseline:input", input=str(mixed), output=str(tmp_path / "out"))
     photos, _ = find_work(settings, "1", Done(settings.output), told.append)
     assert [photo.entry.photo for photo in photos] == ["a.jpg", "sub/b.PNG"]
     assert len(told) == 1 and "2 in @eaDir" in told[0]
@@ -123,6 +123,6 @@ def test_short_names_stay_as_they_are():
 def test_keys_that_would_become_one_file_are_refused(tmp_path: Path):
     long = "日" * 81
     picture(tmp_path / f"{long}.png")
-    settings = EnhanceSettings(model="control:input", input=str(tmp_path), output=str(tmp_path / "out"), format="jpeg")
+    settings = EnhanceSettings(model="baseline:input", input=str(tmp_path), output=str(tmp_path / "out"), format="jpeg")
     (photo,), _ = find_work(settings, "1", Done(settings.output))
     assert photo.entry.photo == f"{long}.png" and len(photo.entry.result.encode()) <= 255

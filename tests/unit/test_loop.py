@@ -12,9 +12,9 @@ from lle.config import TrainSettings
 from lle.enhancers import build_enhancer
 from lle.prior.prompts import PromptPair
 from lle.prior.towers import Prior
+from lle.training.checkpoint import CheckpointError, read
 from lle.training.loop import NonFiniteError
 from lle.training.schedule import DeadLightMap, Phase, advance, first
-from lle.training.state import StateError, read
 from lle.training.stepline import StepLine
 
 STEPS = 3 + 3 + 3 + 2 * (3 + 3)  # of tiny_settings()
@@ -47,10 +47,10 @@ def test_every_photo_taken_is_counted(whole):
 
 
 def test_enhancement_is_validated_regularly_and_at_its_end(whole):
-    validated = [report.step for report in whole[1].reports if report.measures]
+    validated = [report.step for report in whole[1].reports if report.metrics]
     assert validated == [6, 8, 9, 14, 15, 20, 21], "after reconstruction, then every 2 steps and at the end of 3"
-    measures = next(report.measures for report in whole[1].reports if report.measures)
-    assert measures.keys() == {"psnr", "ssim", "feature_gap", "distribution", "judge_gap", "restored"}
+    metrics = next(report.metrics for report in whole[1].reports if report.metrics)
+    assert metrics.keys() == {"psnr", "ssim", "feature_gap", "distribution", "judge_gap", "restored"}
 
 
 def test_checkpoints_come_as_often_as_asked_and_at_the_end_of_each_round():
@@ -143,7 +143,7 @@ def test_prompts_learn_to_tell_dark_from_well_lit_and_the_enhancer_follows_them(
 
 
 def test_the_enhancer_s_learning_rate_falls_along_half_a_cosine_over_all_its_rounds(tmp_path: Path):
-    settings = tiny_settings(optimiser={"decay": "cosine"})
+    settings = tiny_settings(optimiser={"lr_schedule": "cosine"})
     whole, before, after = Told(), Told(tmp_path, stop_at=14), Told()
     tiny_train(settings, told=whole)
     tiny_train(settings, told=before)
@@ -205,9 +205,9 @@ def test_without_averaging_the_candidate_is_the_network_itself():
 
 def test_the_best_enhancer_is_a_real_copy_of_the_best_measured(whole):
     outcome, told = whole
-    enhancing = [i for i, report in enumerate(told.reports) if report.measures and report.step > 6]
-    best = max(enhancing, key=lambda i: told.reports[i].measures["psnr"])
-    assert outcome.best == (told.reports[best].measures["psnr"], told.reports[best].step)
+    enhancing = [i for i, report in enumerate(told.reports) if report.metrics and report.step > 6]
+    best = max(enhancing, key=lambda i: told.reports[i].metrics["psnr"])
+    assert outcome.best == (told.reports[best].metrics["psnr"], told.reports[best].step)
     assert outcome.best[1] < STEPS, "else this test would not tell a copy from the last weights"
     for name, weight in outcome.enhancer.state_dict().items():
         assert torch.equal(weight, told.weights[best][name])
@@ -215,16 +215,14 @@ def test_the_best_enhancer_is_a_real_copy_of_the_best_measured(whole):
     assert any(not torch.equal(weight, last[name]) for name, weight in outcome.enhancer.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("measure", "chosen", "best"), [("auto", "restored", max), ("feature_gap", "feature_gap", min)]
-)
-def test_where_there_are_no_pairs_unpaired_photos_choose(measure: str, chosen: str, best):
+@pytest.mark.parametrize(("metric", "chosen", "best"), [("auto", "restored", max), ("feature_gap", "feature_gap", min)])
+def test_where_there_are_no_pairs_unpaired_photos_choose(metric: str, chosen: str, best):
     told = Told()
-    outcome = tiny_train(tiny_settings(loop={"measure": measure}), told=told, pairs=0)
-    validated = [report for report in told.reports if report.measures and report.step > 6]
-    found = {report.step: report.measures[chosen] for report in validated}
+    outcome = tiny_train(tiny_settings(loop={"metric": metric}), told=told, pairs=0)
+    validated = [report for report in told.reports if report.metrics and report.step > 6]
+    found = {report.step: report.metrics[chosen] for report in validated}
     assert outcome.best == (best(found.values()), best(found, key=found.__getitem__))
-    assert "psnr" not in told.reports[0].measures
+    assert "psnr" not in told.reports[0].metrics
 
 
 def test_at_most_two_earlier_enhancers_are_kept_and_each_is_the_best_of_its_round(whole):
@@ -238,7 +236,7 @@ def test_at_most_two_earlier_enhancers_are_kept_and_each_is_the_best_of_its_roun
     weights = {report.step: each for report, each in zip(told.reports, told.weights, strict=True)}
     expected = []
     for validated in ((8, 9), (14, 15), (20, 21)):
-        best = max(validated, key=lambda step: by_step[step].measures["psnr"])
+        best = max(validated, key=lambda step: by_step[step].metrics["psnr"])
         expected.append(weights[best]["head.bias"])
     assert torch.equal(kept[9][0]["head.bias"], expected[0])
     for index in (0, 1):
@@ -276,20 +274,22 @@ def test_a_resumed_training_equals_an_uninterrupted_one(stop_at: int, complete, 
     assert outcome.finished
     assert outcome.progress == expected.progress
     assert outcome.best == pytest.approx(expected.best, abs=1e-6)
-    torch.testing.assert_close(outcome.guide["embeddings"], expected.guide["embeddings"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        outcome.guidance_head["embeddings"], expected.guidance_head["embeddings"], rtol=0, atol=1e-6
+    )
     for name, weight in expected.enhancer.state_dict().items():
         torch.testing.assert_close(outcome.enhancer.state_dict()[name], weight, rtol=0, atol=1e-6)
 
 
 def test_a_checkpoint_holds_the_settings_that_resume_it(whole, tmp_path: Path):
-    snapshot = newest(whole[1].folder)
-    assert TrainSettings(**snapshot.settings) == tiny_settings(loop={"checkpoint_every": 1})
+    checkpoint = newest(whole[1].folder)
+    assert TrainSettings(**checkpoint.settings) == tiny_settings(loop={"checkpoint_every": 1})
 
 
 def test_a_checkpoint_of_another_network_is_refused(whole):
-    snapshot = newest(whole[1].folder)
-    with pytest.raises(StateError, match="another network"):
-        tiny_train(tiny_settings(enhancer={"width": 8}), resume=snapshot)
+    checkpoint = newest(whole[1].folder)
+    with pytest.raises(CheckpointError, match="another network"):
+        tiny_train(tiny_settings(enhancer={"width": 8}), resume=checkpoint)
 
 
 def test_a_finished_training_resumes_to_its_end(whole):
@@ -311,7 +311,9 @@ def test_accumulating_micro_batches_equals_one_large_batch():
         losses.append(told.losses())
     for ours, other in zip(losses[1:], outcomes[1:], strict=True):
         assert ours == pytest.approx(losses[0], rel=1e-5)
-        torch.testing.assert_close(other.guide["embeddings"], outcomes[0].guide["embeddings"], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            other.guidance_head["embeddings"], outcomes[0].guidance_head["embeddings"], rtol=0, atol=1e-5
+        )
         assert other.progress == outcomes[0].progress
 
 
@@ -393,7 +395,7 @@ def black_after(row: int):
 
 def reviving(**changes) -> TrainSettings:
     reconstruction = {"steps": 3, "check_at": 2, "restart_below": 60.0, **changes}
-    retinex = {"kind": "retinex"}  # the compact network starts as a copy
+    retinex = {"arch": "retinex"}  # the compact network starts as a copy
     return tiny_settings(enhancer=retinex, schedule={"reconstruction": reconstruction}, loop={"checkpoint_every": 1})
 
 
@@ -431,8 +433,8 @@ def test_a_training_resumed_after_a_new_start_goes_on_the_same(tmp_path: Path):
 
 
 def test_the_prompts_of_the_outcome_are_those_of_the_last_checkpoint(whole):
-    assert torch.equal(whole[0].guide["embeddings"], newest(whole[1].folder).tensors["guide/embeddings"])
-    assert whole[0].guide["embeddings"].shape == PromptPair(tiny_prior().guidance).embeddings.shape
+    assert torch.equal(whole[0].guidance_head["embeddings"], newest(whole[1].folder).tensors["guide/embeddings"])
+    assert whole[0].guidance_head["embeddings"].shape == PromptPair(tiny_prior().guidance).embeddings.shape
 
 
 def test_a_training_can_begin_with_known_weights():
@@ -443,5 +445,5 @@ def test_a_training_can_begin_with_known_weights():
     tiny_train(settings, told=fresh)
     for name, each in known.items():
         torch.testing.assert_close(learned[name], each, atol=1e-6, rtol=0)
-    first_measures = [next(report.measures for report in each.reports if report.measures) for each in (told, fresh)]
-    assert first_measures[0] != first_measures[1]
+    first_metrics = [next(report.metrics for report in each.reports if report.metrics) for each in (told, fresh)]
+    assert first_metrics[0] != first_metrics[1]

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lle.config import ENHANCEMENT_TERMS, TrainSettings
 from lle.prior.towers import Prior
+from lle.training.checkpoint import read
 from lle.training.distributed import seed_step
 from lle.training.loop import Outcome
-from lle.training.state import read
 
 RANKS = 2
 PLAIN = tiny_settings(batch={"enhancement": 4, "prompts": 8}, enhancer=NO_COPY)
@@ -35,7 +35,7 @@ TERMS = tiny_settings(
     objective={name: {"weight": 1.0} for name in ENHANCEMENT_TERMS}, curves={"exposure": {"frequency": 5.0}}
 )
 DENOISING = tiny_settings(
-    enhancer={"kind": "bilateral", "denoise": 4},
+    enhancer={"arch": "bilateral", "denoise": 4},
     objective={"restoration": {"weight": 1.0}},
     schedule={"rounds": 1, "denoising": {"steps": 3}},
 )
@@ -46,7 +46,7 @@ def weights_of(outcome: Outcome, told: Told) -> dict[str, Tensor]:
     """Best weights, last weights and prompts."""
     best = {f"best/{name}": each for name, each in outcome.enhancer.state_dict().items()}
     last = {f"last/{name}": each for name, each in told.weights[-1].items()}
-    return {**best, **last, **outcome.guide}
+    return {**best, **last, **outcome.guidance_head}
 
 
 def record(folder: Path, name: str, outcome: Outcome, told: Told) -> None:
@@ -61,7 +61,7 @@ def record(folder: Path, name: str, outcome: Outcome, told: Told) -> None:
         "finished": outcome.finished,
         "lines": len(told.steps),
         "losses": [step.metrics.get("loss") for step in told.steps],
-        "measures": [report.measures for report in told.reports],
+        "metrics": [report.metrics for report in told.reports],
         "checkpoints": [report.step for report in told.reports if report.write],
     }
     (folder / f"{name}.json").write_text(json.dumps(summary))
@@ -145,7 +145,7 @@ def test_ranks_end_with_the_same_enhancer_and_prompts_to_the_bit(name: str, fold
 )
 def test_ranks_take_the_same_decisions(name: str, folder: Path):
     first, second = told_by(folder, name)
-    for key in ("progress", "best", "measures", "checkpoints"):
+    for key in ("progress", "best", "metrics", "checkpoints"):
         assert first[key] == second[key], key
 
 
@@ -174,10 +174,10 @@ def test_two_ranks_equal_one_process_with_the_same_batch(name: str, settings: Tr
 def test_validation_measures_equal_those_of_one_process(folder: Path):
     """Three pairs and three photos of each set on two ranks, measured on the same weights."""
     _, told = alone(PLAIN)
-    shared = told_by(folder, "plain")[0]["measures"]
+    shared = told_by(folder, "plain")[0]["metrics"]
     assert len(shared) == len(told.reports)
     for ours, theirs in zip(shared, told.reports, strict=True):
-        assert ours == pytest.approx(theirs.measures, rel=1e-4)
+        assert ours == pytest.approx(theirs.metrics, rel=1e-4)
     assert shared[0].keys() == {"psnr", "ssim", "feature_gap", "distribution", "judge_gap", "restored"}
 
 

@@ -28,7 +28,7 @@ def tiny_preset(name: str, **objective: Any) -> TrainSettings:
     preset = load_settings(["--preset", name, "--data.samples"]).settings.model_dump()
     tiny = tiny_settings().model_dump()
     chosen = {branch: preset[branch] for branch in ("objective", "curves", "regions", "augment")}
-    chosen["enhancer"] = {**tiny["enhancer"], "kind": preset["enhancer"]["kind"]}
+    chosen["enhancer"] = {**tiny["enhancer"], "arch": preset["enhancer"]["arch"]}
     if name in ("restoration", "exposure"):
         chosen["optimiser"] = preset["optimiser"]
         chosen["objective"]["restoration"]["denoising_structure"] = 0.0  # there is no denoising here
@@ -129,7 +129,7 @@ def test_a_term_of_weight_zero_asks_for_no_pictures_regions_or_curves(
 ):
     drawn, made = Drawn(), []
     bag = curves.bag_of_curves
-    monkeypatch.setattr("lle.training.tasks.bag_of_curves", lambda *given: made.append(1) or bag(*given))
+    monkeypatch.setattr("lle.training.phase_steps.bag_of_curves", lambda *given: made.append(1) or bag(*given))
     prior = tiny_prior()
     train(tiny_preset("pie", **dict.fromkeys(off, 0.0)), prior, drawn.open, tiny_validator(prior))
     assert set(drawn) == asked

@@ -77,9 +77,9 @@ def test_a_residual_between_equal_sets_is_refused():
 
 @pytest.mark.parametrize("kind", ["pair", "residual"])
 def test_guidance_is_computed_in_full_precision(kind: str):
-    guide = latents_along_axes()[0] if kind == "pair" else ResidualVector(16)
+    guidance_head = latents_along_axes()[0] if kind == "pair" else ResidualVector(16)
     features = torch.zeros(2, 16, dtype=torch.bfloat16)
-    assert guidance(features, guide).dtype == torch.float32
+    assert guidance(features, guidance_head).dtype == torch.float32
 
 
 # classification

@@ -173,7 +173,7 @@ def test_a_list_of_photos_of_other_bytes_is_refused(run: tuple[RunSettings, Path
 
 entries = st.sampled_from(["chosen_by", "validation_hash", "sets"])
 places = st.sampled_from(["uri", "paths", "refused", "", "new"])
-sets = st.sampled_from(["dark", "well_lit", "held_out_dark", "pairs_low", "new"])
+sets = st.sampled_from(["dark", "well_lit", "held_out_dark", "pairs_dark", "new"])
 
 
 @given(entries, sets, places, values)

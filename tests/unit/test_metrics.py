@@ -59,10 +59,10 @@ def test_pictures_of_a_batch_are_measured_apart():
     torch.manual_seed(0)
     a, b = torch.rand(3, 3, 16, 16), torch.rand(3, 3, 16, 16)
     a[2] = b[2]
-    for measure in (psnr, ssim):
-        together = measure(a, b)
+    for metric in (psnr, ssim):
+        together = metric(a, b)
         assert together.shape == (3,)
-        torch.testing.assert_close(together, torch.cat([measure(x[None], y[None]) for x, y in zip(a, b, strict=True)]))
+        torch.testing.assert_close(together, torch.cat([metric(x[None], y[None]) for x, y in zip(a, b, strict=True)]))
     assert float(psnr(a, b)[2]) == 100
     assert float(ssim(a, b)[2]) == pytest.approx(1.0)
 

@@ -15,11 +15,11 @@ from lle.model import DESCRIPTION, WEIGHTS, Model, enhance, load
 from pipelines.data.samples import sample_photos
 
 KINDS = [
-    EnhancerSettings(kind="compact", look=48, width=8),
-    EnhancerSettings(kind="retinex", padding="reflect"),
-    EnhancerSettings(kind="curves"),
+    EnhancerSettings(arch="compact", thumbnail_size=48, width=8),
+    EnhancerSettings(arch="retinex", padding="reflect"),
+    EnhancerSettings(arch="curves"),
 ]
-NAMES = [settings.kind for settings in KINDS]
+NAMES = [settings.arch for settings in KINDS]
 
 
 def model(settings: EnhancerSettings, seed: int = 0) -> Model:
@@ -93,7 +93,7 @@ def forget_about(folder: Path) -> None:
         (lambda folder: (folder / DESCRIPTION).write_text("{"), "not a model saved by this project"),
         (lambda folder: (folder / DESCRIPTION).write_text("[]"), "not a model saved by this project"),
         (lambda folder: (folder / DESCRIPTION).write_bytes(b"\xff\xfe\x00"), "not a model saved by this project"),
-        (rewrite(enhancer={"kind": "oracle"}), "not a model saved by this project"),
+        (rewrite(enhancer={"arch": "oracle"}), "not a model saved by this project"),
         (rewrite(enhancer=KINDS[1].model_dump()), "not a model saved by this project"),
         (forget_about, "not a model saved by this project"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"no tensors in here"), "not a model saved by this project"),

@@ -40,8 +40,8 @@ def trained_on(tmp_path: Path, low: str, high: str) -> TrainingPhotos:
         for index in range(3):
             write(tmp_path / name / f"{index}.png", level + index)
     data = DataSettings(
-        dark=str(tmp_path / "dark"), well_lit=str(tmp_path / "well_lit"), validation_images=1, pairs_low=low,
-        pairs_high=high,
+        dark=str(tmp_path / "dark"), well_lit=str(tmp_path / "well_lit"), validation_images=1, pairs_dark=low,
+        pairs_truth=high,
     )  # fmt: skip
     return find_photos(RunSettings(data=data))
 
@@ -49,8 +49,8 @@ def trained_on(tmp_path: Path, low: str, high: str) -> TrainingPhotos:
 def levels(photos: TrainingPhotos) -> list[tuple[int, int]]:
     """The grey of both photos of each pair."""
     return [
-        (int(load_photo(photos.pairs_low, low, BUDGET).max()), int(load_photo(photos.pairs_high, high, BUDGET).max()))
-        for low, high in zip(photos.pairs_low.paths, photos.pairs_high.paths, strict=True)
+        (int(load_photo(photos.pairs_dark, low, BUDGET).max()), int(load_photo(photos.pairs_truth, high, BUDGET).max()))
+        for low, high in zip(photos.pairs_dark.paths, photos.pairs_truth.paths, strict=True)
     ]
 
 
@@ -90,7 +90,7 @@ def test_sides_of_different_length_and_suffix_are_not_crossed(scenes: tuple[str,
     write(Path(scenes[1]) / "a" / "1.tif", 110)
     assert levels(trained_on(tmp_path, *scenes))[0] == (10, 110)
     write(Path(scenes[1]) / "b" / "9.png", 1)
-    with pytest.raises(DataError, match=r"data\.pairs_low and data\.pairs_high: b/9\.png has no partner"):
+    with pytest.raises(DataError, match=r"data\.pairs_dark and data\.pairs_truth: b/9\.png has no partner"):
         trained_on(tmp_path, *scenes)
 
 
@@ -107,12 +107,12 @@ def test_a_pair_with_a_damaged_photo_is_set_aside_whole(scenes: tuple[str, str],
 
 def test_a_photo_damaged_meanwhile_takes_its_partner_along_not_the_order(scenes: tuple[str, str], tmp_path: Path):
     photos = trained_on(tmp_path, *scenes)
-    Path(photos.pairs_high.paths[1]).write_bytes(b"no picture")
+    Path(photos.pairs_truth.paths[1]).write_bytes(b"no picture")
     settings = RunSettings(data=DataSettings(dark=photos.dark.uri, well_lit=photos.well_lit.uri))
     told = []
     pairs = validation_set(settings, photos, lambda path, reason: told.append(path)).pairs
     assert [(int(low.max()), int(high.max())) for low, high in pairs] == [(10, 110), (12, 112), (13, 113)]
-    assert told == [photos.pairs_high.paths[1]]
+    assert told == [photos.pairs_truth.paths[1]]
 
 
 def test_prepared_sets_are_paired_by_path_too(scenes: tuple[str, str], tmp_path: Path):

@@ -45,8 +45,8 @@ def test_the_tables_have_a_row_for_each_measure_and_training(tmp_path: Path, mon
     rows = {"untouched": seeds[:1], "the sweep's best": seeds}
     results = {"trials": trials(), "rows": rows, "pairs": {"sice": 103, "lol": 40}, "date": "2026-01-01"}
     text = as_text(results)
-    for measure in MEASURES.values():
-        assert f"| {measure.label} |" in text
+    for metric in MEASURES.values():
+        assert f"| {metric.label} |" in text
     assert "| 1.00 (1.00 to 1.00) |" in text and "| the sweep's best | 3 | 2.00 ± 1.00 |" in text
     assert "| untouched |  | 1.00 |" in text
     assert "| `curves.under_share` | 1.00 | 1.00 | 1.00 | -1.00 | 1.00 |" in text
@@ -111,7 +111,7 @@ def test_links_to_search_on_hold_no_pair_among_the_photos_to_learn_from(data: Pa
     link(data, tmp_path / "links")
     names = {each.name: sorted(link.name for link in each.iterdir()) for each in (tmp_path / "links").iterdir()}
     assert names["well_lit"] == ["kodak_01.png"] and len(names["dark"]) == 5
-    assert names["pairs_low"] == names["pairs_high"] == ["lol_001.jpg", "lol_004.jpg", "sice_0.jpg", "sice_4.jpg"]
+    assert names["pairs_dark"] == names["pairs_truth"] == ["lol_001.jpg", "lol_004.jpg", "sice_0.jpg", "sice_4.jpg"]
 
 
 def test_both_is_the_mean_of_the_sets(data: Path):

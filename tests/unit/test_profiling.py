@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tiny import Told, tiny_settings, tiny_train
 
-from lle.training.loop import Wish
+from lle.training.loop import ControlSignal
 from pipelines.tracking.profiling import Trace
 
 
@@ -20,7 +20,7 @@ class Traced(Told):
 
     trace: Trace | None = None
 
-    def _wish(self) -> Wish:
+    def _wish(self) -> ControlSignal:
         assert self.trace
         self.trace.step()
         return super()._wish()

@@ -251,18 +251,18 @@ def test_another_file_is_no_manifest(text: str, tmp_path: Path):
     ("arguments", "status", "message"),
     [
         ([], 2, "low: name the photos that both are measured on, with --low (or give --rollback)"),
-        (["--low", "DIR"], 2, "measure: psnr needs ground truth; give --high, or another measure: niqe, our_prior"),
+        (["--low", "DIR"], 2, "metric: psnr needs ground truth; give --high, or another metric: niqe, our_prior"),
         (
-            ["--low", "DIR", "--measure", "niqe"],
+            ["--low", "DIR", "--metric", "niqe"],
             2,
             "margin: its default is meant for psnr, in dB; give --margin in the",
         ),
         (
-            ["--low", "DIR", "--measure", "niqe", "--margin", "1"],
+            ["--low", "DIR", "--metric", "niqe", "--margin", "1"],
             2,
             "good: without ground truth, name photos that need no enhancing, with --good",
         ),
-        (["--low", "DIR", "--high", "DIR", "--measure", "loss"], 2, "measure: loss is not allowed; give"),
+        (["--low", "DIR", "--high", "DIR", "--metric", "loss"], 2, "metric: loss is not allowed; give"),
         (["--low", "DIR", "--high", "DIR", "--champion", "7"], 2, "champion: 7 is not allowed"),
         (["--low", "DIR", "--high", "DIR", "--significance", "0"], 2, "significance: 0 is not allowed"),
         (["--rollback", "--tracking", "http://127.0.0.1:9"], 1, "tracking: MLflow at http://127.0.0.1:9 refuses or is"),

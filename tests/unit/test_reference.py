@@ -77,32 +77,32 @@ def test_another_camera_gives_another_number():
 
 
 def test_it_needs_no_dark_photos_and_no_pairs():
-    measures = Validator(ValidationSet(well_lit=PHOTOS), tiny_prior().guidance, CPU, "restored").measures(Gain(2.0))
-    assert measures == {"restored": restored(Gain(2.0), TAKEN, CPU)}
-    assert "restored" not in Validator(ValidationSet(dark=PHOTOS), tiny_prior().guidance, CPU).measures(Gain(2.0))
+    metrics = Validator(ValidationSet(well_lit=PHOTOS), tiny_prior().guidance, CPU, "restored").metrics(Gain(2.0))
+    assert metrics == {"restored": restored(Gain(2.0), TAKEN, CPU)}
+    assert "restored" not in Validator(ValidationSet(dark=PHOTOS), tiny_prior().guidance, CPU).metrics(Gain(2.0))
 
 
 def test_it_may_choose_the_best_enhancer_without_pairs():
     told = Told()
-    settings = tiny_settings(loop={"measure": "restored"})
+    settings = tiny_settings(loop={"metric": "restored"})
     validator = tiny_validator(tiny_prior(), pairs=0)
-    validator = Validator(validator.photos, validator.tower, CPU, settings.loop.measure)
+    validator = Validator(validator.photos, validator.tower, CPU, settings.loop.metric)
     outcome = train(settings, tiny_prior(), PhotoStream, validator, told.hooks(), None)
-    found = {report.step: report.measures["restored"] for report in told.reports if report.measures and report.step > 6}
+    found = {report.step: report.metrics["restored"] for report in told.reports if report.metrics and report.step > 6}
     assert outcome.best == (max(found.values()), max(found, key=found.__getitem__))
     assert validator.better(20.0, 19.0) and not validator.better(19.0, 20.0)
 
 
 def test_no_pairs_need_to_be_given_for_it():
-    settings = TrainSettings(data={"dark": "night", "well_lit": "day"}, loop={"measure": "restored"})
-    assert settings.loop.measure == "restored"
+    settings = TrainSettings(data={"dark": "night", "well_lit": "day"}, loop={"metric": "restored"})
+    assert settings.loop.metric == "restored"
 
 
 def _rank(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/met", rank=rank, world_size=2)
     sets = [ValidationSet(well_lit=PHOTOS[:count]) for count in (3, 1)]  # of one photo, the other rank has none
-    found = [Validator(each, tiny_prior().guidance, CPU).measures(Gain(2.0))["restored"] for each in sets]
+    found = [Validator(each, tiny_prior().guidance, CPU).metrics(Gain(2.0))["restored"] for each in sets]
     (folder / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 

@@ -23,7 +23,7 @@ from lle.training.validation import ValidationSet
 from pipelines.config.promote import PromotionSettings
 from pipelines.config.train import RunSettings
 from pipelines.evaluation.job import print_summary
-from pipelines.evaluation.metrics import load_measures
+from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.quality import Quality
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.promotion.decision import BASELINES, Comparison, check_gain, check_guards, gains
@@ -209,8 +209,8 @@ def test_the_worst_come_first_by_the_measure_that_they_have():
 
 def test_only_the_worst_of_each_set_keep_their_views():
     found = [
-        Measured(group, str(value), {measure: value}, views=[b"view"])
-        for group, measure in ((LOW, "psnr"), (GOOD, "unchanged"))
+        Measured(group, str(value), {metric: value}, views=[b"view"])
+        for group, metric in ((LOW, "psnr"), (GOOD, "unchanged"))
         for value in (30.0, 12.0, 25.0, 8.0)
     ]
     found.insert(3, Measured(LOW, "broken.jpg", refused="damaged"))
@@ -256,8 +256,8 @@ def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
 
 def test_a_training_shows_one_exposure_without_learning_beside_its_photos():
     image = torch.full((3, 30, 40), 0.1)
-    model, measures = lle.load("bundled"), load_measures("")
-    case = enhanced_case(model, measures, "a.png", image, torch.full_like(image, 0.5))
+    model, suite = lle.load("bundled"), load_metric_suite("")
+    case = enhanced_case(model, suite, "a.png", image, torch.full_like(image, 0.5))
     assert list(case.views) == ["input", "enhanced", "exposure-shoulder", "ground truth"]
     levels = [float(decode(each).mean()) / 255 for each in case.views.values()]
     assert [levels[0], *levels[2:]] == pytest.approx([0.1, 0.44, 0.5], abs=0.01)
@@ -390,7 +390,7 @@ def test_a_narrow_picture_keeps_its_label_whole():
 
 def test_before_and_after_say_which_is_which():
     photo = torch.full((3, 50, 70), 30, dtype=torch.uint8)
-    enhancer = build_enhancer(EnhancerSettings(kind="compact", look=32, width=4))
+    enhancer = build_enhancer(EnhancerSettings(arch="compact", thumbnail_size=32, width=4))
     paired = before_after(enhancer, ValidationSet(pairs=[(photo, photo)] * 2), 2, torch.device("cpu"))
     alone = before_after(enhancer, ValidationSet(dark=[photo]), 2, torch.device("cpu"))
     assert paired.shape[0] == 2 * (ROW_HEIGHT + LABEL_HEIGHT) + 6 and alone.shape[0] == ROW_HEIGHT + LABEL_HEIGHT

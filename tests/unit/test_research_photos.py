@@ -79,8 +79,8 @@ def test_a_training_reads_links_to_its_photos_and_is_chosen_by_the_pairs_held_ou
     assert all(photo.is_symlink() for folder in folders.values() for photo in folder.iterdir())
     assert set(shown["dark"]) == {photo.name for photo in training_photos(data, "low")}
     assert set(shown["well_lit"]) == {photo.name for photo in training_photos(data, "well_lit")}
-    assert shown["pairs_low"] == {f"scene_{scene}.jpg": f"train/low/{scene}_0.jpg" for scene in (1, 5, 9)}
-    assert shown["pairs_high"] == {f"scene_{scene}.jpg": f"train/well_lit/{scene}_2.jpg" for scene in (1, 5, 9)}
+    assert shown["pairs_dark"] == {f"scene_{scene}.jpg": f"train/low/{scene}_0.jpg" for scene in (1, 5, 9)}
+    assert shown["pairs_truth"] == {f"scene_{scene}.jpg": f"train/well_lit/{scene}_2.jpg" for scene in (1, 5, 9)}
 
 
 def test_links_left_by_an_earlier_split_are_not_trained_on(tmp_path: Path):
@@ -97,7 +97,7 @@ def test_a_folder_without_pairs_is_refused(tmp_path: Path):
 
 
 def test_the_command_passes_photos_seed_and_settings_on_to_a_training_that_accepts_them(tmp_path: Path):
-    folders = {name: tmp_path / name for name in ("dark", "well_lit", "pairs_low", "pairs_high")}
+    folders = {name: tmp_path / name for name in ("dark", "well_lit", "pairs_dark", "pairs_truth")}
     arguments = parse(["--data", "x", "--runs", str(tmp_path / "runs"), "--", "--schedule.enhancement.steps", "7"])
     python, script, *argv = command("mine-2", 2, folders, arguments)
     assert (python, script) == (sys.executable, "pipelines/train.py")

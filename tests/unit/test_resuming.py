@@ -187,7 +187,7 @@ def test_without_its_folder_a_resumed_run_has_the_settings_of_its_checkpoint(nig
     ("arguments", "told"),
     [
         (["--seed", "4"], "--resume: seed was 0 when the run night began, and cannot become 4; leave that out, or"),
-        (["--enhancer.kind", "curves"], "enhancer.kind was retinex when the run night began"),
+        (["--enhancer.arch", "curves"], "enhancer.arch was retinex when the run night began"),
         (["--schedule.enhancement.steps", "9"], "schedule.enhancement.steps was"),
         (["--preset", "quickstart"], "when the run night began, and cannot become"),
         (["--scaling.workers", "3"], "cannot be shared equally by 3 workers"),

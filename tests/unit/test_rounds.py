@@ -7,9 +7,9 @@ import torch
 from tiny import Told, photo, tiny_prior, tiny_settings, tiny_train, tiny_validator
 from torch import Tensor
 
-from lle.prior.guides import build_guide
+from lle.prior.guidance_heads import build_guidance_head
+from lle.training.checkpoint import read
 from lle.training.schedule import Phase
-from lle.training.state import read
 
 PROMPT_STEPS, ENHANCEMENT_STEPS, BATCH = 15, 12, 4
 ROUND_ONE_ENDS = PROMPT_STEPS + 1 + ENHANCEMENT_STEPS
@@ -66,8 +66,8 @@ def test_the_round_after_begins_with_the_best_and_with_the_prompts_that_led_to_i
     ends = [report.step for report in told.reports if report.ended_round]
     first, second = (read(told.folder / f"{step:06d}") for step in ends[:2])
     assert same(second.part("guide"), first.part("guide")), "what was refined badly is forgotten"
-    for snapshot in (first, second):
-        assert same(snapshot.part("enhancer"), snapshot.part("best")) and not snapshot.part("enhancer_adam")
+    for checkpoint in (first, second):
+        assert same(checkpoint.part("enhancer"), checkpoint.part("best")) and not checkpoint.part("enhancer_adam")
     assert same(second.part("earlier/1"), second.part("best")), "the best is the newest of the enhanced sets"
     assert not same(second.part("earlier/0"), second.part("best")), "beside what must not come again"
 
@@ -79,7 +79,7 @@ def test_without_it_the_last_weights_go_on(tmp_path: Path):
     outcome = tiny_train(tiny_settings(**settings), told=told, draw=turned)
     assert not notes(told)
     last = [report for report in told.reports if report.ended_round][-1]
-    assert last.measures["psnr"] < outcome.best[0] - 0.2, "the judge is bad indeed"
+    assert last.metrics["psnr"] < outcome.best[0] - 0.2, "the judge is bad indeed"
 
 
 def test_a_training_resumed_amid_the_rounds_goes_on_the_same(misled, tmp_path: Path):
@@ -87,7 +87,7 @@ def test_a_training_resumed_amid_the_rounds_goes_on_the_same(misled, tmp_path: P
     for folder in sorted(told.folder.iterdir())[3:-1:2]:
         resumed = tiny_train(tiny_settings(**lessons()), resume=read(folder), draw=turned)
         assert same(resumed.enhancer.state_dict(), outcome.enhancer.state_dict())
-        assert same(resumed.guide, outcome.guide), folder.name
+        assert same(resumed.guidance_head, outcome.guidance_head), folder.name
 
 
 def test_a_round_ends_when_nothing_became_better_for_long_enough():
@@ -102,10 +102,10 @@ def test_a_round_ends_when_nothing_became_better_for_long_enough():
 def test_a_round_ends_when_its_judge_cannot_tell_the_enhanced_from_the_well_lit():
     told = Told()
     settings = tiny_settings(
-        **lessons(schedule={**LESSONS["schedule"], "enhancement": {"steps": 90}, "rounds": 1, "least_gap": 0.2})
+        **lessons(schedule={**LESSONS["schedule"], "enhancement": {"steps": 90}, "rounds": 1, "min_gap": 0.2})
     )
     outcome = tiny_train(settings, told=told)
-    gaps = [report.measures["judge_gap"] for report in told.reports if "judge_gap" in report.measures]
+    gaps = [report.metrics["judge_gap"] for report in told.reports if "judge_gap" in report.metrics]
     assert outcome.progress.phase_steps["enhancement"] < 90 and outcome.progress.schedule.phase is Phase.DONE
     assert gaps[0] > 0.5 and min(gaps[:-1]) >= 0.2 > gaps[-1]
     assert f"judge_gap {gaps[-1]:.3f}" in notes(told)[-1]
@@ -114,17 +114,17 @@ def test_a_round_ends_when_its_judge_cannot_tell_the_enhanced_from_the_well_lit(
 def test_the_gap_is_what_the_guide_says_of_both_sets():
     told, prior = Told(), tiny_prior()
     outcome = tiny_train(tiny_settings(**lessons(schedule={**LESSONS["schedule"], "rounds": 1})), prior, told)
-    guide = build_guide(tiny_settings().prior, prior.guidance)
-    guide.load_state_dict(outcome.guide)
+    guidance_head = build_guidance_head(tiny_settings().prior, prior.guidance)
+    guidance_head.load_state_dict(outcome.guidance_head)
     validator = tiny_validator(prior)
 
     def penalty(photos, enhance) -> float:
-        return sum(float(guide.penalty(prior.guidance(enhance(each[None] / 255)).features)) for each in photos) / len(
-            photos
-        )
+        return sum(
+            float(guidance_head.penalty(prior.guidance(enhance(each[None] / 255)).features)) for each in photos
+        ) / len(photos)
 
     with torch.no_grad():
         expected = penalty(validator.photos.dark, lambda image: outcome.enhancer(image).image)
         expected -= penalty(validator.photos.well_lit, lambda image: image)
-    assert validator.measures(outcome.enhancer, guide)["judge_gap"] == pytest.approx(expected, abs=1e-5)
-    assert "judge_gap" not in validator.measures(outcome.enhancer)
+    assert validator.metrics(outcome.enhancer, guidance_head)["judge_gap"] == pytest.approx(expected, abs=1e-5)
+    assert "judge_gap" not in validator.metrics(outcome.enhancer)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
-from lle import config
+from lle.config.fields import Settings
+from pipelines import config
 from pipelines.config.text import GROUPS, SETTINGS
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(file for folder in ("lle", "pipelines") for file in (ROOT / folder).rglob("*.py"))
-JOBS = [each for each in vars(config).values() if isinstance(each, type) and issubclass(each, config.Settings)]
+MODULES = [import_module(f"pipelines.config.{each.name}") for each in iter_modules(config.__path__)]
+JOBS = [
+    each
+    for module in MODULES
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, Settings)
+]
 FIELDS = {name.replace("_", "-") for job in JOBS for name in job.model_fields}
 OF_THE_COMMAND_LINE = {"preset", "config", "prior", "dry-run", "help", "profile"}
 TOPS = {path.split(".")[0] for path in GROUPS}

@@ -43,12 +43,12 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
 
 
 def test_quickstart_has_as_many_files_as_asked_for(quickstart):
-    counts = [len(list(part.iterdir())) for part in (quickstart.well_lit, quickstart.dark, quickstart.pairs_low)]
+    counts = [len(list(part.iterdir())) for part in (quickstart.well_lit, quickstart.dark, quickstart.pairs_dark)]
     assert counts == [6, 8, 4]
 
 
 def test_pairs_have_the_same_names_and_sizes_and_both_kinds_of_light(quickstart):
-    low, high = (sorted(part.iterdir()) for part in (quickstart.pairs_low, quickstart.pairs_high))
+    low, high = (sorted(part.iterdir()) for part in (quickstart.pairs_dark, quickstart.pairs_truth))
     assert [path.name for path in low] == [path.name for path in high]
     assert [read(path).shape for path in low] == [read(path).shape for path in high]
     for kind in ("under", "backlit"):
@@ -57,9 +57,9 @@ def test_pairs_have_the_same_names_and_sizes_and_both_kinds_of_light(quickstart)
 
 
 def test_inputs_are_darker_than_their_ground_truth(quickstart):
-    for low in quickstart.pairs_low.iterdir():
+    for low in quickstart.pairs_dark.iterdir():
         ceiling = 0.9 if "backlit" in low.name else 0.6
-        assert read(low).mean() < ceiling * read(quickstart.pairs_high / low.name).mean()
+        assert read(low).mean() < ceiling * read(quickstart.pairs_truth / low.name).mean()
 
 
 def test_well_lit_photos_are_neither_dark_nor_bright(quickstart):
@@ -68,7 +68,7 @@ def test_well_lit_photos_are_neither_dark_nor_bright(quickstart):
 
 
 def test_sides_lie_between_256_and_320(quickstart):
-    for path in [*quickstart.dark.iterdir(), *quickstart.well_lit.iterdir(), *quickstart.pairs_low.iterdir()]:
+    for path in [*quickstart.dark.iterdir(), *quickstart.well_lit.iterdir(), *quickstart.pairs_dark.iterdir()]:
         height, width, channels = read(path).shape
         assert 256 <= height <= 320
         assert 256 <= width <= 320

@@ -5,8 +5,8 @@ import timm
 import torch
 from torch import Tensor
 
+from lle.baselines import exposure_shoulder
 from lle.config import EnhancerSettings
-from lle.controls import exposure_shoulder
 from lle.enhancers import build_enhancer, tower
 from lle.enhancers.scene import GREY, SceneEnhancer
 from lle.enhancers.tower import FEATURES, Convolution, Tower
@@ -132,11 +132,11 @@ def test_the_tower_is_efficientnet_lite0():
 
 def test_a_saved_model_brings_its_tower_to_where_there_are_no_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     enhancer, image = trained(), scene(-3)
-    Model(enhancer, EnhancerSettings(kind="scene", denoise=8)).save(tmp_path)
+    Model(enhancer, EnhancerSettings(arch="scene", denoise=8)).save(tmp_path)
     monkeypatch.setattr(tower, "ASSET", tmp_path / "nothing")
     torch.testing.assert_close(load(tmp_path)(image), enhancer(image).image, atol=0, rtol=0)
 
 
 def test_it_is_a_kind_of_enhancer():
-    settings = EnhancerSettings(kind="scene")
+    settings = EnhancerSettings(arch="scene")
     assert isinstance(build_enhancer(settings), SceneEnhancer) and settings.has_denoiser

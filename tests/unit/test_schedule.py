@@ -23,20 +23,20 @@ SHORT = ScheduleSettings(
 
 def walk(settings: ScheduleSettings, loss: float = 0.0, copy_psnr: float | None = 30.0) -> list[ScheduleState]:
     """Every state from the first to the last."""
-    states = [first(settings)]
-    while states[-1].phase is not Phase.DONE:
-        states.append(advance(settings, states[-1], loss, copy_psnr))
-    return states
+    checkpoint_files = [first(settings)]
+    while checkpoint_files[-1].phase is not Phase.DONE:
+        checkpoint_files.append(advance(settings, checkpoint_files[-1], loss, copy_psnr))
+    return checkpoint_files
 
 
 def start_of(phase: Phase, settings: ScheduleSettings) -> ScheduleState:
     return next(state for state in walk(settings) if state.phase is phase)
 
 
-def lengths(states: list[ScheduleState]) -> list[tuple[str, int, int]]:
+def lengths(checkpoint_files: list[ScheduleState]) -> list[tuple[str, int, int]]:
     """(phase, round, steps) in the order they were walked."""
     runs: list[tuple[str, int, int]] = []
-    for state in states[:-1]:
+    for state in checkpoint_files[:-1]:
         if runs and runs[-1][:2] == (state.phase.value, state.round):
             runs[-1] = (*runs[-1][:2], runs[-1][2] + 1)
         else:
@@ -212,22 +212,22 @@ def test_a_random_walk_is_pure_survives_json_and_keeps_its_promises(settings: Sc
 
 @given(schedules, st.floats(0, 4))
 def test_every_schedule_ends_where_it_planned_to_or_later(settings: ScheduleSettings, loss: float):
-    states = walk(settings, loss)
+    checkpoint_files = walk(settings, loss)
     extended = sum(
         getattr(settings, before.phase.value).extend_by
-        for before, after in pairwise(states)
+        for before, after in pairwise(checkpoint_files)
         if after.phase is before.phase and after.extensions > before.extensions
     )
-    assert states[-1].step == planned_steps(settings) + extended
-    assert states[-1].round == settings.rounds
+    assert checkpoint_files[-1].step == planned_steps(settings) + extended
+    assert checkpoint_files[-1].round == settings.rounds
 
 
 def test_the_enhancement_is_done_by_equal_parts_and_stands_still_between_rounds():
     steady = SHORT.model_copy(update={"enhancement": EnhancementLength(steps=5, extend_by=0)})
-    states = [state for state in walk(steady) if state.phase is not Phase.DENOISING]
-    done = [learning_done(steady, state) for state in states]
+    checkpoint_files = [state for state in walk(steady) if state.phase is not Phase.DENOISING]
+    done = [learning_done(steady, state) for state in checkpoint_files]
     assert done == sorted(done) and (done[0], done[-1]) == (0.0, 1.0)
-    enhancing = [share for share, state in zip(done, states, strict=True) if state.phase is Phase.ENHANCEMENT]
+    enhancing = [share for share, state in zip(done, checkpoint_files, strict=True) if state.phase is Phase.ENHANCEMENT]
     assert enhancing == pytest.approx([step / 15 for step in range(15)])
 
 

@@ -39,7 +39,7 @@ def searched(folder: Path, text: str, *arguments: str):
         ("optimiser: uniform(0, 1)", "optimiser: a group, not a setting"),
         ("optimiser.enhancer_lr: loguniform(0.1, 30)", "optimiser.enhancer_lr: 30.0 is not allowed; give a number"),
         ("prior.over_exposed_share: uniform(-1, 0.5)", "-1.0 is not allowed"),
-        ("enhancer.kind: choice(compact, bilatral)", "bilatral is not allowed; give one of retinex, curves"),
+        ("enhancer.arch: choice(compact, bilatral)", "bilatral is not allowed; give one of retinex, curves"),
         ("schedule.rounds: uniform(1, 4)", "takes whole numbers, uniform draws others; write it like int(1, 4)"),
         ("schedule.rounds: int(1, 2.5)", "int takes two whole numbers"),
         ("schedule.rounds: 3", "3 is no distribution"),
@@ -49,8 +49,8 @@ def searched(folder: Path, text: str, *arguments: str):
         ("optimiser.enhancer_lr: uniform(1e-3, 1e-4)", "is empty; write the smaller number first"),
         ("optimiser.enhancer_lr: uniform(1e-3, nan)", "is empty"),
         ("optimiser.enhancer_lr: uniform(1e-3)", "uniform takes two numbers"),
-        ("enhancer.kind: choice(compact)", "leaves no choice"),
-        ("enhancer.kind: uniform(0, 1)", "draws one number, which this setting is not"),
+        ("enhancer.arch: choice(compact)", "leaves no choice"),
+        ("enhancer.arch: uniform(0, 1)", "draws one number, which this setting is not"),
         ("curves.gamma.under: uniform(2, 5)", "search curves.gamma.under.0 instead"),
         ("curves.gamma.under.2: uniform(2, 5)", "no such part; curves.gamma.under has 2"),
         ("optimiser.enhancer_lr.0: uniform(2, 5)", "is one value, without parts"),
@@ -72,9 +72,9 @@ def test_one_sentence_says_what_cannot_be_searched(tmp_path: Path, text: str, se
 
 def test_the_prior_is_not_searched_where_it_measures(tmp_path: Path):
     text = "prior.model: choice(bundled, RN50)"
-    assert searched(tmp_path, text, "--loop.measure", "restored")
+    assert searched(tmp_path, text, "--loop.metric", "restored")
     with pytest.raises(SettingsError, match="feature_gap is measured by this very model"):
-        searched(tmp_path, text, "--loop.measure", "feature_gap")
+        searched(tmp_path, text, "--loop.metric", "feature_gap")
 
 
 def test_an_end_of_a_range_is_drawn_beside_the_other_one(tmp_path: Path):
@@ -104,9 +104,9 @@ def test_what_does_not_go_together_is_refused_when_it_is_drawn(tmp_path: Path):
 
 
 def test_a_searched_setting_without_effect_gets_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    searched(tmp_path, "enhancer.denoise: choice(0, 32)", "--enhancer.kind", "compact")
+    searched(tmp_path, "enhancer.denoise: choice(0, 32)", "--enhancer.arch", "compact")
     assert capsys.readouterr().err.count("has no effect") == 1
-    searched(tmp_path, "enhancer.denoise: choice(0, 32)\nenhancer.kind: choice(compact, bilateral)")
+    searched(tmp_path, "enhancer.denoise: choice(0, 32)\nenhancer.arch: choice(compact, bilateral)")
     assert capsys.readouterr().err == ""
 
 
@@ -122,7 +122,7 @@ MEANT_FOR = {"light": "quickstart", "curves": "pie", "camera": "exposure"}
 
 def test_a_sweep_is_remembered_whole(tmp_path: Path):
     file = tmp_path / "mine.yaml"
-    file.write_text("optimiser.enhancer_lr: loguniform(1e-5, 1e-3)\nenhancer.kind: choice(compact, bilateral)")
+    file.write_text("optimiser.enhancer_lr: loguniform(1e-5, 1e-3)\nenhancer.arch: choice(compact, bilateral)")
     begun = prepared(TuneSettings(search=str(file), trials=7), ["--runs", str(tmp_path), "--seed", "3"])
     begun.folder.mkdir()
     remember(begun, to_yaml(begun.training.settings))

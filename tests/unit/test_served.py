@@ -30,7 +30,7 @@ MARK = "Q" * 60
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> PhotoServer:
-    settings = EnhancerSettings(kind="compact", look=32, width=4)
+    settings = EnhancerSettings(arch="compact", thumbnail_size=32, width=4)
     torch.manual_seed(0)
     folder = Model(build_enhancer(settings).requires_grad_(False), settings).save(tmp_path_factory.mktemp("model"))
     made = PhotoServer()
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> PhotoServer:
 @pytest.fixture(scope="module")
 def knowing(tmp_path_factory: pytest.TempPathFactory) -> PhotoServer:
     """A model with a strength."""
-    settings = EnhancerSettings(kind="exposure", look=32, width=8, denoise=0)
+    settings = EnhancerSettings(arch="exposure", thumbnail_size=32, width=8, denoise=0)
     enhancer = build_enhancer(settings)
     torch.nn.init.constant_(enhancer.exposure.bias, 0.3)
     folder = Model(enhancer.requires_grad_(False), settings).save(tmp_path_factory.mktemp("model"))

@@ -45,7 +45,7 @@ def test_without_arguments_the_quickstart_is_loaded() -> None:
     loaded = load_settings([])
     assert loaded.preset == "quickstart"
     assert loaded.settings.data.samples
-    assert loaded.settings.enhancer.kind == "scene" and loaded.settings.init_from == "bundled"
+    assert loaded.settings.enhancer.arch == "scene" and loaded.settings.init_from == "bundled"
     assert loaded.warnings == []
 
 
@@ -93,7 +93,7 @@ def test_setting_one_leaf_keeps_its_neighbours_at_the_default_of_their_place(con
 def test_a_preset_may_be_a_file(config: Path) -> None:
     config.write_text("data.samples: true\nseed: 7\n", encoding="utf-8")
     loaded = load_settings(["--preset", str(config)])
-    assert (loaded.preset, loaded.settings.seed, loaded.settings.enhancer.kind) == ("mine", 7, "retinex")
+    assert (loaded.preset, loaded.settings.seed, loaded.settings.enhancer.arch) == ("mine", 7, "retinex")
 
 
 def test_prior_bundled_replaces_all_towers_of_the_preset() -> None:
@@ -121,7 +121,7 @@ def test_prior_bundled_replaces_all_towers_of_the_preset() -> None:
         (["--scaling.gpu", "false"], "scaling.gpu", "false"),
         (["--name", "2026-11-22"], "name", "2026-11-22"),
         (["--tracking.experiment=--"], "tracking.experiment", "--"),
-        (["--data.pairs_low", "", "--data.pairs_high", ""], "data.pairs_low", ""),
+        (["--data.pairs_dark", "", "--data.pairs_truth", ""], "data.pairs_dark", ""),
     ],
 )
 def test_command_line_spellings(argv: list[str], path: str, value: object) -> None:
@@ -154,14 +154,17 @@ def test_yaml_spellings(config: Path, text: str, path: str, value: object) -> No
         (["--data.drak=x"], "--data.drak: no such setting; did you mean --data.dark?"),
         (["--image_size", "64"], "--image_size: no such setting; did you mean --data.image_size?"),
         (["--xyzzy", "1"], "--xyzzy: no such setting; --help lists them all"),
-        (["--enhancer", "compact"], "--enhancer: a group, not a setting; it holds kind, padding, look, width"),
+        (
+            ["--enhancer", "compact"],
+            "--enhancer: a group, not a setting; it holds arch, padding, thumbnail_size, width",
+        ),
         (["clip_lit"], "clip_lit: not an option; settings are given as --path value"),
         (["--seed"], "--seed: expected one argument"),
         (["--seed", "many"], "seed: many is not allowed; give a whole number from 0 to 2147483647"),
         (["--scaling.workers", "0"], "scaling.workers: 0 is not allowed; give a whole number from 1 to 4096"),
         (["--optimiser.enhancer_lr", "nan"], "optimiser.enhancer_lr: nan is not allowed; give a number of more than 0"),
         (["--objective.guidance.weight", "inf"], "objective.guidance.weight: inf is not allowed; give a number of at"),
-        (["--enhancer.kind", "retinx"], "enhancer.kind: retinx is not allowed; give one of retinex, curves, compact"),
+        (["--enhancer.arch", "retinx"], "enhancer.arch: retinx is not allowed; give one of retinex, curves, compact"),
         (["--data.samples", "perhaps"], "data.samples: perhaps is not allowed; give true or false"),
         (["--augment.zoom_range", "1"], "augment.zoom_range: ['1'] is not allowed; give 2 numbers"),
         (["--augment.zoom_range", "2", "1"], "augment.zoom_range: (2.0, 1.0) runs downwards; write the smaller number"),
@@ -236,14 +239,14 @@ def test_yaml_tags_run_nothing(config: Path, tmp_path: Path) -> None:
 def test_a_setting_without_effect_warns(capsys: pytest.CaptureFixture[str]) -> None:
     loaded = load_settings(["--enhancer.padding", "reflect"])
     assert loaded.warnings == [
-        "enhancer.padding (command line) has no effect while enhancer.kind is scene; "
-        "set enhancer.kind=retinex, or leave it out"
+        "enhancer.padding (command line) has no effect while enhancer.arch is scene; "
+        "set enhancer.arch=retinex, or leave it out"
     ]
     assert capsys.readouterr().err == f"warning: {loaded.warnings[0]}\n"
 
 
 def test_the_same_setting_is_silent_where_it_works() -> None:
-    assert load_settings(["--enhancer.padding", "reflect", "--enhancer.kind", "retinex"]).warnings == []
+    assert load_settings(["--enhancer.padding", "reflect", "--enhancer.arch", "retinex"]).warnings == []
 
 
 def test_a_negated_need_warns_with_numbers_in_any_spelling() -> None:
@@ -254,26 +257,26 @@ def test_a_negated_need_warns_with_numbers_in_any_spelling() -> None:
 
 
 def test_a_presets_setting_warns_only_after_the_user_made_it_useless(config: Path) -> None:
-    config.write_text("data.samples: true\nenhancer: {kind: compact, width: 16}\n", encoding="utf-8")
+    config.write_text("data.samples: true\nenhancer: {arch: compact, width: 16}\n", encoding="utf-8")
     assert load_settings(["--preset", str(config)]).warnings == []
-    (warning,) = load_settings(["--preset", str(config), "--enhancer.kind", "retinex"]).warnings
-    assert warning.startswith("enhancer.width (preset mine) has no effect while enhancer.kind is retinex")
+    (warning,) = load_settings(["--preset", str(config), "--enhancer.arch", "retinex"]).warnings
+    assert warning.startswith("enhancer.width (preset mine) has no effect while enhancer.arch is retinex")
 
 
 @pytest.mark.parametrize("kind", ["compact", "bilateral"])
 def test_a_need_with_alternatives_is_met_by_each(kind: str) -> None:
-    assert load_settings(["--enhancer.kind", kind, "--enhancer.look", "64"]).warnings == []
+    assert load_settings(["--enhancer.arch", kind, "--enhancer.thumbnail_size", "64"]).warnings == []
 
 
 def test_a_need_with_alternatives_names_them_all_where_none_is_met() -> None:
     (warning,) = [
         each
-        for each in load_settings(["--enhancer.kind", "curves", "--enhancer.look", "64"]).warnings
+        for each in load_settings(["--enhancer.arch", "curves", "--enhancer.thumbnail_size", "64"]).warnings
         if "look" in each
     ]
     assert warning == (
-        "enhancer.look (command line) has no effect while enhancer.kind is curves; "
-        "set enhancer.kind=compact or bilateral or exposure, or leave it out"
+        "enhancer.thumbnail_size (command line) has no effect while enhancer.arch is curves; "
+        "set enhancer.arch=compact or bilateral or exposure, or leave it out"
     )
 
 
@@ -300,7 +303,7 @@ def test_dry_run_shows_every_value_and_where_it_came_from(capsys: pytest.Capture
     page = printed(capsys, "--dry-run", "--seed", "3")
     assert len(re.findall(r"  # (?:default|preset quickstart|command line)$", page, flags=re.M)) == len(SETTINGS)
     assert re.search(r"^seed: 3 +# command line$", page, flags=re.M)
-    assert re.search(r"^enhancer:\n  kind: scene +# preset quickstart\n  padding: zeros +# default$", page, flags=re.M)
+    assert re.search(r"^enhancer:\n  arch: scene +# preset quickstart\n  padding: zeros +# default$", page, flags=re.M)
 
 
 def test_the_dry_run_can_be_given_back_as_a_file(capsys: pytest.CaptureFixture[str], config: Path) -> None:
@@ -354,7 +357,7 @@ choices = {
     "optimiser.enhancer_lr": st.floats(0, 1, exclude_min=True),
     "tracking.register_model": st.booleans(),
     "scaling.gpu": st.sampled_from(["auto", "true", "false"]),
-    "enhancer.kind": st.sampled_from(["retinex", "curves", "compact", "bilateral"]),
+    "enhancer.arch": st.sampled_from(["retinex", "curves", "compact", "bilateral"]),
 }
 overrides = st.fixed_dictionaries({}, optional=choices)
 
@@ -442,11 +445,11 @@ def test_a_presets_file_name_is_made_fit_for_a_run_name() -> None:
         ),
         (
             [
-                *("--objective.restoration.denoising_structure", "1", "--enhancer.kind", "compact"),
+                *("--objective.restoration.denoising_structure", "1", "--enhancer.arch", "compact"),
                 *("--schedule.denoising.steps", "9"),
             ],
             "objective.restoration.denoising_structure",
-            "enhancer.kind compact has no denoiser",
+            "enhancer.arch compact has no denoiser",
         ),
         (["--preset", "hybrid", *FOLDERS, *DETAIL], "objective.restoration.detail", "restoration.weight is 0"),
         (["--objective.restoration.weight", "0", *DETAIL], "objective.restoration.detail", "restoration.weight is 0"),
@@ -510,7 +513,7 @@ def test_a_phase_that_is_asked_for_and_skipped_is_warned_of() -> None:
     compact = ["--preset", "hybrid", *FOLDERS]
     (warning,) = load_settings([*compact, "--schedule.denoising.steps", "10"]).warnings
     assert warning == (
-        "schedule.denoising.steps (command line) has no effect while enhancer.kind compact has no denoiser; change "
+        "schedule.denoising.steps (command line) has no effect while enhancer.arch compact has no denoiser; change "
         "that, or leave it out"
     )
 

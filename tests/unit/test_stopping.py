@@ -11,10 +11,10 @@ import pytest
 import ray.train
 
 from lle.config import DataSettings, LoopSettings
-from lle.training.loop import Wish
+from lle.training.loop import ControlSignal
 from pipelines.config.train import RunSettings
 from pipelines.training.lines import Heard, Line
-from pipelines.training.worker import Wishes
+from pipelines.training.worker import ControlSignals
 
 SCRIPT = """
 import sys, threading
@@ -35,7 +35,8 @@ except KeyboardInterrupt:
 
 HANGS = """
 import time
-from lle.config import DataSettings, ScalingSettings, RunSettings
+from lle.config import DataSettings
+from pipelines.config.train import RunSettings, ScalingSettings
 from pipelines.training.worker import Wishes
 data, scaling = DataSettings(samples=True), ScalingSettings(hang_limit=1)
 wish = Wishes(RunSettings(name="run", data=data, scaling=scaling), lambda: False, None, print)
@@ -111,8 +112,8 @@ def test_workers_ask_ray_at_the_same_steps_whoever_hears_of_a_stop_first(monkeyp
     try:
         for stopped in (True, False):
             asked.clear()
-            wish = Wishes(settings, lambda stopped=stopped: stopped, None, print)
-            assert {wish() for _ in range(5)} == {Wish.STOP if stopped else Wish.NOTHING}
+            wish = ControlSignals(settings, lambda stopped=stopped: stopped, None, print)
+            assert {wish() for _ in range(5)} == {ControlSignal.STOP if stopped else ControlSignal.NOTHING}
             counts.append(len(asked))
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -118,9 +118,9 @@ def test_the_best_is_the_lowest_feature_gap_and_the_highest_psnr():
 
 
 def test_plots_take_a_single_trial_and_choices(tmp_path: Path):
-    search = {"enhancer.kind": Distribution("choice", ("compact", "bilateral"))}
-    tried = [Tried("a", {"enhancer.kind": "compact"}, "stopped early", 12.0)]
+    search = {"enhancer.arch": Distribution("choice", ("compact", "bilateral"))}
+    tried = [Tried("a", {"enhancer.arch": "compact"}, "stopped early", 12.0)]
     draw_parallel_coordinates(search, tried, "psnr", tmp_path / "one.png")
-    more = [*tried, *(Tried(f"b{i}", {"enhancer.kind": "bilateral"}, "finished", 11.0 - i) for i in range(3))]
+    more = [*tried, *(Tried(f"b{i}", {"enhancer.arch": "bilateral"}, "finished", 11.0 - i) for i in range(3))]
     draw_importance(study_of(search, more, "psnr"), "psnr", tmp_path / "importance.png")
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("one.png", "importance.png"))

@@ -12,12 +12,14 @@ from lle.enhancers.peers import Sci, ZeroDcePlusPlus
 from lle.enhancers.tiles import in_tiles, tiles_of
 
 ENHANCERS = {
-    "retinex, zeros": lambda: build_enhancer(EnhancerSettings(kind="retinex", padding="zeros")),
-    "retinex, reflect": lambda: build_enhancer(EnhancerSettings(kind="retinex", padding="reflect")),
-    "curves": lambda: build_enhancer(EnhancerSettings(kind="curves")),
-    "compact": lambda: build_enhancer(EnhancerSettings(kind="compact", look=48, width=8)),
-    "bilateral": lambda: build_enhancer(EnhancerSettings(kind="bilateral", look=48, width=8, denoise=8)),
-    "exposure": lambda: build_enhancer(EnhancerSettings(kind="exposure", look=48, width=8, denoise=8, local=0.7)),
+    "retinex, zeros": lambda: build_enhancer(EnhancerSettings(arch="retinex", padding="zeros")),
+    "retinex, reflect": lambda: build_enhancer(EnhancerSettings(arch="retinex", padding="reflect")),
+    "curves": lambda: build_enhancer(EnhancerSettings(arch="curves")),
+    "compact": lambda: build_enhancer(EnhancerSettings(arch="compact", thumbnail_size=48, width=8)),
+    "bilateral": lambda: build_enhancer(EnhancerSettings(arch="bilateral", thumbnail_size=48, width=8, denoise=8)),
+    "exposure": lambda: build_enhancer(
+        EnhancerSettings(arch="exposure", thumbnail_size=48, width=8, denoise=8, local=0.7)
+    ),
     "zero-dce++": ZeroDcePlusPlus,
     "zero-dce++/12": lambda: ZeroDcePlusPlus(12),
     "sci": Sci,

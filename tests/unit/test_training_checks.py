@@ -149,19 +149,19 @@ def test_sample_photos_are_written_into_the_run_where_no_folders_are_named(tmp_p
     chosen = RunSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
     with training.run_folder(chosen) as folder:
         filled = training.with_sample_photos(chosen, folder, Console(quiet=True))
-        assert Path(filled.data.dark).is_relative_to(folder) and len(list(Path(filled.data.pairs_low).iterdir())) >= 4
+        assert Path(filled.data.dark).is_relative_to(folder) and len(list(Path(filled.data.pairs_dark).iterdir())) >= 4
 
 
 def test_a_model_to_begin_with_must_be_there_and_of_the_same_network(tmp_path: Path, folders, capsys):
     message = run_and_read(settings(tmp_path, folders, init_from=str(tmp_path / "nowhere")), capsys)
     assert message.startswith("error: init_from: ") and "nowhere" in message
     message = run_and_read(settings(tmp_path, folders, init_from="bundled"), capsys)
-    assert "init_from: bundled is another network than enhancer.kind" in message
+    assert "init_from: bundled is another network than enhancer.arch" in message
     assert not (tmp_path / "runs" / "run").exists()
 
 
 def test_the_weights_to_begin_with_are_the_models(tmp_path: Path, folders):
-    chosen = settings(tmp_path, folders, init_from="bundled", enhancer={"kind": "scene"})
+    chosen = settings(tmp_path, folders, init_from="bundled", enhancer={"arch": "scene"})
     found, expected = training.starting_weights(chosen), load("bundled").enhancer.state_dict()
     assert found is not None and found.keys() == expected.keys()
     assert all(torch.equal(found[name], each) for name, each in expected.items())

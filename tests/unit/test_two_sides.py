@@ -11,7 +11,7 @@ from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.relit import HIT_SHARE, MOST_MISSED, relit
 from lle.exposure.shoulder import k_of, lift_to_mean, shoulder
 from lle.losses.two_sided import two_sided
-from lle.prior.guides import build_guide
+from lle.prior.guidance_heads import build_guidance_head
 from lle.prior.prompts import LatentPair
 from lle.prior.towers import load_prior, load_tower
 from lle.prior.weights import PriorError
@@ -79,11 +79,11 @@ def test_prompts_learn_both_sides_where_it_has_weight():
         outcome = tiny_train(settings, told=told)
         assert ("term/two_sided" in told.steps[0].metrics) == bool(weight)
         tower = tiny_prior().guidance
-        guide = build_guide(settings.prior, tower)
-        guide.load_state_dict(outcome.guide)
+        guidance_head = build_guidance_head(settings.prior, tower)
+        guidance_head.load_state_dict(outcome.guidance_head)
         bright = linear_to_srgb(shoulder(srgb_to_linear(WELL_LIT), k_of(torch.tensor(2.0))))
         with torch.no_grad():
-            chances.append(float(guide.penalty(tower(bright).features).mean()))
+            chances.append(float(guidance_head.penalty(tower(bright).features).mean()))
     assert chances[0] < 0.2 and chances[1] > chances[0] + 0.3, "one side says that brighter is better without end"
 
 
@@ -111,6 +111,6 @@ def test_the_tower_has_features_of_unit_norm_and_gradients_to_the_picture():
 
 def test_a_latent_pair_stands_on_it_and_prompts_cannot():
     tower = load_prior(IMAGENET).guidance
-    assert isinstance(build_guide(IMAGENET, tower), LatentPair)
+    assert isinstance(build_guidance_head(IMAGENET, tower), LatentPair)
     with pytest.raises(PriorError, match="choose latent or residual"):
-        build_guide(PriorSettings(model="imagenet"), tower)
+        build_guidance_head(PriorSettings(model="imagenet"), tower)

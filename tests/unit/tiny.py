@@ -14,15 +14,15 @@ from torch import Tensor
 
 from lle.config import TrainSettings
 from lle.prior.towers import Prior, Seen, Tower
+from lle.training.checkpoint import Checkpoint, read
 from lle.training.distributed import rank, world_size
-from lle.training.loop import Hooks, Outcome, Report, Step, Wish, train
-from lle.training.state import Snapshot, read
+from lle.training.loop import ControlSignal, Hooks, Outcome, Report, Step, train
 from lle.training.validation import ValidationSet, Validator
 
 SIDE = 32
 # A network that does not begin as a copy, for trainings whose numbers are compared: while a copy learns to copy, there
 # is only rounding to learn from, which Adam scales up, and which processors do differently.
-NO_COPY = {"kind": "curves"}
+NO_COPY = {"arch": "curves"}
 
 
 def tiny_clip(seed: int = 0) -> open_clip.CLIP:
@@ -116,7 +116,7 @@ def tiny_settings(**changes: dict[str, Any] | Any) -> TrainSettings:
     values: dict[str, Any] = {
         "data": {"samples": True, "image_size": SIDE, "prompt_size": SIDE},
         "augment": {"flip": 0.0, "transpose": 0.0, "zoom": 0.0, "rotation": 0.0},
-        "enhancer": {"kind": "compact", "look": 32, "width": 4},
+        "enhancer": {"arch": "compact", "thumbnail_size": 32, "width": 4},
         "schedule": {
             "prompt_init": phase,
             "reconstruction": {"steps": 3, "restart_below": 0.0},
@@ -158,7 +158,7 @@ class Told:
 
     def hooks(self, first_step: int = 0) -> Hooks:
         self._done = first_step
-        return Hooks(self._log, self._report, self._wish)
+        return Hooks(self._log, self._report, self._control_signal)
 
     def losses(self) -> list[float]:
         return [step.metrics["loss"] for step in self.steps]
@@ -172,18 +172,18 @@ class Told:
         if report.write and self.folder:
             report.write(self.folder / f"{report.step:06d}")
 
-    def _wish(self) -> Wish:
+    def _control_signal(self) -> ControlSignal:
         self._done += 1
         if self._done == self.stop_at:
-            return Wish.STOP
-        return Wish.SAVE if self._done == self.save_at else Wish.NOTHING
+            return ControlSignal.STOP
+        return ControlSignal.SAVE if self._done == self.save_at else ControlSignal.NOTHING
 
 
 def tiny_train(
     settings: TrainSettings | None = None,
     prior: Prior | None = None,
     told: Told | None = None,
-    resume: Snapshot | None = None,
+    resume: Checkpoint | None = None,
     draw: Callable[[str, int], Tensor] = photo,
     pairs: int = 3,
     start: dict[str, Tensor] | None = None,
@@ -193,11 +193,11 @@ def tiny_train(
     told = told or Told()
     first = resume.progress.schedule.step if resume else 0
     settings = settings or tiny_settings()
-    validator = replace(tiny_validator(prior, pairs), measure=settings.loop.measure)
+    validator = replace(tiny_validator(prior, pairs), metric=settings.loop.metric)
     open_stream = partial(PhotoStream, draw=draw)
     return train(settings, prior, open_stream, validator, told.hooks(first), resume, start)
 
 
-def newest(folder: Path) -> Snapshot:
+def newest(folder: Path) -> Checkpoint:
     """The last checkpoint written under a folder."""
     return read(max(folder.iterdir()))

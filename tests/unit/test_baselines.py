@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lle.controls import (
+from lle.baselines import (
     auto_exposure,
     auto_gain,
     auto_gamma,
@@ -15,10 +15,10 @@ from lle.controls import (
 from lle.exposure.camera import srgb_to_linear
 from lle.exposure.shoulder import expose_with_shoulder, k_of
 
-CONTROLS = pytest.mark.parametrize("control", [auto_gain, auto_gamma, auto_exposure, exposure_shoulder])
+BASELINES = pytest.mark.parametrize("control", [auto_gain, auto_gamma, auto_exposure, exposure_shoulder])
 
 
-@CONTROLS
+@BASELINES
 @pytest.mark.parametrize("target", [0.25, 0.4, 0.6])
 def test_each_picture_of_a_batch_reaches_the_target(control, target: float):
     torch.manual_seed(0)
@@ -28,7 +28,7 @@ def test_each_picture_of_a_batch_reaches_the_target(control, target: float):
     assert lit.min() >= 0 and lit.max() <= 1
 
 
-@CONTROLS
+@BASELINES
 def test_black_and_white_pictures_stay_what_they_are(control):
     for level in (0.0, 1.0):
         lit = control(torch.full((1, 3, 4, 4), level), 0.4)

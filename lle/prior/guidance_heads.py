@@ -9,9 +9,9 @@ from lle.prior.prompts import LatentPair, PromptPair
 from lle.prior.residual import ResidualVector
 from lle.prior.towers import Tower
 
-Guide = PromptPair | LatentPair | ResidualVector
+GuidanceHead = PromptPair | LatentPair | ResidualVector
 
-GUIDES: Mapping[str, Callable[[PriorSettings, Tower], Guide]] = {
+GUIDANCE_HEADS: Mapping[str, Callable[[PriorSettings, Tower], GuidanceHead]] = {
     "prompts": lambda settings, tower: PromptPair(tower, settings.prompt_tokens),
     "latent": lambda settings, tower: LatentPair(tower),
     "residual": lambda settings, tower: ResidualVector(tower.width),
@@ -19,12 +19,14 @@ GUIDES: Mapping[str, Callable[[PriorSettings, Tower], Guide]] = {
 """Each guide by its name in `prior.guidance`."""
 
 
-def build_guide(settings: PriorSettings, tower: Tower) -> Guide:
+def build_guidance_head(settings: PriorSettings, tower: Tower) -> GuidanceHead:
     """The guide named by `prior.guidance`, untaught, on the CPU; seed torch before for a reproducible latent pair.
 
     Raises:
         ValueError: there is no guide of that name.
     """
-    if settings.guidance not in GUIDES:
-        raise ValueError(f"prior.guidance: there is no guide {settings.guidance}; choose from {', '.join(GUIDES)}")
-    return GUIDES[settings.guidance](settings, tower)
+    if settings.guidance not in GUIDANCE_HEADS:
+        raise ValueError(
+            f"prior.guidance: there is no guidance head {settings.guidance}; choose from {', '.join(GUIDANCE_HEADS)}"
+        )
+    return GUIDANCE_HEADS[settings.guidance](settings, tower)

@@ -25,7 +25,7 @@ UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeErro
 STATE, TENSORS, FORMAT = "state.json", "tensors.safetensors", 3
 
 
-class StateError(ValueError):
+class CheckpointError(ValueError):
     """A checkpoint cannot be read; the message names the folder and the reason."""
 
 
@@ -58,7 +58,7 @@ class Progress:
 
 
 @dataclass
-class Snapshot:
+class Checkpoint:
     """A checkpoint in memory: progress, settings, and named tensors (`enhancer/...`, `guide/...`, ...)."""
 
     progress: Progress
@@ -73,18 +73,18 @@ class Snapshot:
         return {key[len(prefix) :]: value for key, value in self.tensors.items() if key.startswith(prefix)}
 
 
-def write(snapshot: Snapshot, folder: Path) -> None:
+def write(checkpoint: Checkpoint, folder: Path) -> None:
     """Write a checkpoint into an empty or missing folder: aside, then renamed, so that there is never half of one."""
     aside = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    save_file({name: each.detach().cpu().contiguous() for name, each in snapshot.tensors.items()}, aside / TENSORS)
+    save_file({name: each.detach().cpu().contiguous() for name, each in checkpoint.tensors.items()}, aside / TENSORS)
     description = {
         "format": FORMAT,
-        "progress": asdict(snapshot.progress),
-        "best": snapshot.best,
-        "round_best": snapshot.round_best,
-        "settings": snapshot.settings,
+        "progress": asdict(checkpoint.progress),
+        "best": checkpoint.best,
+        "round_best": checkpoint.round_best,
+        "settings": checkpoint.settings,
         "tensors_sha256": _hash(aside / TENSORS),
     }
     description["sha256"] = _description_hash(description)
@@ -92,7 +92,7 @@ def write(snapshot: Snapshot, folder: Path) -> None:
     aside.replace(folder)
 
 
-def read(folder: Path) -> Snapshot:
+def read(folder: Path) -> Checkpoint:
     """The checkpoint in a folder, verified by its hash, on the CPU.
 
     Raises:
@@ -101,14 +101,14 @@ def read(folder: Path) -> Snapshot:
     try:
         description = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
-            raise StateError(f"{folder}: checkpoint format {description['format']}, this version reads {FORMAT}")
+            raise CheckpointError(f"{folder}: checkpoint format {description['format']}, this version reads {FORMAT}")
         if _description_hash(description) != description["sha256"]:
-            raise StateError(f"{folder}: {STATE} does not match its hash; the checkpoint is damaged")
+            raise CheckpointError(f"{folder}: {STATE} does not match its hash; the checkpoint is damaged")
         if _hash(folder / TENSORS) != description["tensors_sha256"]:
-            raise StateError(f"{folder}: {TENSORS} does not match its hash; the checkpoint is damaged")
+            raise CheckpointError(f"{folder}: {TENSORS} does not match its hash; the checkpoint is damaged")
         progress = dict(description["progress"])
         schedule = ScheduleState.from_json(progress.pop("schedule"))
-        return Snapshot(
+        return Checkpoint(
             _checked(Progress(schedule, **progress)),
             description["settings"],
             load_file(folder / TENSORS),
@@ -116,11 +116,11 @@ def read(folder: Path) -> Snapshot:
             _pair(description["round_best"]),
         )
     except FileNotFoundError as error:
-        raise StateError(f"{folder}: no checkpoint ({Path(error.filename).name} is missing)") from error
-    except StateError:
+        raise CheckpointError(f"{folder}: no checkpoint ({Path(error.filename).name} is missing)") from error
+    except CheckpointError:
         raise
     except UNREADABLE as error:
-        raise StateError(f"{folder}: not a readable checkpoint ({type(error).__name__}: {error})") from error
+        raise CheckpointError(f"{folder}: not a readable checkpoint ({type(error).__name__}: {error})") from error
 
 
 def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Controls that learn nothing: one number for each picture, found so that its mean comes out right (method 5).
+"""Baselines that learn nothing: one number for each picture, found so that its mean comes out right (method 5).
 
 Every table has them beside the models. Pictures are RGB in [0, 1], (B, 3, H, W); the mean is that of all its values.
 """
@@ -71,7 +71,7 @@ def exposure_shoulder_lift(image: Tensor, target: float = 0.44) -> Tensor:
 def best_exposure(image: Tensor, truth: Tensor) -> Tensor:
     """Each picture by the one exposure with a shoulder that is nearest to its ground truth in the mean of squares.
 
-    No control, for it knows the truth: what the best choice of a single number could reach, to within .01 of u, found
+    No baseline, for it knows the truth: what the best choice of a single number could reach, to within .01 of u, found
     on every fourth pixel of every fourth row.
 
     Args:

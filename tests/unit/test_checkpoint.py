@@ -7,25 +7,25 @@ import pytest
 import torch
 from torch import nn
 
-from lle.training.schedule import Phase, ScheduleState
-from lle.training.state import (
+from lle.training.checkpoint import (
     FORMAT,
     STATE,
     TENSORS,
+    Checkpoint,
+    CheckpointError,
     Progress,
-    Snapshot,
-    StateError,
     optimiser_tensors,
     read,
     restore_optimiser,
     write,
 )
+from lle.training.schedule import Phase, ScheduleState
 
 
-def snapshot() -> Snapshot:
+def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     schedule = ScheduleState(Phase.REFINEMENT, round=2, step=41, phase_step=3, phase_length=9, recent=(0.1, 1 / 3))
-    return Snapshot(
+    return Checkpoint(
         Progress(schedule, dark_row=120, well_lit_row=64, skipped=1, phase_steps={"prompt_init": 30, "refinement": 11}),
         {"seed": 3, "data": {"dark": "photos"}},
         {
@@ -41,12 +41,12 @@ def snapshot() -> Snapshot:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write(snapshot(), tmp_path / "checkpoint")
+    write(checkpoint(), tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 
 def test_what_is_written_is_read(folder: Path):
-    written, found = snapshot(), read(folder)
+    written, found = checkpoint(), read(folder)
     assert found.progress == written.progress
     assert isinstance(found.progress.schedule.phase, Phase)
     assert found.settings == written.settings
@@ -58,9 +58,9 @@ def test_what_is_written_is_read(folder: Path):
 
 
 def test_a_part_is_named_without_its_prefix():
-    assert list(snapshot().part("enhancer")) == ["head.weight"]
-    assert list(snapshot().part("earlier/0")) == ["head.weight"]
-    assert snapshot().part("earlier/1") == {}
+    assert list(checkpoint().part("enhancer")) == ["head.weight"]
+    assert list(checkpoint().part("earlier/0")) == ["head.weight"]
+    assert checkpoint().part("earlier/1") == {}
 
 
 def test_a_checkpoint_is_json_and_safetensors_only(folder: Path):
@@ -137,18 +137,18 @@ def other_phase(folder: Path) -> None:
 )
 def test_a_damaged_checkpoint_is_refused_with_its_folder_and_a_reason(damage, reason: str, folder: Path):
     damage(folder)
-    with pytest.raises(StateError) as refusal:
+    with pytest.raises(CheckpointError) as refusal:
         read(folder)
     assert str(folder) in str(refusal.value)
     assert reason in str(refusal.value)
 
 
 def test_half_a_checkpoint_has_no_state_file(tmp_path: Path):
-    broken = snapshot()
+    broken = checkpoint()
     broken.settings["handle"] = object()  # cannot be written as JSON: as if the process ended there
     with pytest.raises(TypeError):
         write(broken, tmp_path / "half")
-    with pytest.raises(StateError, match="missing"):
+    with pytest.raises(CheckpointError, match="missing"):
         read(tmp_path / "half")
 
 
@@ -166,7 +166,7 @@ def test_a_restored_optimiser_takes_the_same_next_step_to_the_bit(tmp_path: Path
     adam = torch.optim.Adam(network.parameters(), 1e-2, weight_decay=1e-3)
     some_steps(network, adam, seed=0)
     tensors = {f"adam/{name}": each for name, each in optimiser_tensors(adam).items()}
-    write(Snapshot(snapshot().progress, {}, tensors), tmp_path)
+    write(Checkpoint(checkpoint().progress, {}, tensors), tmp_path)
 
     twin.load_state_dict(network.state_dict())
     restored = torch.optim.Adam(twin.parameters(), 1e-2, weight_decay=1e-3)

@@ -38,7 +38,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Tasks:
+class PhaseSteps:
     """The steps of all phases.
 
     Args:
@@ -54,7 +54,7 @@ class Tasks:
     objective: Objective
     enhancer: nn.Module
     prompts: nn.Module
-    earlier: Sequence[Enhancer]
+    frozen_enhancers: Sequence[Enhancer]
 
     def terms(self, phase: Phase, batch: Batch) -> Terms:
         """Terms of one step in a phase that trains."""
@@ -109,7 +109,7 @@ class Tasks:
         assert batch.well_lit is not None
         seeds = _seeds(batch.well_lit)
         with torch.no_grad():
-            without_noise = self.earlier[-1](self._to_restore(batch.well_lit, seeds, noise=False)[0]).image
+            without_noise = self.frozen_enhancers[-1](self._to_restore(batch.well_lit, seeds, noise=False)[0]).image
         return self.objective.denoising(self.enhancer(self._to_restore(batch.well_lit, seeds)[0]).image, without_noise)
 
     def _prompt_init(self, batch: Batch) -> Terms:
@@ -123,7 +123,7 @@ class Tasks:
     def _refinement(self, batch: Batch) -> Terms:
         assert batch.well_lit is not None
         with torch.no_grad():
-            enhanced = [each(batch.dark).image for each in self.earlier]
+            enhanced = [each(batch.dark).image for each in self.frozen_enhancers]
         over = self._over_exposed(batch.well_lit)
         logits, relit = self._seen([batch.dark, batch.well_lit, *enhanced, *over], batch, Phase.REFINEMENT)
         dark, well_lit, *rest = [badly_lit(each) for each in logits]

@@ -287,7 +287,7 @@ def find_metric_suite(settings: PromotionSettings) -> MetricSuite:
         raise DataError(str(error)) from error
     if settings.metric in suite.skipped:
         raise DataError(f"metric: {settings.metric} cannot decide: {suite.skipped[settings.metric]}")
-    return measures
+    return suite
 
 
 def refuse_other_photos(settings: PromotionSettings, contents: dict[str, str], pinned: str) -> None:

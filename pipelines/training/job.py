@@ -600,7 +600,7 @@ def held_out_cases(settings: RunSettings, photos: TrainingPhotos, model: Model) 
     for index, path in enumerate(low.paths):
         try:
             truth = load(high, high.paths[index]) if high else None
-            cases.append(enhanced_case(model, metrics, low.names[index], load(low, path), truth))
+            cases.append(enhanced_case(model, suite, low.names[index], load(low, path), truth))
         except ImageError:  # the workers have told of it
             continue
     return cases

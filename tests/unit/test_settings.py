@@ -156,7 +156,7 @@ def test_yaml_spellings(config: Path, text: str, path: str, value: object) -> No
         (["--xyzzy", "1"], "--xyzzy: no such setting; --help lists them all"),
         (
             ["--enhancer", "compact"],
-            "--enhancer: a group, not a setting; it holds arch, padding, thumbnail_size, width",
+            "--enhancer: a group, not a setting; it holds arch, padding, thumbnail_size",
         ),
         (["clip_lit"], "clip_lit: not an option; settings are given as --path value"),
         (["--seed"], "--seed: expected one argument"),

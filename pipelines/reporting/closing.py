@@ -113,7 +113,7 @@ def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list
         f"            {command('evaluate', *evaluate)}",
     ]
     if version := re.fullmatch(r"models:/([^/]+)/(\d+)", model):
-        judge = [] if paired else ["--measure", "our_prior_well_lit", "--margin", WELL_LIT_MARGIN]
+        judge = [] if paired else ["--metric", "our_prior_well_lit", "--margin", WELL_LIT_MARGIN]
         place = ["--tracking", run.uri] if redacted(run.uri) == run.uri else []
         promote = ["--model", version[1], "--candidate", version[2], *measured, "--good", there(data.well_lit)]
         lines.append(f"            {command('promote', *promote, *judge, *place)}")

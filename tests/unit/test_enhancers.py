@@ -31,9 +31,11 @@ def test_an_unknown_kind_is_refused_with_the_known_ones():
         build_enhancer(unknown)
 
 
-def test_an_unknown_guide_is_refused_with_the_known_ones():
+def test_an_unknown_guidance_head_is_refused_with_the_known_ones():
     unknown = PriorSettings().model_copy(update={"guidance": "promts"})
-    with pytest.raises(ValueError, match="prior.guidance: there is no guide promts; choose from prompts, latent, "):
+    with pytest.raises(
+        ValueError, match="prior.guidance: there is no guidance head promts; choose from prompts, latent, "
+    ):
         build_guidance_head(unknown, None)
 
 

@@ -20,10 +20,10 @@ class Traced(Told):
 
     trace: Trace | None = None
 
-    def _wish(self) -> ControlSignal:
+    def _control_signal(self) -> ControlSignal:
         assert self.trace
         self.trace.step()
-        return super()._wish()
+        return super()._control_signal()
 
 
 def test_it_holds_ten_whole_steps_by_phase_and_number_and_what_was_done_in_them(tmp_path: Path):

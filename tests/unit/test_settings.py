@@ -272,7 +272,7 @@ def test_a_need_with_alternatives_names_them_all_where_none_is_met() -> None:
     (warning,) = [
         each
         for each in load_settings(["--enhancer.arch", "curves", "--enhancer.thumbnail_size", "64"]).warnings
-        if "look" in each
+        if "thumbnail_size" in each
     ]
     assert warning == (
         "enhancer.thumbnail_size (command line) has no effect while enhancer.arch is curves; "

@@ -25,10 +25,10 @@ def git(folder: Path, *arguments: str) -> str:
 def checkout(tmp_path: Path, repository: Path) -> Path:
     """A small repository that looks like ours."""
     root = tmp_path / "checkout"
-    (root / "pipelines" / "jobs").mkdir(parents=True)
+    (root / "pipelines" / "tracking").mkdir(parents=True)
     for name in (".rayignore", ".gitignore"):
         shutil.copy(repository / name, root)
-    shutil.copy(source.__file__, root / "pipelines" / "jobs")
+    shutil.copy(source.__file__, root / "pipelines" / "tracking")
     (root / LINK).symlink_to(".git")
     git(root, "init", "-q", "-b", "feature/one")
     git(root, "add", ".")
@@ -67,7 +67,7 @@ def test_a_worktree_is_read_where_it_lies(checkout: Path, tmp_path: Path):
 
 def test_a_change_shows_in_the_revision_here_and_in_the_hash_of_the_job(checkout: Path, tmp_path: Path):
     clean = source_hash(checkout)
-    with (checkout / "pipelines" / "jobs" / "source.py").open("a") as file:
+    with (checkout / "pipelines" / "tracking" / "source.py").open("a") as file:
         file.write("# changed\n")
     job = submitted(checkout, tmp_path)
     assert git_revision(checkout) == git(checkout, "rev-parse", "HEAD") + "-dirty"
@@ -78,8 +78,8 @@ def test_somebody_elses_repository_around_an_installed_package_is_not_ours(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ):
     packages = checkout / "venv" / "site-packages"
-    (packages / "pipelines" / "jobs").mkdir(parents=True)
-    shutil.copy(source.__file__, packages / "pipelines" / "jobs")
+    (packages / "pipelines" / "tracking").mkdir(parents=True)
+    shutil.copy(source.__file__, packages / "pipelines" / "tracking")
     monkeypatch.delenv(GIVEN, raising=False)
     assert git_revision(packages) == "unknown"
     monkeypatch.setenv(GIVEN, "given")

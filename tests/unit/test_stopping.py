@@ -37,10 +37,10 @@ HANGS = """
 import time
 from lle.config import DataSettings
 from pipelines.config.train import RunSettings, ScalingSettings
-from pipelines.training.worker import Wishes
+from pipelines.training.worker import ControlSignals
 data, scaling = DataSettings(samples=True), ScalingSettings(hang_limit=1)
-wish = Wishes(RunSettings(name="run", data=data, scaling=scaling), lambda: False, None, print)
-wish()
+control_signal = ControlSignals(RunSettings(name="run", data=data, scaling=scaling), lambda: False, None, print)
+control_signal()
 def stuck():
     time.sleep(600)
 stuck()

@@ -26,7 +26,8 @@ from pipelines.evaluation.job import print_summary
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.quality import Quality
 from pipelines.evaluation.worker import GOOD, LOW, Measured
-from pipelines.promotion.decision import COMPARED, Comparison, check_gain, check_guards, gains
+from pipelines.promotion.decision import COMPARED as RIVALS
+from pipelines.promotion.decision import Comparison, check_gain, check_guards, gains
 from pipelines.promotion.job import print_comparison, worst_pictures
 from pipelines.promotion.page import promotion_page, worst_cases
 from pipelines.reporting.chart import chart, ticks_between
@@ -409,7 +410,7 @@ def test_tables_on_the_terminal_fit_eighty_columns():
     }
     both = {LOW: part, GOOD: part}
     print_summary(console, "models:/lle-enhancer@challenger", both, dict.fromkeys(COMPARED, both))
-    rows = ["candidate", "champion", *COMPARED]
+    rows = ["candidate", "champion", *RIVALS]
     print_comparison(console, "psnr_gt_mean", dict.fromkeys(rows, both))
     values = {"input": 9.0, "auto-exposure": 17.0, "exposure-shoulder": 19.0, "enhanced": 18.0}
     qualities = [Quality(name, (("backlit_under.png", value, 0.7),)) for name, value in values.items()]

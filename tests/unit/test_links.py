@@ -8,12 +8,14 @@ import json
 import re
 import tokenize
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
-from test_said import FIELDS, OF_THE_COMMAND_LINE, OTHERS, own_options
 
-from pipelines.config.text import GROUPS, SETTINGS
+from lle.config.fields import Settings
+from pipelines import config
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs" / "first_steps.ipynb"
@@ -35,7 +37,28 @@ RECORDED = set(
     re.findall(r'"((?:lle|data)(?:\.[a-z_]+)+)"', "".join(file.read_text(encoding="utf-8") for file in SOURCES))
 )
 """What looks like modules and settings, and is text in a source: names of MLflow's tags."""
-OF_RAY = {"runtime-env-json"}
+OF_THE_COMMAND_LINE = {"preset", "config", "prior", "dry-run", "print-diff", "help", "profile"}
+OF_OTHERS = {"runtime-env-json", "working-dir", "env-manager"}
+"""Options of Ray's and MLflow's own commands."""
+
+
+def paths(settings: type[Settings]) -> Iterator[str]:
+    """Dotted path of each setting and group of a tree of settings."""
+    for name, info in settings.model_fields.items():
+        yield name
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Settings):
+            yield from (f"{name}.{below}" for below in paths(info.annotation))
+
+
+MODULES = [import_module(f"pipelines.config.{each.name}") for each in iter_modules(config.__path__)]
+JOBS = {
+    each
+    for module in MODULES
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, Settings) and each.__module__.startswith("pipelines.")
+}
+KNOWN = {path for job in JOBS for path in paths(job)}
+TOPS = {path.split(".")[0] for path in KNOWN if "." in path}
 
 
 def shown(file: Path) -> str:
@@ -99,7 +122,7 @@ def names_something(dotted: str) -> bool:
 
 
 def test_the_searches_find_some() -> None:
-    assert len(PAGES) > 25
+    assert len(PAGES) > 25 and "objective.rank.weight" in KNOWN and "objective.rank.nothing" not in KNOWN
     assert sum(len(LINK.findall(prose(page))) for page in PAGES) > 150
     assert sum(len(PATH.findall(prose(page))) for page in PAGES) > 50
     said = [text for file in SOURCES for _, text in words_about(file)]
@@ -127,24 +150,22 @@ def test_every_path_and_module_that_a_page_names_exists(page: Path) -> None:
     for path in PATH.findall(text_of(page)):
         assert is_there(path), f"{shown(page)}: there is no {path}"
     for dotted in MODULE.findall(LINK.sub("", prose(page))):
-        known = dotted in SETTINGS or dotted in GROUPS or dotted in RECORDED or is_file_name(dotted)
+        known = dotted in KNOWN or dotted in RECORDED or is_file_name(dotted)
         assert known or names_something(dotted), f"{shown(page)}: there is no {dotted}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_every_setting_and_option_that_a_page_names_exists(page: Path) -> None:
-    known = FIELDS | OF_THE_COMMAND_LINE | OTHERS | OF_RAY
-    known |= {option for file in SOURCES for option in own_options(file)}
+    own = {each for file in SOURCES for each in re.findall(r'add_argument\(\s*"--([\w-]+)"', file.read_text())}
+    known = {path.replace("_", "-") for path in KNOWN} | OF_THE_COMMAND_LINE | OF_OTHERS | own
     for code in re.findall(r"`([^`\n]+)`", prose(page)):
         named = re.fullmatch(r"([a-z]\w*(?:\.[a-z]\w*)+)(?:[:=! ].*)?", code)
-        if named and named[1].split(".")[0] in {path.split(".")[0] for path in GROUPS} and not is_file_name(named[1]):
-            fine = named[1] in SETTINGS or named[1] in GROUPS or named[1] in RECORDED
-            assert fine, f"{shown(page)}: {named[1]} is no setting"
+        if named and named[1].split(".")[0] in TOPS and not is_file_name(named[1]):
+            assert named[1] in KNOWN | RECORDED, f"{shown(page)}: {named[1]} is no setting"
         option = re.match(r"--([a-z][\w.-]*)(\*?)", code)
         if option and not option[2] and page.parent.name == "docs":
             name = option[1].replace("-", "_").removeprefix("no_")
-            fine = name in SETTINGS if "." in name else name.replace("_", "-") in known
-            assert fine, f"{shown(page)}: --{option[1]} is no option"
+            assert name in KNOWN or name.replace("_", "-") in known, f"{shown(page)}: --{option[1]} is no option"
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=shown)

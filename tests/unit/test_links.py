@@ -121,8 +121,9 @@ def is_there(path: str, page: Path | None = None) -> bool:
     found = any(True for _ in ROOT.glob(path))
     if found or path.startswith(MADE):
         return True
-    any_name = Path(path).stem in ("JOB", "NAME", "X")
-    return (any_name or (page is not None and page.name.startswith("adding_"))) and (ROOT / path).parent.is_dir()
+    if page is not None and page.name.startswith("adding_"):
+        return True
+    return Path(path).stem in ("JOB", "NAME", "X") and (ROOT / path).parent.is_dir()
 
 
 def names_something(dotted: str) -> bool:

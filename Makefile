@@ -4,14 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PACKAGE := -c constraints.txt -e '.[pipeline,export,heic,stack,dev]'
+PACKAGE := -c constraints.txt -e '.[pipeline,export,heic,stack,docs,dev]'
 
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo try stack stack-stop test test-all lint format audit clean
+.PHONY: help env demo try stack stack-stop docs test test-all lint format audit clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12]'
@@ -31,6 +31,9 @@ stack: $(INSTALLED) ## Start an S3 server and an MLflow server on this machine; 
 
 stack-stop: $(INSTALLED) ## End what `make stack` started; the data stays in .stack
 	@$(BIN)/python -m cluster.local stop
+
+docs: $(INSTALLED) ## Build the site of docs/ into site/: open site/index.html; nothing is loaded from elsewhere
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 test: $(INSTALLED) ## Run the unit and the integration tests (under 12 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n logical tests/unit
@@ -52,7 +55,7 @@ audit: $(INSTALLED) ## Look for known holes in the packages of constraints.txt (
 	@UVX=$(BIN)/uvx .ci/audit
 
 clean: ## Remove the environment and caches; runs and their records stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site
 	find lle pipelines cluster tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/pip:

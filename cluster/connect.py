@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from cluster.redaction import redacted
 from cluster.waiting import Amount, fits, told_while_waiting
 
-# glibc returns and asks for memory at every step of a training on the CPU; these keep it (docs/training.md).
+# glibc returns and asks for memory at every step of a training on the CPU; these keep it (docs/train.md).
 ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
+from lle.dotted import OwnCodeError
 from lle.enhancers import Enhancer, build_enhancer
 from lle.images import Picture, eight_bits, picture_of_pil, read_picture
 from lle.images.pixels import check_pixels, white
@@ -80,10 +81,12 @@ def load(folder: str | Path) -> Model:
 
     Args:
         folder: what `Model.save` or a training has written, or `bundled`: the enhancer that ships with the package,
-            trained on photos without restrictions (`enhancers/assets/MODEL_CARD.md`).
+            trained on photos without restrictions (`enhancers/assets/MODEL_CARD.md`). Where its network is a class of
+            one's own, that module is imported; nothing is unpickled.
 
     Raises:
-        ValueError: the folder holds no such model, or weights that do not fit its description.
+        ValueError: the folder holds no such model, weights that do not fit its description, or a network whose module
+            is not on PYTHONPATH.
     """
     folder = ASSETS if folder == BUNDLED else Path(_local(os.fspath(folder)))
     try:
@@ -97,6 +100,8 @@ def load(folder: str | Path) -> Model:
         settings, about = EnhancerSettings(**description["enhancer"]), description["about"]
         enhancer = build_enhancer(settings)
         enhancer.load_state_dict(load_file(folder / WEIGHTS))
+    except OwnCodeError as error:
+        raise ValueError(f"{folder}: its network is not ours: {error}") from error
     except (KeyError, TypeError, RuntimeError, ValueError, OSError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{folder}: not a model saved by this project ({reason})") from error

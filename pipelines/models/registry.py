@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import mlflow
@@ -15,6 +17,7 @@ from mlflow.types import DataType, ParamSchema, ParamSpec
 
 import lle
 from cluster.redaction import redacted
+from lle.enhancers import NETWORKS
 from lle.exporting import ExportError, save_pt2
 from lle.model import Model
 from pipelines.config.train import RunSettings
@@ -135,7 +138,7 @@ class _PhotosAndProgram:
                 mlflow_model=mlflow_model,
                 python_model=str(Path(__file__).with_name("served.py")),
                 artifacts={"model": str(folder)},
-                code_paths=[str(_source_of_lle(Path(source)))],
+                code_paths=[str(each) for each in _sources(model, Path(source))],
                 pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}", *NEEDS],
             )
         assert mlflow_model.signature is not None  # found in the types of `predict`, which name no parameters
@@ -147,6 +150,29 @@ class _PhotosAndProgram:
             save_pt2(model, program / "model.pt2")
             mlflow_model.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__), code=None)
             mlflow_model.save(str(Path(path, "MLmodel")))
+
+
+def _sources(model: Model, folder: Path) -> Iterator[Path]:
+    """Copies of the source that serving needs: of `lle`, and of the package that holds a network from outside."""
+    yield _source_of_lle(folder)
+    package = model.settings.arch.partition(":")[0].partition(".")[0]
+    if model.settings.arch in NETWORKS or package == "lle":
+        return
+    spec = find_spec(package)
+    assert spec is not None  # the model was built from it
+    if spec.submodule_search_locations is None:
+        yield Path(shutil.copy(str(spec.origin), folder))
+        return
+    for place in list(spec.submodule_search_locations)[:1]:
+        yield Path(shutil.copytree(place, folder / package, ignore=_all_but_python))
+
+
+def _all_but_python(folder: str, names: list[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if name.startswith((".", "__pycache__")) or not (name.endswith(".py") or Path(folder, name).is_dir())
+    ]
 
 
 def _source_of_lle(folder: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 
@@ -38,6 +40,19 @@ def imported(path: str, setting: str) -> Any:
         return getattr(found, name)
     except AttributeError as error:
         raise OwnCodeError(f"{setting}: {module} ({found.__file__}) has no {name}; correct the name") from error
+
+
+def package_of(path: str) -> Path | None:
+    """The folder of the topmost package of `module:NAME`, or its file where it is a single one; nothing is imported.
+
+    None: it is not on PYTHONPATH, or not made of files.
+    """
+    try:
+        spec = find_spec(path.partition(":")[0].partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    places = [] if spec is None else list(spec.submodule_search_locations or [spec.origin])
+    return next((Path(place).resolve() for place in places if place and Path(place).exists()), None)
 
 
 def said(error: BaseException) -> str:

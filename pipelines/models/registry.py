@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import mlflow
@@ -17,6 +16,7 @@ from mlflow.types import DataType, ParamSchema, ParamSpec
 
 import lle
 from cluster.redaction import redacted
+from lle.dotted import package_of
 from lle.enhancers import NETWORKS
 from lle.exporting import ExportError, save_pt2
 from lle.model import Model
@@ -155,16 +155,12 @@ class _PhotosAndProgram:
 def _sources(model: Model, folder: Path) -> Iterator[Path]:
     """Copies of the source that serving needs: of `lle`, and of the package that holds a network from outside."""
     yield _source_of_lle(folder)
-    package = model.settings.arch.partition(":")[0].partition(".")[0]
-    if model.settings.arch in NETWORKS or package == "lle":
-        return
-    spec = find_spec(package)
-    assert spec is not None  # the model was built from it
-    if spec.submodule_search_locations is None:
-        yield Path(shutil.copy(str(spec.origin), folder))
-        return
-    for place in list(spec.submodule_search_locations)[:1]:
-        yield Path(shutil.copytree(place, folder / package, ignore=_all_but_python))
+    arch = model.settings.arch
+    package = None if arch in NETWORKS or arch.startswith("lle.") else package_of(arch)
+    if package and package.is_dir():
+        yield Path(shutil.copytree(package, folder / package.name, ignore=_all_but_python))
+    elif package:
+        yield Path(shutil.copy(package, folder))
 
 
 def _all_but_python(folder: str, names: list[str]) -> list[str]:

@@ -219,6 +219,21 @@ def test_a_model_of_a_class_that_is_not_here_is_refused_in_one_sentence(module, 
         lle.load(folder)
 
 
+def test_code_that_lies_beside_a_model_is_not_run(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module("own_nets", NETS)
+    chosen = EnhancerSettings(arch="own_nets:Net")
+    folder = Model(build_enhancer(chosen), chosen).save(tmp_path / "gift" / "model")
+    description = folder / "model.json"
+    before = description.read_text()
+    for place, path in ((folder / "nets.py", "gift.model.nets:Net"), (folder.parent / "nets.py", "gift.nets:Net")):
+        place.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{dedent(NETS)}")
+        description.write_text(before.replace("own_nets:Net", path))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        with pytest.raises(ValueError, match="lies beside the model; move the module, or the model, elsewhere"):
+            lle.load(folder)
+        assert not (tmp_path / "ran").exists()
+
+
 def test_a_registered_model_takes_the_python_files_of_its_package_along(module, tmp_path: Path) -> None:
     file = module("ownpackage.nets", NETS)
     (file.parent / "secret.env").write_text("KEY=1")

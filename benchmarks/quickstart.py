@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.pages import PAGE, markdown_table, replace_section
 from benchmarks.pretrained import REPOSITORY
-from lle.metrics import HIGHER_IS_BETTER
+from lle.metrics import METRICS
 from pipelines.tracking.history import HISTORY, VALIDATION, read_history
 
 VARIANTS = {
@@ -98,7 +98,7 @@ def table_of_metrics(folders: Sequence[Path]) -> str:
     runs = [validations(folder) for folder in folders]
     for measure in MEASURES:
         of = [run for run in runs if all(measure in each for each in run)]
-        sign = 1 if HIGHER_IS_BETTER[measure] else -1
+        sign = 1 if METRICS[measure].higher_is_better else -1
         order = [
             sign * spearmanr([each[measure] for each in run], [each["psnr"] for each in run]).statistic for run in of
         ]
@@ -126,7 +126,7 @@ def by_round(found: Validations) -> dict[int, Validations]:
 
 def best_by(found: Validations, measure: str) -> Mapping[str, Any]:
     """The validation that a measure chooses."""
-    return (max if HIGHER_IS_BETTER[measure] else min)(found, key=lambda each: each[measure])
+    return (max if METRICS[measure].higher_is_better else min)(found, key=lambda each: each[measure])
 
 
 def summary(folder: Path) -> dict[str, Any]:

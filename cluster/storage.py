@@ -75,8 +75,9 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     scheme, separator, rest = uri.partition("://")
     if not separator or uri.startswith("file:") or "/" in scheme:
         return fs.LocalFileSystem(), local_path(uri)
-    if scheme not in ("s3", "gs"):
-        raise StorageError(f"{told(scheme)}://: unknown scheme; use a folder, file://, s3:// or gs://")
+    if scheme not in STORES:
+        known = " or ".join(f"{each}://" for each in STORES)
+        raise StorageError(f"{told(scheme)}://: unknown scheme; use a folder, file://, {known}")
     bucket, _, key = rest.partition("/")
     key = key.rstrip("/")
     if "@" in bucket or ":" in bucket:  # a secret key may hold the slash that ended the bucket
@@ -88,7 +89,7 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
         raise StorageError(
             f"{uri}: two slashes name another object than one; write one, or name the prefix in front of them"
         )
-    return (_s3() if scheme == "s3" else _gcs()), f"{bucket}/{key}".rstrip("/")
+    return STORES[scheme](), f"{bucket}/{key}".rstrip("/")
 
 
 def from_anywhere(uri: str) -> str:
@@ -487,6 +488,13 @@ def _gcs() -> fs.FileSystem:
     if not hasattr(fs, "GcsFileSystem"):
         raise StorageError("gs://: this pyarrow was built without Google Cloud Storage; install another build")
     return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=REQUEST_SECONDS))
+
+
+STORES: dict[str, Callable[[], fs.FileSystem]] = {
+    "s3": _s3,
+    "gs": _gcs,
+}
+"""What makes the file system of a URI, by its scheme; what is behind `SCHEME://` is the path on it."""
 
 
 def _region() -> str | None:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from lle.enhancers import Enhancer
+from lle.dotted import said
+from lle.enhancers import NETWORKS, Enhancer
 from lle.enhancers.base import STRONGEST
 from lle.model import Model
 
@@ -38,7 +39,7 @@ def export_program(model: Model) -> ExportedProgram:
     Large pictures are not done in tiles: memory grows with them.
 
     Raises:
-        ExportError: a torch that freezes the size.
+        ExportError: a torch that freezes the size, or a network from outside that is no graph.
     """
     from torch.fx.experimental import _config as shapes
 
@@ -48,7 +49,15 @@ def export_program(model: Model) -> ExportedProgram:
         )
     free = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
     with shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # made when it is imported
-        return torch.export.export(_with_strength(model.cpu().eval()), (torch.rand(EXAMPLE),), dynamic_shapes=free)
+        try:
+            return torch.export.export(_with_strength(model.cpu().eval()), (torch.rand(EXAMPLE),), dynamic_shapes=free)
+        except Exception as error:
+            if model.settings.arch in NETWORKS:
+                raise
+            raise ExportError(
+                f"enhancer.arch: {model.settings.arch} cannot be exported ({said(error)}); write it without decisions "
+                "that depend on values or sizes"
+            ) from error
 
 
 def save_pt2(model: Model, path: str | Path) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
+from lle.dotted import OwnCodeError, is_dotted, package_of
 from lle.enhancers import Enhancer, build_enhancer
 from lle.images import Picture, eight_bits, picture_of_pil, read_picture
 from lle.images.pixels import check_pixels, white
@@ -80,10 +81,12 @@ def load(folder: str | Path) -> Model:
 
     Args:
         folder: what `Model.save` or a training has written, or `bundled`: the enhancer that ships with the package,
-            trained on photos without restrictions (`enhancers/assets/MODEL_CARD.md`).
+            trained on photos without restrictions (`enhancers/assets/MODEL_CARD.md`). Where its network is a class of
+            one's own, that module is imported; nothing is unpickled.
 
     Raises:
-        ValueError: the folder holds no such model, or weights that do not fit its description.
+        ValueError: the folder holds no such model, weights that do not fit its description, or a network whose module
+            is not on PYTHONPATH.
     """
     folder = ASSETS if folder == BUNDLED else Path(_local(os.fspath(folder)))
     try:
@@ -95,12 +98,22 @@ def load(folder: str | Path) -> Model:
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         settings, about = EnhancerSettings(**description["enhancer"]), description["about"]
+        _refuse_brought(settings.arch, folder)
         enhancer = build_enhancer(settings)
         enhancer.load_state_dict(load_file(folder / WEIGHTS))
+    except OwnCodeError as error:
+        raise ValueError(f"{folder}: its network is not ours: {error}") from error
     except (KeyError, TypeError, RuntimeError, ValueError, OSError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{folder}: not a model saved by this project ({reason})") from error
     return Model(enhancer, settings, about)
+
+
+def _refuse_brought(arch: str, folder: Path) -> None:
+    """A model may name code that its user has, and never bring its own."""
+    package, here = package_of(arch) if is_dotted(arch) else None, folder.resolve()
+    if package and (package.is_relative_to(here) or here.is_relative_to(package)):
+        raise OwnCodeError(f"enhancer.arch: {arch} lies beside the model; move the module, or the model, elsewhere")
 
 
 def _local(path: str) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+from lle.dotted import is_dotted
 
 
 def setting(
@@ -48,6 +53,39 @@ class Settings(BaseModel):
     """A branch of the tree: unknown keys are errors, values cannot change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """For `Annotated[str, OneOf(...)]`: a name of a table or, where `own` says of what, the path of one's own.
+
+    Attributes:
+        names: gives the table's, asked at each check.
+        own: what a path names: `module:Class`; empty: there are none of one's own.
+    """
+
+    names: Callable[[], Iterable[str]]
+    own: str = ""
+
+    def __str__(self) -> str:
+        """What is accepted, in words."""
+        return f"one of {', '.join(self.names())}{f', or {self.own}' if self.own else ''}"
+
+    def check(self, given: str) -> str:
+        """The name, if it is one.
+
+        Raises:
+            ValueError: it is not; the message names the nearest.
+        """
+        known = list(self.names())
+        if given in known or (self.own and is_dotted(given)):
+            return given
+        near = get_close_matches(given, known, n=1)
+        hint = f"did you mean {near[0]}? Give" if near else "give"
+        raise ValueError(f"{' '.join(given.split())[:60]} is not allowed; {hint} {self}")
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:

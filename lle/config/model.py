@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
-from lle.config.fields import Range, Settings, setting
+from lle.config.fields import OneOf, Range, Settings, setting
+from lle.config.networks import NETWORKS, only_with
 
 RENAMED = {"kind": "arch", "look": "thumbnail_size"}  # in models that version 0.1 saved
 
@@ -14,18 +16,16 @@ RENAMED = {"kind": "arch", "look": "thumbnail_size"}  # in models that version 0
 class EnhancerSettings(Settings):
     """The network that brightens."""
 
-    arch: Literal["retinex", "curves", "compact", "bilateral", "exposure", "scene"] = setting(
+    arch: Annotated[str, OneOf(lambda: NETWORKS, own="module:Class")] = setting(
         "retinex",
-        "retinex: the paper's network; curves: PIE's curve maps, both at full resolution; compact: looks at a small "
-        "copy, for CPUs; bilateral: looks at a small copy, follows edges, takes noise out; exposure: looks at a small "
-        "copy, one exposure and one white balance for the picture, takes noise out; scene: the same by what a picture "
-        "shows, with an ImageNet network that ships with the package.",
+        "; ".join(f"{name}: {network.about}" for name, network in NETWORKS.items())
+        + "; module:Class: your own, of PYTHONPATH.",
     )
     padding: Literal["zeros", "reflect"] = setting(
         "zeros",
         "Border of the outer convolutions.",
         source="zeros in the paper's training, reflect in its test",
-        needs="enhancer.arch=retinex",
+        needs=only_with("padding"),
     )
     thumbnail_size: int = setting(
         112,
@@ -33,7 +33,7 @@ class EnhancerSettings(Settings):
         unit="px",
         ge=32,
         le=512,
-        needs="enhancer.arch=compact|bilateral|exposure",
+        needs=only_with("thumbnail_size"),
     )
     width: int = setting(
         32,
@@ -41,7 +41,7 @@ class EnhancerSettings(Settings):
         unit="channels",
         ge=4,
         le=256,
-        needs="enhancer.arch=compact|bilateral|exposure",
+        needs=only_with("width"),
     )
     denoise: int = setting(
         32,
@@ -50,7 +50,7 @@ class EnhancerSettings(Settings):
         ge=0,
         le=256,
         multiple_of=4,
-        needs="enhancer.arch=bilateral|exposure|scene",
+        needs=only_with("denoise"),
     )
     local: float = setting(
         0.0,
@@ -58,14 +58,15 @@ class EnhancerSettings(Settings):
         unit="stops",
         ge=0,
         le=4,
-        needs="enhancer.arch=exposure",
+        needs=only_with("local"),
     )
     camera: bool = setting(
         False,
         "Only five numbers for all photos learn: a camera's cast and how it exposes; for photos of one camera.",
         source="ours",
-        needs="enhancer.arch=scene",
+        needs=only_with("camera"),
     )
+    options: str = setting("", 'Arguments of a class of your own, as JSON: {"depth": 3}; empty: none.')
 
     @model_validator(mode="before")
     @classmethod
@@ -75,7 +76,39 @@ class EnhancerSettings(Settings):
     @property
     def has_denoiser(self) -> bool:
         """Whether a part of the network takes noise out."""
-        return self.arch in ("bilateral", "exposure", "scene") and self.denoise > 0
+        return self.knows("denoise") and self.denoise > 0
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the network's class is called with."""
+        if self.arch in NETWORKS:
+            return {name: getattr(self, name) for name in NETWORKS[self.arch].takes}
+        given: dict[str, Any] = json.loads(self.options or "{}")
+        return given
+
+    def knows(self, name: str) -> bool:
+        """Whether a setting of this name acts on the network."""
+        return self.arch in NETWORKS and name in NETWORKS[self.arch].takes
+
+    @field_validator("options")
+    @classmethod
+    def _named_arguments(cls, options: str) -> str:
+        try:
+            given = json.loads(options or "{}")
+        except (ValueError, RecursionError):
+            given = None
+        if not isinstance(given, dict):
+            raise ValueError(f'{options[:60]} does not name arguments in JSON; write them like {{"depth": 3}}')
+        return options
+
+    @model_validator(mode="after")
+    def _options_of_ones_own(self) -> EnhancerSettings:
+        if self.options and self.arch in NETWORKS:
+            raise ValueError(
+                f"enhancer.options: are for a class of your own, and {self.arch} takes none; leave them out, or give "
+                "enhancer.arch module:Class"
+            )
+        return self
 
 
 class PriorSettings(Settings):

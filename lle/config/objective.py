@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lle.config.fields import Settings, phases_of, setting
+from lle.dotted import is_dotted
 
 
 class RegionSettings(Settings):
@@ -146,6 +148,23 @@ class RestorationTerm(Term):
     )
 
 
+def _own_term(text: str) -> str:
+    path, _, weight = text.rpartition("=")
+    try:
+        number = float(weight)
+    except ValueError:
+        number = -1.0
+    if not is_dotted(path) or not 0 <= number < math.inf:
+        raise ValueError(
+            f"{text[:80]!r} is no term and weight; write module:function=weight, such as "
+            "mypackage.losses:exposure_control=10"
+        )
+    return text
+
+
+OwnTerm = Annotated[str, AfterValidator(_own_term)]
+
+
 class ObjectiveSettings(Settings):
     """What is minimised. Every term is a mean over images, so the balance holds at any batch and world size.
 
@@ -214,16 +233,41 @@ class ObjectiveSettings(Settings):
         source="ours",
         phases=["prompt_init", "refinement"],
     )
+    own: tuple[OwnTerm, ...] = setting(
+        (), "Terms of your own, of PYTHONPATH, each with its weight: module:function=weight.", source="ours"
+    )
 
     @classmethod
     def terms(cls) -> Mapping[str, Sequence[str]]:
-        """The phases that compute each term, by its name."""
-        return {name: phases_of(info) for name, info in cls.model_fields.items()}
+        """The phases that compute each of our terms, by its name."""
+        return {name: phases for name, info in cls.model_fields.items() if (phases := phases_of(info))}
+
+    @property
+    def own_weights(self) -> dict[str, float]:
+        """The weight of each term of one's own by its path, `module:function`."""
+        return {path: float(weight) for path, _, weight in (each.rpartition("=") for each in self.own)}
+
+    def term(self, name: str) -> Term:
+        """The settings of a term; one's own has its weight alone."""
+        for path, weight in self.own_weights.items():
+            if path.partition(":")[2] == name:
+                return Term(weight=weight)
+        term: Term = getattr(self, name)
+        return term
 
     def weight_of(self, name: str) -> float:
         """The weight of a term."""
-        term: Term = getattr(self, name)
-        return term.weight
+        return self.term(name).weight
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> ObjectiveSettings:
+        taken = set(self.terms())
+        for text in self.own:
+            name = text.rpartition("=")[0].partition(":")[2]
+            if name in taken:
+                raise ValueError(f"objective.own: {text}: there is a term {name} already; call the function otherwise")
+            taken.add(name)
+        return self
 
     @model_validator(mode="after")
     def _layers_to_compare(self) -> ObjectiveSettings:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from lle.config.fields import Settings, setting
+from pydantic import field_validator
+
+from lle.config.fields import OneOf, Settings, setting
+from lle.config.metrics import choosing
+from lle.dotted import is_dotted
 
 
 class PhaseLength(Settings):
@@ -88,11 +92,16 @@ class ScheduleSettings(Settings):
 
 
 class OptimiserSettings(Settings):
-    """Adam, one for the enhancer and one for the prompts."""
+    """Two optimisers of one kind, one for the enhancer and one for the prompts."""
 
     enhancer_lr: float = setting(2e-5, "Learning rate of the enhancer.", source="paper 4.1", gt=0, le=1)
     prompt_lr: float = setting(5e-6, "Learning rate of the prompts.", source="paper 4.1", gt=0, le=1)
-    weight_decay: float = setting(1e-3, "L2 penalty inside Adam.", source="published code", ge=0, le=1)
+    name: str = setting(
+        "torch.optim:Adam",
+        "module:Class, of torch or your own, made of (params, lr, weight_decay) and storable as tensors.",
+        source="paper 4.1",
+    )
+    weight_decay: float = setting(1e-3, "Weight decay; an L2 penalty inside Adam.", source="published code", ge=0, le=1)
     clip_norm: float = setting(0.0, "Largest gradient norm; 0: no clipping.", source="paper: none", ge=0)
     accumulate: int = setting(1, "Micro-batches summed into one step.", unit="micro-batches", ge=1, le=1024)
     lr_schedule: Literal["none", "cosine"] = setting(
@@ -101,9 +110,23 @@ class OptimiserSettings(Settings):
         "over those of denoising.",
         source="ours; none in the paper",
     )
+    warmup_steps: int = setting(
+        0,
+        "Step k of the first so many of the enhancer has k/n of its learning rate; 0: all of it at once.",
+        unit="steps",
+        source="paper: none",
+        ge=0,
+    )
     ema_decay: float = setting(
         0.0, "Decay of the averaged weights that are validated and saved; 0: none.", source="paper: none", ge=0, lt=1
     )
+
+    @field_validator("name")
+    @classmethod
+    def _a_path(cls, name: str) -> str:
+        if not is_dotted(name):
+            raise ValueError(f"{name[:60]!r} names no class; write module:Class, such as torch.optim:AdamW")
+        return name
 
 
 class BatchSettings(Settings):
@@ -138,7 +161,7 @@ class LoopSettings(Settings):
     profile: bool = setting(
         False, "`--profile`: a trace of ten steps of the first worker, for ui.perfetto.dev, among the run's artifacts."
     )
-    metric: Literal["auto", "psnr", "ssim", "feature_gap", "distribution", "restored"] = setting(
+    metric: Annotated[str, OneOf(choosing)] = setting(
         "auto",
         "What chooses the best enhancer; auto: psnr where pairs are given, else restored: PSNR of photos "
         "kept out, well lit, that a camera, the same for all trainings, took again with wrong light.",

@@ -54,14 +54,15 @@ class TrainSettings(Settings):
         if phase == "refinement" and self.schedule.rounds == 1:
             return "schedule.rounds is 1"
         if phase == "denoising" and not self.enhancer.has_denoiser:
-            has_none = self.enhancer.arch != "bilateral"
+            has_none = not self.enhancer.knows("denoise")
             return f"enhancer.arch {self.enhancer.arch} has no denoiser" if has_none else "enhancer.denoise is 0"
         return ""
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
         check_folders(self.data)
-        if not any(getattr(self.objective, name).weight for name in ENHANCEMENT_TERMS):
+        objective = self.objective
+        if not any(objective.own_weights.values()) and not any(map(objective.weight_of, ENHANCEMENT_TERMS)):
             raise ValueError(
                 f"objective: {', '.join(ENHANCEMENT_TERMS[:-1])} and {ENHANCEMENT_TERMS[-1]} all have weight 0; give "
                 "one of them a weight, or the enhancer has nothing to learn"

@@ -1,20 +1,22 @@
 """The objective: named terms, weighed and summed.
 
-`TERMS` lists what computes each term in each phase, and what it looks at. A term with weight 0 is not computed. Every
-term is a mean over pictures, so one set of weights serves any batch size and any number of workers.
+`TERMS` lists what computes each term in each phase, and what it looks at; `objective.own` adds terms from outside. A
+term with weight 0 is not computed. Every term is a mean over pictures, so one set of weights serves any batch size and
+any number of workers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lle.config import ObjectiveSettings
+from lle.config import ObjectiveSettings, TrainSettings
+from lle.dotted import OwnCodeError, imported
 from lle.enhancers import Enhanced
 from lle.losses.colour import colour
 from lle.losses.contrast import feature_contrast, pixel_contrast
@@ -229,7 +231,58 @@ assert {(line.term, line.phase) for line in TERMS} == {
 
 def chosen(settings: ObjectiveSettings, phase: str) -> list[Line]:
     """The lines that a phase computes: those whose term has weight."""
-    return [line for line in TERMS if line.phase == phase and settings.weight_of(line.term)]
+    lines = (*TERMS, *own_lines(settings.own))
+    return [line for line in lines if line.phase == phase and settings.weight_of(line.term)]
+
+
+@cache
+def own_lines(own: tuple[str, ...]) -> tuple[Line, ...]:
+    """The lines of terms from outside, `module:NAME=weight` each: a function of a `Sight`, computed while enhancing, or
+    a `Line`.
+
+    Raises:
+        OwnCodeError: one cannot be imported, is neither, or would not be computed as it asks.
+    """
+    return tuple(_own_line(text.rpartition("=")[0]) for text in own)
+
+
+def _own_line(path: str) -> Line:
+    found, name = imported(path, "objective.own"), path.partition(":")[2]
+    if not isinstance(found, Line) and not callable(found):
+        raise OwnCodeError(f"objective.own: {path} is no term; give a function of a Sight, or a Line")
+    line = found if isinstance(found, Line) else Line(name, ENHANCEMENT, lambda see, term: found(see))
+    if line.judges:
+        raise OwnCodeError(f"objective.own: {path}: only objective.guidance asks what guides; leave judges out")
+    like = [each for each in TERMS if (each.phase, each.of) == (line.phase, line.of)]
+    if not like:
+        raise OwnCodeError(f"objective.own: {path}: nothing computes terms of {line.of} pictures in {line.phase}")
+    seen = {name for each in like for name in (*each.needs, *each.stages, *each.features)}
+    if lacking := {*line.needs, *line.stages, *line.features} - seen - {"input"}:
+        raise OwnCodeError(f"objective.own: {path}: there is no {' and no '.join(sorted(lacking))} in {line.phase}")
+
+    def value(see: Any, term: Any) -> Tensor:
+        found = line.value(see, term)
+        if not isinstance(found, Tensor) or found.ndim:
+            raise OwnCodeError(f"objective.own: {path} must give one number, a tensor without dimensions")
+        return found
+
+    return replace(line, term=name, value=value)
+
+
+def check_own_terms(settings: TrainSettings) -> None:
+    """See that each term from outside is there, and computed in a phase that the training walks.
+
+    Raises:
+        OwnCodeError: one is not, or the enhancement is left with nothing to learn.
+    """
+    for line in own_lines(settings.objective.own):
+        if settings.objective.weight_of(line.term) and (why := settings.why_skipped(line.phase)):
+            raise OwnCodeError(
+                f"objective.own: {line.term} acts nowhere, for its phase, {line.phase}, is skipped because {why}; "
+                "change that, or leave it out"
+            )
+    if not chosen(settings.objective, ENHANCEMENT):
+        raise OwnCodeError("objective: no term with weight is computed while enhancing; give one a weight")
 
 
 def needed(settings: ObjectiveSettings, phase: str) -> set[str]:
@@ -297,7 +350,7 @@ class Objective:
         return self._computed(lines, Sight(restored, Enhanced(restored, restored), wanted))
 
     def _computed(self, lines: Sequence[Line], seen: Sight | Opinions) -> Terms:
-        values = {line.term: line.value(seen, getattr(self.settings, line.term)) for line in lines}
+        values = {line.term: line.value(seen, self.settings.term(line.term)) for line in lines}
         return Terms(values, {name: self.settings.weight_of(name) for name in values})
 
     def _look(self, lines: Sequence[Line], image: Tensor, enhanced: Enhanced, others: Others | None = None) -> Sight:

@@ -124,16 +124,17 @@ def read(folder: Path) -> Checkpoint:
 
 
 def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:
-    """Adam's moments and step counts as named tensors, `INDEX/NAME`."""
+    """An optimiser's moments, step counts and the like as named tensors, `INDEX/NAME`; what is None stays away."""
     state = optimiser.state_dict()["state"]
-    return {f"{index}/{name}": value for index, values in state.items() for name, value in values.items()}
+    named = {f"{index}/{name}": value for index, values in state.items() for name, value in values.items()}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def restore_optimiser(optimiser: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """The inverse of `optimiser_tensors`, into an optimiser of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, name = key.split("/")
+        index, name = key.split("/", 1)
         state.setdefault(int(index), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lle.config import TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
-from lle.losses.objective import DARK, REGIONS, WELL_LIT, Objective, Terms, needed
+from lle.losses.objective import DARK, REGIONS, WELL_LIT, Objective, Terms, check_own_terms, needed
 from lle.prior.crops import Crops
 from lle.prior.guidance_heads import GuidanceHead, build_guidance_head
 from lle.prior.residual import ResidualVector
@@ -32,6 +32,7 @@ from lle.training import schedule as schedules
 from lle.training.augment import augmentation
 from lle.training.checkpoint import Best, Checkpoint, Progress
 from lle.training.distributed import parallel, rank, same_on_every_rank, seed_step, summed, world_size
+from lle.training.optimisers import build_optimiser
 from lle.training.phase_steps import Batch, PhaseSteps
 from lle.training.residual import mean_features
 from lle.training.schedule import Phase, ScheduleState
@@ -202,7 +203,9 @@ def train(
     Raises:
         NonFiniteError, DeadLightMap: the training cannot succeed; the message names the setting.
         ValueError: a batch that the ranks cannot share equally.
+        OwnCodeError: code from outside that the settings name cannot be used.
     """
+    check_own_terms(settings)
     training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume, start, uneven)
     try:
         return training.run()
@@ -243,9 +246,8 @@ class _Training:
             self.enhancer.load_state_dict(start)
         self.guidance_head = build_guidance_head(settings.prior, prior.guidance).to(self.device)
         chosen = settings.optimiser
-        decay = chosen.weight_decay
-        self.enhancer_adam = torch.optim.Adam(self.enhancer.parameters(), chosen.enhancer_lr, weight_decay=decay)
-        self.prompt_adam = torch.optim.Adam(self.guidance_head.parameters(), chosen.prompt_lr, weight_decay=decay)
+        self.enhancer_adam = build_optimiser(chosen, self.enhancer.parameters(), chosen.enhancer_lr)
+        self.prompt_adam = build_optimiser(chosen, self.guidance_head.parameters(), chosen.prompt_lr)
         self.average = self._new_average()
         if resume:
             self._restore(resume)
@@ -349,10 +351,13 @@ class _Training:
     @property
     def _enhancer_lr(self) -> float:
         chosen = self.settings.optimiser
+        rate = chosen.enhancer_lr
+        if (steps := schedules.enhancer_steps(self.schedule, self.progress.phase_steps)) < chosen.warmup_steps:
+            rate *= (steps + 1) / chosen.warmup_steps
         if chosen.lr_schedule == "none":
-            return chosen.enhancer_lr
+            return rate
         done = schedules.learning_done(self.phases, self.schedule)
-        return chosen.enhancer_lr * (1 + math.cos(math.pi * done)) / 2
+        return rate * (1 + math.cos(math.pi * done)) / 2
 
     def _next_batch(self, phase: Phase) -> tuple[Batch, float]:
         """Pictures for a step of a phase, and the seconds spent waiting for them."""

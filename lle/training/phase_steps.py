@@ -15,7 +15,7 @@ from lle.exposure.camera import expose
 from lle.exposure.curves import bag_of_curves, darker
 from lle.exposure.relit import relit
 from lle.losses.classification import classification
-from lle.losses.objective import DARK, MIS_EXPOSED, RELIT, Objective, Opinions, Others, Terms, needed
+from lle.losses.objective import DARK, MIS_EXPOSED, RELIT, Objective, Opinions, Others, Terms, chosen, needed
 from lle.prior.prompts import badly_lit
 from lle.training.schedule import Phase
 
@@ -67,12 +67,12 @@ class PhaseSteps:
         return Terms({**terms.values, "copy_error": copy_error}, {**terms.weights, "copy_error": 0.0})
 
     def _enhancement(self, batch: Batch) -> Terms:
-        chosen = self.settings.objective
-        if not chosen.restoration.weight:
+        lines = chosen(self.settings.objective, Phase.ENHANCEMENT)
+        if not any(line.of == MIS_EXPOSED for line in lines):
             return self._judged(batch, self.enhancer(batch.dark))
         assert batch.well_lit is not None
         to_restore, wanted = self._to_restore(batch.well_lit, _seeds(batch.well_lit))
-        if DARK not in needed(chosen, Phase.ENHANCEMENT):
+        if not any(line.of == DARK for line in lines):
             return self.objective.restoration(self.enhancer(to_restore).image, wanted)
         both: Enhanced = self.enhancer(torch.cat([batch.dark, to_restore]))
         count = len(batch.dark)

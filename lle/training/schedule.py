@@ -10,6 +10,7 @@ reconstruction starts anew when the light map has died.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -133,6 +134,18 @@ def learning_done(settings: ScheduleSettings, state: ScheduleState) -> float:
         return state.phase_step / state.phase_length
     present = state.phase_step / state.phase_length if state.phase is Phase.ENHANCEMENT else 1.0
     return (state.round - 1 + present) / settings.rounds
+
+
+def enhancer_steps(state: ScheduleState, done: Mapping[str, int]) -> int:
+    """Steps that the enhancer has learned since it last began afresh.
+
+    Args:
+        state: the present one.
+        done: all steps so far, by phase.
+    """
+    if state.phase is Phase.RECONSTRUCTION:
+        return state.phase_step
+    return sum(count for phase, count in done.items() if not Phase(phase).trains_prompts)
 
 
 def _next_phase(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:

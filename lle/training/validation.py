@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from lle.config.metrics import against_truth
 from lle.enhancers import Enhancer
 from lle.exposure.reference import taken_again
 from lle.losses.distribution import apart, means
-from lle.metrics import HIGHER_IS_BETTER, psnr, ssim
+from lle.metrics import METRICS, psnr
 from lle.prior.guidance_heads import GuidanceHead
 from lle.prior.towers import Tower
 from lle.training.distributed import rank, summed, world_size
@@ -63,8 +64,7 @@ class Validator:
         photos: what is measured on.
         tower: the guidance tower, for `feature_gap`.
         device: where to compute.
-        measure: `psnr`, `ssim`, `feature_gap`, `distribution`, `restored` or `auto`, which is psnr where there are
-            pairs, else restored.
+        metric: one of `lle.config.metrics.choosing()`; `auto` is psnr where there are pairs, else restored.
     """
 
     photos: ValidationSet
@@ -81,12 +81,12 @@ class Validator:
         """Whether a value of the chosen measure beats another; anything finite beats None."""
         if not math.isfinite(value):
             return False
-        return than is None or (value > than if HIGHER_IS_BETTER[self.chosen] else value < than)
+        return than is None or (value > than if METRICS[self.chosen].higher_is_better else value < than)
 
     @torch.inference_mode()
     def metrics(self, enhancer: Enhancer, guidance_head: GuidanceHead | None = None) -> dict[str, float]:
-        """psnr (dB) and ssim on the pairs, feature_gap, distribution, judge_gap and restored (dB) on unpaired photos;
-        the same on every rank.
+        """psnr (dB), ssim and the chosen metric on the pairs, feature_gap, distribution, judge_gap and restored (dB) on
+        unpaired photos; the same on every rank.
 
         feature_gap is |mean f(e) - mean f(W)|^2 in [0, 4], f the unit-norm features of the guidance tower: how far the
         enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. distribution is the
@@ -119,12 +119,15 @@ class Validator:
         return [taken_again(self.photos.well_lit[index], index) for index in share]
 
     def _paired(self, enhancer: Enhancer) -> dict[str, float]:
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        names = list(dict.fromkeys(("psnr", "ssim", *({self.chosen} & set(against_truth())))))
+        measures = [cast(Callable[..., Tensor], METRICS[name].measure) for name in names]
+        sums = torch.zeros(len(names) + 1, dtype=torch.float64, device=self.device)
         for low, high in self.photos.pairs[rank() :: world_size()]:
             enhanced, truth = enhancer(self._batch(low)).image.float(), self._batch(high)
-            sums += torch.stack([psnr(enhanced, truth)[0], ssim(enhanced, truth)[0], sums.new_ones(())]).double()
-        total_psnr, total_ssim, count = summed(sums).tolist()
-        return {"psnr": total_psnr / count, "ssim": total_ssim / count}
+            found = [measure(enhanced, truth)[0] for measure in measures]
+            sums += torch.stack([*found, found[0].new_ones(())]).double()
+        *totals, count = summed(sums).tolist()
+        return {name: total / count for name, total in zip(names, totals, strict=True)}
 
     def _seen(
         self, photos: Sequence[Tensor], guidance_head: GuidanceHead | None, enhancer: Enhancer | None = None

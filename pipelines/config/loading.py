@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from lle.config import SKIPPABLE_PHASES, IdleWeights, idle_weights
+from lle.config.fields import OneOf
 from pipelines.config.terminal import not_utf8, print_every_name
 from pipelines.config.text import (
     DEFAULTS,
@@ -38,6 +39,7 @@ from pipelines.config.text import (
     as_table,
     as_yaml,
     flat,
+    is_list,
     nested,
     no_such_setting,
     shown,
@@ -430,6 +432,11 @@ def _arity(info: FieldInfo) -> dict[str, Any]:
 def _placeholder(info: FieldInfo) -> str:
     if get_origin(info.annotation) is Literal:
         return "{" + ",".join(get_args(info.annotation)) + "}"
+    for constraint in info.metadata:
+        if isinstance(constraint, OneOf):
+            return "{" + ",".join([*constraint.names(), *filter(None, [constraint.own])]) + "}"
+    if is_list(info):
+        return "TEXT"
     return {bool: "true|false", int: "INT", str: "TEXT"}.get(info.annotation, "NUMBER")  # type: ignore[arg-type]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 from pydantic import model_validator
 
-from lle.config.fields import Settings, setting
+from lle.config.fields import OneOf, Settings, setting
+from lle.config.metrics import METRICS, TRUTH, deciding
 from pipelines.config.fields import TrackingUri
 
 
@@ -34,7 +35,7 @@ class PromotionSettings(Settings):
         unit="file or URI",
     )
     repin: bool = setting(False, "The photos are meant to differ from the last promotion's: pin these instead.")
-    metric: Literal["psnr", "ssim", "psnr_gt_mean", "lpips", "niqe", "colour_error", "our_prior_well_lit"] = setting(
+    metric: Annotated[str, OneOf(deciding)] = setting(
         "psnr", "What decides; all but niqe and our_prior_well_lit need high."
     )
     margin: float = setting(0.1, "Least mean gain in the metric.", unit="dB or the metric's unit", source="ours", ge=0)
@@ -95,10 +96,9 @@ class PromotionSettings(Settings):
             return self
         if not self.low:
             raise ValueError("low: name the photos that both are measured on, with --low (or give --rollback)")
-        if not self.high and self.metric not in ("niqe", "our_prior_well_lit"):
-            raise ValueError(
-                f"metric: {self.metric} needs ground truth; give --high, or another metric: niqe, our_prior_well_lit"
-            )
+        if not self.high and METRICS[self.metric].compares == TRUTH:
+            others = ", ".join(each for each in deciding() if METRICS[each].compares != TRUTH)
+            raise ValueError(f"metric: {self.metric} needs ground truth; give --high, or another metric: {others}")
         if self.metric != "psnr" and "margin" not in self.model_fields_set:
             raise ValueError(
                 f"margin: its default is meant for psnr, in dB; give --margin in the unit of {self.metric}"

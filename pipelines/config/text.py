@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from lle.config.fields import OneOf
 from pipelines.config.train import RunSettings
 
 OF_ONE_RUN = ("name", "resume")
@@ -50,6 +51,8 @@ def accepts(info: FieldInfo) -> str:
     """What a setting accepts, in words: `a whole number from 32 to 4096`."""
     limits: dict[str, Any] = {}
     for constraint in info.metadata:
+        if isinstance(constraint, OneOf):
+            return str(constraint)
         for name in ("ge", "gt", "le", "lt", "multiple_of", "min_length", "pattern"):
             if getattr(constraint, name, None) is not None:
                 limits[name] = getattr(constraint, name)
@@ -58,6 +61,8 @@ def accepts(info: FieldInfo) -> str:
         return "true or false"
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
+    if is_list(info):
+        return "any number of texts, such as mypackage.losses:exposure_control=10"
     if get_origin(kind) is tuple:
         return f"{len(get_args(kind))} numbers"
     if kind is str:
@@ -71,6 +76,11 @@ def accepts(info: FieldInfo) -> str:
         bounds = f" of {' and '.join(phrases)}" if phrases else ""
     steps = f", a multiple of {limits['multiple_of']}" if "multiple_of" in limits else ""
     return f"{'a whole number' if kind is int else 'a number'}{bounds}{steps}"
+
+
+def is_list(info: FieldInfo) -> bool:
+    """Whether a setting takes any number of values."""
+    return get_origin(info.annotation) is tuple and Ellipsis in get_args(info.annotation)
 
 
 def no_such_setting(path: str, dashes: str = "") -> str:

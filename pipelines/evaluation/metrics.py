@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from cluster.storage import local_path
 from lle import metrics
-from lle.metrics.lpips import SMALLEST_SIDE, Lpips, load_lpips
+from lle.config.metrics import ALONE, GOOD, INPUT, METRICS, TRUTH
+from lle.metrics.lpips import Lpips, load_lpips
 from lle.metrics.niqe import Niqe, load_niqe
 from lle.prior.bundled import load_bundled
 from lle.prior.pretraining import zero_shot_well_lit
@@ -50,31 +53,23 @@ class MetricSuite:
             good: the photo needed no enhancing: it is also compared with the input.
         """
         before, after = image[None], metrics.rounded(enhanced[None])
-        found = {
-            "over_exposed": metrics.over_exposed(after),
-            "colour_cast": metrics.colour_cast(after),
-            "lightness_order_error": metrics.lightness_order_error(before, after),
-            "our_prior_well_lit": zero_shot_well_lit(self.prior, after),
-        }
-        if self.niqe:
-            found["niqe"] = self.niqe(after)
+        pictures = {ALONE: (after,), INPUT: (before, after)}
         if good:
-            found["unchanged"] = metrics.psnr(after, before)
+            pictures[GOOD] = (after, before)
         if truth is not None:
-            found |= self._against_truth(after, truth[None])
-        return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+            pictures[TRUTH] = (after, truth[None])
+        found = {}
+        for name, metric in METRICS.items():
+            measure = metric.measure or self._learned.get(name)
+            if measure and metric.compares in pictures and min(after.shape[-2:]) >= metric.min_side:
+                found[name] = float(measure(*pictures[metric.compares]))
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
-    def _against_truth(self, after: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        found = {
-            "psnr": metrics.psnr(after, truth),
-            "psnr_gt_mean": metrics.psnr_gt_mean(after, truth),
-            "colour_error": metrics.colour_error(after, truth),
-        }
-        if min(truth.shape[-2:]) >= metrics.SSIM_WINDOW:
-            found["ssim"] = metrics.ssim(after, truth)
-        if self.lpips and min(truth.shape[-2:]) >= SMALLEST_SIDE:
-            found["lpips"] = self.lpips(after, truth)
-        return found
+    @property
+    def _learned(self) -> dict[str, Callable[..., Any] | None]:
+        """What measures the metrics that need weights."""
+        own = partial(zero_shot_well_lit, self.prior)
+        return {"lpips": self.lpips, "niqe": self.niqe, "our_prior_well_lit": own}
 
 
 def load_metric_suite(weights: str) -> MetricSuite:

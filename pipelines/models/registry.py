@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mlflow.types import DataType, ParamSchema, ParamSpec
 
 import lle
 from cluster.redaction import redacted
+from lle.dotted import package_of
+from lle.enhancers import NETWORKS
 from lle.exporting import ExportError, save_pt2
 from lle.model import Model
 from pipelines.config.train import RunSettings
@@ -135,7 +138,7 @@ class _PhotosAndProgram:
                 mlflow_model=mlflow_model,
                 python_model=str(Path(__file__).with_name("served.py")),
                 artifacts={"model": str(folder)},
-                code_paths=[str(_source_of_lle(Path(source)))],
+                code_paths=[str(each) for each in _sources(model, Path(source))],
                 pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}", *NEEDS],
             )
         assert mlflow_model.signature is not None  # found in the types of `predict`, which name no parameters
@@ -147,6 +150,25 @@ class _PhotosAndProgram:
             save_pt2(model, program / "model.pt2")
             mlflow_model.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__), code=None)
             mlflow_model.save(str(Path(path, "MLmodel")))
+
+
+def _sources(model: Model, folder: Path) -> Iterator[Path]:
+    """Copies of the source that serving needs: of `lle`, and of the package that holds a network from outside."""
+    yield _source_of_lle(folder)
+    arch = model.settings.arch
+    package = None if arch in NETWORKS or arch.startswith("lle.") else package_of(arch)
+    if package and package.is_dir():
+        yield Path(shutil.copytree(package, folder / package.name, ignore=_all_but_python))
+    elif package:
+        yield Path(shutil.copy(package, folder))
+
+
+def _all_but_python(folder: str, names: list[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if name.startswith((".", "__pycache__")) or not (name.endswith(".py") or Path(folder, name).is_dir())
+    ]
 
 
 def _source_of_lle(folder: Path) -> Path:

@@ -5,28 +5,12 @@ from __future__ import annotations
 from lle.metrics import METRICS
 
 SPACE = "\N{NO-BREAK SPACE}"
-LABELS = {
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "psnr_gt_mean": "PSNR at equal brightness",
-    "lpips": "LPIPS",
-    "colour_error": "Colour error",
-    "niqe": "NIQE",
-    "lightness_order_error": "Order of lightness turned",
-    "over_exposed": "Over-exposed",
-    "colour_cast": "Colour cast",
-    "our_prior_well_lit": "Well lit (our own judge)",
-    "unchanged": "Likeness to the input",
-    "feature_gap": "Feature gap",
-    "distribution": "Light as a set, from well-lit photos",
-    "judge_gap": "What guides it: enhanced less well-lit",
-    "restored": "PSNR of photos brought back",
-}
 
 
 def plain(name: str) -> str:
     """A metric's name as people say it, such as `PSNR` or `Over-exposed`; of another name, the words in it."""
-    return LABELS.get(name, name.replace("_", " ").capitalize())
+    label = METRICS[name].label if name in METRICS else ""
+    return label or name.replace("_", " ").capitalize()
 
 
 def number(name: str, value: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lle.enhancers.base import count_weights
+from lle.losses.objective import TERMS, own_lines
 from lle.metrics import METRICS
 from lle.model import Model
 from pipelines.config.loading import to_yaml
@@ -84,16 +85,10 @@ def _prior(settings: RunSettings) -> str:
     """Which CLIP had a say, and in what."""
     chosen = settings.objective
     judges = f"`{settings.prior.model}` judged the light ({settings.prior.guidance})" if chosen.guidance.weight else ""
-    copies = chosen.reconstruction.weight and settings.phases.reconstruction.steps
     compares = [
-        name
-        for name, weight in (
-            ("identity", chosen.identity.weight),
-            ("preservation", chosen.preservation.weight),
-            ("feature contrast", chosen.feature_contrast.weight),
-            ("reconstruction", copies),
-        )
-        if weight
+        line.term.replace("_", " ")
+        for line in (*TERMS, *own_lines(chosen.own))
+        if (line.stages or line.features) and chosen.weight_of(line.term) and not settings.why_skipped(line.phase)
     ]
     features = f"`{settings.prior.identity[0]}` compared features ({', '.join(compares)})" if compares else ""
     told = "; ".join(each for each in (judges, features) if each)

@@ -25,10 +25,13 @@ from cluster.lease import held
 from cluster.redaction import redacted
 from cluster.storage import StorageError, local_path, open_uri
 from cluster.waiting import amount, fits, told_while_waiting
-from lle.enhancers import build_enhancer
+from lle.dotted import OwnCodeError
+from lle.enhancers import NETWORKS, build_enhancer
 from lle.images import ImageError, encode, to_tensor
+from lle.losses.objective import check_own_terms
 from lle.model import Model, load
 from lle.training.checkpoint import CheckpointError
+from lle.training.optimisers import optimiser_class
 from pipelines.config.loading import of_a_run
 from pipelines.config.train import RunSettings
 from pipelines.data.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
@@ -118,6 +121,7 @@ def fit(settings: RunSettings, console: Console) -> dict[str, Any]:
     refuse_throwaway(written_places(settings))
     if settings.resume and (summary := summary_of(settings)):
         return finished_before(settings, summary, console)
+    check_own_code(settings)
     starting_weights(settings)
     with run_folder(settings) as folder, held(str(folder), checkpoints_uri(settings)):
         chosen = with_sample_photos(settings, folder, console)
@@ -275,6 +279,21 @@ def checkpoints_uri(settings: RunSettings) -> str:
     if settings.checkpoints:
         return f"{settings.checkpoints.rstrip('/')}/{settings.name}"
     return str(Path(local_path(settings.runs, "runs")) / settings.name / "checkpoints")
+
+
+def check_own_code(settings: RunSettings) -> None:
+    """See that code from outside that the settings name can be used: before the cluster starts, which would tell less.
+
+    Raises:
+        TrainingError: it cannot.
+    """
+    try:
+        check_own_terms(settings)
+        optimiser_class(settings.optimiser.name)
+        if settings.enhancer.arch not in NETWORKS:
+            build_enhancer(settings.enhancer)
+    except OwnCodeError as error:
+        raise TrainingError(str(error)) from error
 
 
 def starting_weights(settings: RunSettings) -> dict[str, torch.Tensor] | None:

@@ -31,7 +31,7 @@ from cluster.lease import held
 from cluster.storage import StorageError, local_path
 from cluster.waiting import told_while_waiting
 from lle.images import encode
-from lle.metrics import HIGHER_IS_BETTER
+from lle.metrics import METRICS
 from lle.training.checkpoint import CheckpointError
 from lle.training.validation import chosen_metric
 from pipelines.config.loading import Loaded, SettingsError, of_a_run
@@ -223,7 +223,7 @@ def run_trials(
         KeyboardInterrupt, SystemExit: a signal came; Tune has noted how the sweep stands.
     """
     sweep, metric = plan.sweep, metric_of(training.settings, photos)
-    mode, seed = "max" if HIGHER_IS_BETTER[metric] else "min", training.settings.seed
+    mode, seed = "max" if METRICS[metric].higher_is_better else "min", training.settings.seed
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVE_SECONDS)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
@@ -322,7 +322,7 @@ def note_best(parent: TrackedRun, tried: Sequence[Tried], metric: str) -> None:
 
 def best_first(tried: Sequence[Tried], metric: str) -> list[Tried]:
     """Trials by their value, those without one at the end."""
-    sign = -1 if HIGHER_IS_BETTER[metric] else 1
+    sign = -1 if METRICS[metric].higher_is_better else 1
     return sorted(tried, key=lambda each: float("inf") if each.value is None else sign * each.value)
 
 
@@ -503,7 +503,7 @@ class TrialReports(TuneReportCallback):
             return
         self.values[str(first["step"])] = first[self.metric]  # a step that is done again counts once
         self.file.write_text(json.dumps(self.values), encoding="utf-8")
-        best = (max if HIGHER_IS_BETTER[self.metric] else min)(self.values.values())
+        best = (max if METRICS[self.metric].higher_is_better else min)(self.values.values())
         told = {
             self.metric: best,
             "validations": len(self.values),

@@ -18,7 +18,7 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from lle.metrics import HIGHER_IS_BETTER
+from lle.metrics import METRICS
 from pipelines.tracking.runs import TrackedRun, metric_history
 from pipelines.tuning.search_space import Distribution, Plan, Search
 
@@ -50,7 +50,7 @@ class Tried:
 def print_trials(console: Console, tried: Sequence[Tried], metric: str) -> None:
     """How many there were of each outcome, the best trials, and the best settings."""
     table = Table(
-        title=f"{metric}, {'higher' if HIGHER_IS_BETTER[metric] else 'lower'} is better", title_justify="left"
+        title=f"{metric}, {'higher' if METRICS[metric].higher_is_better else 'lower'} is better", title_justify="left"
     )
     for column in ("trial", "outcome", metric):
         table.add_column(column)
@@ -121,7 +121,7 @@ def draw_importance(study: optuna.Study, metric: str, file: Path) -> None:
 
 def study_of(search: Search, tried: Sequence[Tried], metric: str) -> optuna.Study:
     """The trials that have a value, whoever drew them, in the terms of Optuna's plots."""
-    study = optuna.create_study(direction="maximize" if HIGHER_IS_BETTER[metric] else "minimize")
+    study = optuna.create_study(direction="maximize" if METRICS[metric].higher_is_better else "minimize")
     distributions = {path: _distribution(each) for path, each in search.items()}
     for each in tried:
         if each.value is not None:

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from pipelines.config.loading import Loaded, SettingsError, laid_over, load_settings, read_tree, read_yaml
-from pipelines.config.text import SETTINGS, flat, no_such_setting, shown
+from pipelines.config.text import SETTINGS, flat, is_list, no_such_setting, shown
 from pipelines.config.tune import TuneSettings
 
 SEARCHES = Path(__file__).parent.parent / "searches"
@@ -287,7 +287,7 @@ def _setting(path: str, file: Path) -> FieldInfo:
         return SETTINGS[path]
     if owner not in SETTINGS:
         raise SettingsError(f"{file}: {no_such_setting(path).replace('did you mean', 'perhaps you meant')}")
-    if get_origin(SETTINGS[owner].annotation) is not tuple:
+    if get_origin(SETTINGS[owner].annotation) is not tuple or is_list(SETTINGS[owner]):
         raise SettingsError(f"{file}: {path}: {owner} is one value, without parts; search {owner} itself")
     count = len(get_args(SETTINGS[owner].annotation))
     if not entry.isdigit() or int(entry) >= count:

@@ -39,7 +39,10 @@ def searched(folder: Path, text: str, *arguments: str):
         ("optimiser: uniform(0, 1)", "optimiser: a group, not a setting"),
         ("optimiser.enhancer_lr: loguniform(0.1, 30)", "optimiser.enhancer_lr: 30.0 is not allowed; give a number"),
         ("prior.over_exposed_share: uniform(-1, 0.5)", "-1.0 is not allowed"),
-        ("enhancer.arch: choice(compact, bilatral)", "bilatral is not allowed; give one of retinex, curves"),
+        (
+            "enhancer.arch: choice(compact, bilatral)",
+            "bilatral is not allowed; did you mean bilateral? Give one of retinex",
+        ),
         ("schedule.rounds: uniform(1, 4)", "takes whole numbers, uniform draws others; write it like int(1, 4)"),
         ("schedule.rounds: int(1, 2.5)", "int takes two whole numbers"),
         ("schedule.rounds: 3", "3 is no distribution"),

@@ -164,7 +164,10 @@ def test_yaml_spellings(config: Path, text: str, path: str, value: object) -> No
         (["--scaling.workers", "0"], "scaling.workers: 0 is not allowed; give a whole number from 1 to 4096"),
         (["--optimiser.enhancer_lr", "nan"], "optimiser.enhancer_lr: nan is not allowed; give a number of more than 0"),
         (["--objective.guidance.weight", "inf"], "objective.guidance.weight: inf is not allowed; give a number of at"),
-        (["--enhancer.arch", "retinx"], "enhancer.arch: retinx is not allowed; give one of retinex, curves, compact"),
+        (
+            ["--enhancer.arch", "retinx"],
+            "enhancer.arch: retinx is not allowed; did you mean retinex? Give",
+        ),
         (["--data.samples", "perhaps"], "data.samples: perhaps is not allowed; give true or false"),
         (["--augment.zoom_range", "1"], "augment.zoom_range: ['1'] is not allowed; give 2 numbers"),
         (["--augment.zoom_range", "2", "1"], "augment.zoom_range: (2.0, 1.0) runs downwards; write the smaller number"),

@@ -7,15 +7,20 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 from PIL import Image
 from rich.console import Console
 
 from cluster.lease import held
-from lle.config import DataSettings
-from lle.model import load
+from lle.config import DataSettings, EnhancerSettings
+from lle.enhancers import build_enhancer
+from lle.images import decode_picture, encode_picture
+from lle.model import Model, load
 from pipelines.config.train import RunSettings, ScalingSettings
+from pipelines.models.registry import register
+from pipelines.tracking.runs import TrackedRun, client_of
 from pipelines.train import main
 from pipelines.training import job as training
 
@@ -165,3 +170,75 @@ def test_the_weights_to_begin_with_are_the_models(tmp_path: Path, folders):
     found, expected = training.starting_weights(chosen), load("bundled").enhancer.state_dict()
     assert found is not None and found.keys() == expected.keys()
     assert all(torch.equal(found[name], each) for name, each in expected.items())
+
+
+CURVES = EnhancerSettings(arch="curves")
+
+
+def curves(seed: int = 5) -> Model:
+    torch.manual_seed(seed)
+    return Model(build_enhancer(CURVES), CURVES)
+
+
+def begins_with(chosen: RunSettings, model: Model) -> bool:
+    found = training.starting_weights(chosen) or {}
+    expected = model.enhancer.state_dict()
+    return found.keys() == expected.keys() and all(torch.equal(found[name], each) for name, each in expected.items())
+
+
+def test_a_training_begins_with_the_model_of_a_folder(tmp_path: Path, folders):
+    curves().save(tmp_path / "saved")
+    for place in (str(tmp_path / "saved"), (tmp_path / "saved").as_uri()):
+        assert begins_with(settings(tmp_path, folders, init_from=place, enhancer=CURVES), curves())
+    assert not begins_with(settings(tmp_path, folders, init_from=place, enhancer=CURVES), curves(seed=6))
+
+
+def test_a_training_begins_with_a_published_checkpoint(tmp_path: Path, folders):
+    model, published = curves(), {}
+    for name, weight in model.enhancer.state_dict().items():
+        part, layer, rest = name.removeprefix("network.").split(".", 2)
+        published[f"e_conv{int(layer) + (1 if part == 'ahead' else 5)}.{rest}"] = weight
+    torch.save(published, tmp_path / "theirs.pth")
+    place = f"published:pie={tmp_path / 'theirs.pth'}"
+    assert begins_with(settings(tmp_path, folders, init_from=place, enhancer=CURVES), model)
+
+
+def test_a_training_begins_with_the_champion_whichever_version_that_is(tmp_path: Path, folders, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path / "outside"))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "nets_of_a_user.py").write_text(
+        "from lle.enhancers.curve_maps import CurveEnhancer\nclass Net(CurveEnhancer): ...\n"
+    )
+    own = EnhancerSettings(arch="nets_of_a_user:Net")
+    torch.manual_seed(7)
+    models = [curves(), Model(build_enhancer(own), own)]
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = client_of(uri)
+    experiment = client.create_experiment("any", artifact_location=(tmp_path / "artifacts").as_uri())
+    chosen = settings(tmp_path, folders, init_from="models:/warm@champion", tracking={"uri": uri, "model_name": "warm"})
+    for number, model in enumerate(models, start=1):
+        run = TrackedRun(uri, client.create_run(experiment).info.run_id)
+        assert register(model, run, chosen, "# Card\n") == f"models:/warm/{number}"
+    for number, model in enumerate(models, start=1):
+        client.set_registered_model_alias("warm", "champion", str(number))
+        assert begins_with(chosen.model_copy(update={"enhancer": model.settings}), model)
+        assert not begins_with(chosen.model_copy(update={"enhancer": model.settings}), curves(seed=8))
+    served = mlflow.pyfunc.load_model("models:/warm/2")
+    (png,) = served.predict([encode_picture(decode_picture(Path(folders["dark"], "0.png").read_bytes()))])
+    assert decode_picture(png).pixels.shape == (20, 20, 3)
+    assert (Path(served.unwrap_python_model()._model.enhancer.__class__.__module__).name) == "nets_of_a_user"
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        ({"enhancer": {"arch": "not_there:Net"}}, "enhancer.arch: not_there cannot be imported (No module named"),
+        ({"objective": {"own": ("not_there:term=1",)}}, "objective.own: not_there cannot be imported"),
+        ({"optimiser": {"name": "torch.optim:LBFGS"}}, "optimiser.name: torch.optim:LBFGS cannot be used"),
+    ],
+)
+def test_code_from_outside_that_cannot_be_used_is_told_before_anything_starts(
+    tmp_path: Path, folders, capsys, others: dict[str, object], reason: str
+):
+    assert run_and_read(settings(tmp_path, folders, **others), capsys).startswith(f"error: {reason}")
+    assert not (tmp_path / "runs").exists()

@@ -525,7 +525,7 @@ def publish(
     told_whole = json.dumps(summary, indent=2) + "\n"
     (folder / SUMMARY).write_text(told_whole, encoding="utf-8")  # last: with it the run is finished
     log_files(run, folder)
-    log_metrics(run, {f"best/{summary['measure']}": summary["best_value"]}, summary["best_step"])
+    log_metrics(run, {f"best/{summary['metric']}": summary["best_value"]}, summary["best_step"])
     if quality:
         print_quality(console, quality, "enhanced")
     console.print(closing_lines(settings, run, folder, summary))

@@ -86,7 +86,7 @@ def test_a_submitted_job_trains_records_and_registers(job: Path):
     inputs = {each.dataset.name: (each.tags[0].value, each.dataset.digest) for each in record.inputs.dataset_inputs}
     validated = ("validation", summary["validation_hash"][:32])
     assert inputs["dark"] == ("training", tags["data.dark.hash"][:32]) and inputs["pairs_dark"] == validated
-    assert record.data.metrics[f"best/{summary['measure']}"] == summary["best_value"]
+    assert record.data.metrics[f"best/{summary['metric']}"] == summary["best_value"]
     files = {each.path for each in client.list_artifacts(summary["mlflow_run_id"])}
     assert {"report.html", "history.jsonl", "trace.json.gz"} <= files
     trace = gzip.decompress(Path(client.download_artifacts(summary["mlflow_run_id"], "trace.json.gz")).read_bytes())

@@ -47,10 +47,11 @@ from lle.training.loop import Hooks, Step, train
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import PhotoSet, RayStream, list_photos
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.photo_sets import PhotoSet, list_photos
 from pipelines.data.samples import sample_photos
+from pipelines.data.streams import RayStream
 
 SIZES = {"3 MP": (1536, 2048), "12 MP": (3000, 4000)}
 SMALL = (120, 160)

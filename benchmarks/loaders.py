@@ -19,7 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 from cluster.storage import open_uri
 from lle import images
 from pipelines.data import shards
-from pipelines.data.ingest import PhotoSet, RayStream, resized
+from pipelines.data.decoding import resized
+from pipelines.data.photo_sets import PhotoSet
+from pipelines.data.streams import RayStream
 
 BATCH = 4
 PATHS = 800

@@ -25,8 +25,8 @@ from cluster.storage import StorageError, explain, failing_as, fitting, inside, 
 from lle.metrics import METRICS
 from pipelines.config.evaluate import EvaluationSettings
 from pipelines.config.promote import PromotionSettings
-from pipelines.data.ingest import DataError
 from pipelines.data.pairing import stem
+from pipelines.data.photo_sets import DataError
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.worker import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_models
 from pipelines.exits import begun, ended

@@ -20,7 +20,7 @@ from cluster.storage import StorageError, fitting
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import BUNDLED, enhance
 from pipelines.config.promote import PromotionSettings
-from pipelines.data.ingest import DataError, read_photo
+from pipelines.data.photo_sets import DataError, read_photo
 from pipelines.evaluation.job import LEAST_SLOTS, RUNS, evaluated, result_files, summarise
 from pipelines.evaluation.metrics import MetricSuite, load_metric_suite
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest

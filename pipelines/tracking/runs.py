@@ -7,7 +7,6 @@ thread has delivered them. They wait on the driver, which outlives the workers, 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -44,7 +43,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from cluster.redaction import redacted, without_password
 from cluster.storage import SQLITE, StorageError, local_path, sqlite_path, sqlite_uri
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.data.photo_sets import names_hash
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.tracking.history import VALIDATION, Row, read_history
 from pipelines.tracking.source import git_revision, program, source_hash, source_tags
 
@@ -648,13 +648,6 @@ def dataset(name: str, context: str, uri: str, digest: str, count: int) -> Datas
         profile=json.dumps({"photos": count, "sha256": digest}),
     )
     return DatasetInput(entity, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
-
-
-def names_hash(photos: PhotoSet) -> str:
-    """SHA-256 of a set's sorted paths: which photos, not what is in them; of a prepared set also that, for its shards
-    are named after the versions of their files.
-    """
-    return hashlib.sha256(json.dumps(photos.paths).encode()).hexdigest()
 
 
 def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -31,9 +31,10 @@ from lle.model import Model, load
 from lle.training.checkpoint import CheckpointError
 from pipelines.config.loading import of_a_run
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import DataError, PhotoSet, TrainingPhotos, load_photo
+from pipelines.data.photo_sets import DataError, PhotoSet, load_photo
 from pipelines.data.pinned import photos_of_run
 from pipelines.data.samples import quickstart_folders, write_quickstart_data
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.quality import Quality, compare, mean_brightness
 from pipelines.exits import ended

@@ -26,7 +26,9 @@ from lle.training.loop import ControlSignal, Hooks, NonFiniteError, Report, Step
 from lle.training.order import photo_at
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
+from pipelines.data.photo_sets import PhotoSet, load_photo
+from pipelines.data.streams import RayStream
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.reporting.pictures import before_after
 from pipelines.tracking.history import VALIDATION
 from pipelines.tracking.logs import structured

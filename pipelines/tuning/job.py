@@ -37,8 +37,9 @@ from lle.training.validation import chosen_metric
 from pipelines.config.loading import Loaded, SettingsError, of_a_run
 from pipelines.config.text import OF_ONE_RUN, as_yaml
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import DataError, TrainingPhotos
+from pipelines.data.photo_sets import DataError
 from pipelines.data.pinned import photos_of_run
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.exits import ended
 from pipelines.reporting.closing import command, record_of, shown, there
 from pipelines.signals import AGAIN, heard_by, raise_for, rearm, run_job

@@ -21,9 +21,10 @@ from lle.config import DataSettings
 from lle.training.order import photo_at
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.prepare import PrepareSettings
-from pipelines.data.ingest import DataError, RayStream, list_photos, load_photo
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.photo_sets import DataError, list_photos, load_photo
+from pipelines.data.streams import RayStream
 from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done
 from pipelines.inference.worker import Worker

@@ -16,7 +16,8 @@ from PIL import Image
 from cluster.connect import connect
 from lle.config import DataSettings, RegionSettings
 from lle.training.order import photo_at
-from pipelines.data.ingest import PhotoSet, RayStream, list_photos
+from pipelines.data.photo_sets import PhotoSet, list_photos
+from pipelines.data.streams import RayStream
 
 
 @pytest.fixture(scope="module")

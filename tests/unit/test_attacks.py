@@ -52,10 +52,13 @@ from pipelines.config.loading import SettingsError, load_settings, read_tree, to
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.config.tune import TuneSettings
-from pipelines.data.ingest import DataError, Decode, PhotoSet, RayStream, TrainingPhotos, list_photos, read_photo
+from pipelines.data.decoding import Decode
 from pipelines.data.manifest import begin, done_parts, finish
 from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.photo_sets import DataError, PhotoSet, list_photos, read_photo
 from pipelines.data.pinned import PHOTOS, photos_of_run
+from pipelines.data.streams import RayStream
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.evaluation.job import write_files
 from pipelines.inference.demo import Refusal, listening, uploaded
 from pipelines.inference.job import find_work

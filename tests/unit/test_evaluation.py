@@ -19,7 +19,7 @@ from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.metrics import METRICS
 from lle.model import Model
-from pipelines.data.ingest import DataError, read_photo
+from pipelines.data.photo_sets import DataError, read_photo
 from pipelines.evaluate import main
 from pipelines.evaluation import job as evaluation
 from pipelines.evaluation.job import result_files, summarise, write_files

@@ -14,7 +14,8 @@ from test_checkpoints import report
 from lle.config import DataSettings, PhaseLength, ScheduleSettings
 from pipelines.config.loading import load_settings, of_a_run, to_yaml
 from pipelines.config.train import RunSettings, TrackingSettings
-from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.data.photo_sets import PhotoSet
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.tracking.runs import RUN_ID, tracked_run
 from pipelines.training import job as training
 from pipelines.training.checkpoints import MARK, Checkpoints, begin

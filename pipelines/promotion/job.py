@@ -49,7 +49,7 @@ from pipelines.promotion.decision import (
     refuse_too_few,
     strongest,
 )
-from pipelines.promotion.page import CANDIDATE, TRUTH, least_gained, promotion_page, worst_cases
+from pipelines.promotion.report import CANDIDATE, TRUTH, least_gained, promotion_page, worst_cases
 from pipelines.reporting.closing import record_of
 from pipelines.reporting.page import REPORT, Case, render
 from pipelines.reporting.pictures import BASELINE, side_by_side

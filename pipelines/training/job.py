@@ -40,14 +40,12 @@ from pipelines.evaluation.quality import Quality, compare, mean_brightness
 from pipelines.exits import ended
 from pipelines.models.registry import register
 from pipelines.models.resolve import ModelError, find_model
-from pipelines.reporting.closing import closing_lines, resume_command
 from pipelines.reporting.page import REPORT, Case, render
-from pipelines.reporting.pages import enhanced_case, training_page, unfinished_page
-from pipelines.reporting.pictures import before_after, print_quality
+from pipelines.reporting.pictures import before_after
 from pipelines.signals import AGAIN, name_of, rearm, run_job
 from pipelines.tracking.history import HISTORY, read_history
+from pipelines.tracking.recorder import Recorder
 from pipelines.tracking.runs import (
-    Recorder,
     TrackedRun,
     TrackingError,
     first_line,
@@ -55,12 +53,15 @@ from pipelines.tracking.runs import (
     log_files,
     log_metrics,
     recorded_run,
-    tracked_run,
     tracking_uri,
 )
 from pipelines.training.card import model_card
 from pipelines.training.checkpoints import Checkpoints, Mark, TakenError, begin, forget, mark_of
+from pipelines.training.closing import closing_lines, resume_command
 from pipelines.training.lines import Failures, printed, queue_here
+from pipelines.training.quality_table import print_quality
+from pipelines.training.record import tracked_run
+from pipelines.training.report import enhanced_case, training_page, unfinished_page
 from pipelines.training.resuming import RUN_SETTINGS
 from pipelines.training.stopping import StopRequest, run_until_stopped
 from pipelines.training.worker import GONE_SECONDS, run_worker, validation_set

@@ -43,16 +43,7 @@ from pipelines.data.training_photos import TrainingPhotos
 from pipelines.exits import ended
 from pipelines.reporting.closing import command, record_of, shown, there
 from pipelines.signals import AGAIN, heard_by, raise_for, rearm, run_job
-from pipelines.tracking.runs import (
-    TrackedRun,
-    TrackingError,
-    end_run,
-    first_line,
-    log_files,
-    log_metrics,
-    tag_run,
-    tracked_run,
-)
+from pipelines.tracking.runs import TrackedRun, TrackingError, end_run, first_line, log_files, log_metrics, tag_run
 from pipelines.training.checkpoints import Checkpoints, forget, mark_of
 from pipelines.training.job import (
     SETTINGS,
@@ -69,6 +60,7 @@ from pipelines.training.job import (
     with_sample_photos,
     written_places,
 )
+from pipelines.training.record import tracked_run
 from pipelines.training.stopping import StopRequest
 from pipelines.tuning.report import Tried, print_trials, write_plots
 from pipelines.tuning.search_space import Distribution, Plan, remember, remembered, trial_settings

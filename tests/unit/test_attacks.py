@@ -67,10 +67,11 @@ from pipelines.inference.worker import Photo, Worker
 from pipelines.models.resolve import NamedModel, find_model
 from pipelines.models.served import MAX_PIXELS, PhotoServer
 from pipelines.reporting.page import render
-from pipelines.reporting.pages import training_page
-from pipelines.tracking.runs import TrackedRun, TrackingError, reachable, tracked_run, tracking_uri
+from pipelines.tracking.runs import TrackedRun, TrackingError, reachable, tracking_uri
 from pipelines.training.card import model_card
 from pipelines.training.job import closing_lines, tell_photos
+from pipelines.training.record import tracked_run
+from pipelines.training.report import training_page
 from pipelines.tuning.search_space import prepared, read_search
 
 SECRET = "hunter2-correct-horse"

@@ -25,26 +25,22 @@ from pipelines.config.train import RunSettings
 from pipelines.evaluation.job import print_summary
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.quality import Quality
+from pipelines.evaluation.report import COMPARED, case_of, evaluation_page, keep_worst_views
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.promotion.decision import BASELINES, Comparison, check_gain, check_guards, gains
 from pipelines.promotion.job import print_comparison, worst_pictures
-from pipelines.promotion.page import promotion_page, worst_cases
+from pipelines.promotion.report import promotion_page, worst_cases
 from pipelines.reporting.chart import chart, ticks_between
+from pipelines.reporting.curves import Curve, Span, curves, spans
 from pipelines.reporting.light_map import light_map
 from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
-from pipelines.reporting.pages import (
-    COMPARED,
-    case_of,
-    enhanced_case,
-    evaluation_page,
-    keep_worst_views,
-    unfinished_page,
-)
-from pipelines.reporting.pictures import LABEL_HEIGHT, ROW_HEIGHT, before_after, print_quality, side_by_side
+from pipelines.reporting.pictures import LABEL_HEIGHT, ROW_HEIGHT, before_after, side_by_side
 from pipelines.reporting.words import SPACE, duration, number
-from pipelines.tracking.history import Curve, Span, curves, note, read_history, spans
+from pipelines.tracking.history import note, read_history
 from pipelines.tracking.runs import TrackedRun
 from pipelines.training.job import TrainingError, report_if_cut_off
+from pipelines.training.quality_table import print_quality
+from pipelines.training.report import enhanced_case, unfinished_page
 
 
 @pytest.fixture

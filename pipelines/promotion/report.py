@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipelines.config.promote import PromotionSettings
 from pipelines.evaluation.job import summarise
+from pipelines.evaluation.report import TITLES, slider_views
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.promotion.decision import INPUT, Comparison, the
 from pipelines.reporting.page import Case, Gallery, Headline, Page, Table
-from pipelines.reporting.pages import TITLES, slider_views
 from pipelines.reporting.pictures import BASELINE
 from pipelines.reporting.words import better_by, direction, number, plain
 

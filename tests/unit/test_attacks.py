@@ -69,7 +69,8 @@ from pipelines.models.served import MAX_PIXELS, PhotoServer
 from pipelines.reporting.page import render
 from pipelines.tracking.runs import TrackedRun, TrackingError, reachable, tracking_uri
 from pipelines.training.card import model_card
-from pipelines.training.job import closing_lines, tell_photos
+from pipelines.training.closing import closing_lines
+from pipelines.training.job import tell_photos
 from pipelines.training.record import tracked_run
 from pipelines.training.report import training_page
 from pipelines.tuning.search_space import prepared, read_search

@@ -38,7 +38,8 @@ from pipelines.reporting.pictures import LABEL_HEIGHT, ROW_HEIGHT, before_after,
 from pipelines.reporting.words import SPACE, duration, number
 from pipelines.tracking.history import note, read_history
 from pipelines.tracking.runs import TrackedRun
-from pipelines.training.job import TrainingError, report_if_cut_off
+from pipelines.training import TrainingError
+from pipelines.training.job import report_if_cut_off
 from pipelines.training.quality_table import print_quality
 from pipelines.training.report import enhanced_case, unfinished_page
 

@@ -42,8 +42,9 @@ from cluster.local.stack import environment, stop
 from cluster.storage import open_uri, s3_client, write_atomically
 from lle import images
 from lle.config import DataSettings
-from lle.prior.towers import load_prior
-from lle.training.loop import Hooks, Step, train
+from lle.prior.loading import load_prior
+from lle.training.hooks import Hooks, Step
+from lle.training.loop import train
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings

@@ -29,7 +29,7 @@ REST_SECONDS = 0.02
 
 
 class RayStream:
-    """A stream of `lle.training.loop`, decoded by Ray Data tasks.
+    """A stream of `lle.training.streams`, decoded by Ray Data tasks.
 
     Args:
         photos: the set.

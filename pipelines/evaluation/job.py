@@ -31,7 +31,8 @@ from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.report import COMPARED, TITLES, Summary, evaluation_page, keep_worst_views, verdicts
 from pipelines.evaluation.worker import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_models
 from pipelines.exits import begun, ended
-from pipelines.models.resolve import ModelError, find_model
+from pipelines.models.named import ModelError
+from pipelines.models.resolve import find_model
 from pipelines.reporting.closing import record_of, there
 from pipelines.reporting.page import REPORT, render
 from pipelines.reporting.words import direction, plain, split

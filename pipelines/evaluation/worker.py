@@ -24,7 +24,7 @@ from lle.model import enhance
 from pipelines.data.pairing import aligned
 from pipelines.data.photo_sets import DataError, list_photos, photo_names, read_photo, refuse_nested
 from pipelines.evaluation.metrics import MetricSuite
-from pipelines.models.resolve import NamedModel
+from pipelines.models.named import NamedModel
 from pipelines.reporting.page import view
 from pipelines.reporting.pictures import LABELS, side_by_side, without_learning
 

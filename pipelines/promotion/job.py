@@ -36,7 +36,8 @@ from pipelines.evaluation.worker import (
 )
 from pipelines.exits import begun, ended
 from pipelines.models.champion import PromotionError, Registry
-from pipelines.models.resolve import ModelError, NamedModel, find_model
+from pipelines.models.named import ModelError, NamedModel
+from pipelines.models.resolve import find_model
 from pipelines.promotion.decision import (
     CHAMPION,
     COMPARED,

@@ -33,7 +33,8 @@ from pipelines.data.pinned import photos_of_run
 from pipelines.data.samples import quickstart_folders, write_quickstart_data
 from pipelines.data.training_photos import TrainingPhotos
 from pipelines.exits import ended
-from pipelines.models.resolve import ModelError, find_model
+from pipelines.models.named import ModelError
+from pipelines.models.resolve import find_model
 from pipelines.reporting.page import REPORT, render
 from pipelines.signals import AGAIN, name_of, rearm, run_job
 from pipelines.tracking.history import HISTORY, read_history

@@ -19,10 +19,11 @@ from ray.util.queue import Queue
 
 from lle.images import ImageError
 from lle.losses.objective import ENHANCEMENT, REGIONS, needed
-from lle.prior.towers import load_prior
+from lle.prior.loading import load_prior
 from lle.training import checkpoint as checkpoint_files
 from lle.training.checkpoint import Checkpoint
-from lle.training.loop import ControlSignal, Hooks, NonFiniteError, Report, Step, train
+from lle.training.hooks import ControlSignal, Hooks, Report, Step
+from lle.training.loop import NonFiniteError, train
 from lle.training.order import photo_at
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.train import RunSettings

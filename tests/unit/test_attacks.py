@@ -64,7 +64,8 @@ from pipelines.inference.demo import Refusal, listening, uploaded
 from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done, Entry
 from pipelines.inference.worker import Photo, Worker
-from pipelines.models.resolve import NamedModel, find_model
+from pipelines.models.named import NamedModel
+from pipelines.models.resolve import find_model
 from pipelines.models.served import MAX_PIXELS, PhotoServer
 from pipelines.reporting.page import render
 from pipelines.tracking.runs import TrackedRun, TrackingError, reachable, tracking_uri

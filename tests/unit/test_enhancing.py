@@ -23,7 +23,8 @@ from pipelines.data.photo_sets import DataError
 from pipelines.inference.job import find_work, refuse_unknown_strength, result_name
 from pipelines.inference.progress import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table
 from pipelines.inference.worker import Photo, Worker, cores_beside_a_gpu
-from pipelines.models.resolve import ModelError, NamedModel, find_model
+from pipelines.models.named import ModelError, NamedModel
+from pipelines.models.resolve import find_model
 
 
 class Brighten(nn.Module):

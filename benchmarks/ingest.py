@@ -48,6 +48,7 @@ from lle.training.loop import train
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings
+from pipelines.data.decoding import Decode
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
 from pipelines.data.photo_sets import PhotoSet, list_photos
@@ -329,10 +330,9 @@ def waited(kind: str, photos: PhotoSet, cores: int) -> dict[str, float]:
     steps: list[tuple[float, float]] = []
 
     def open_stream(name: str, row: int) -> RayStream:
-        return RayStream(
-            photos, size=settings.data.image_size, seed=0, row=row, worker=0, workers=1, decoders=cores,
-            max_pixels=images.MAX_PIXELS, on_refusal=lambda path, reason: None,
-        )  # fmt: skip
+        size, budget = settings.data.image_size, images.MAX_PIXELS
+        decode = Decode(photos, size, seed=0, start=row, stride=1, threads=cores, max_pixels=budget)
+        return RayStream(decode, lambda path, reason: None)
 
     def log(step: Step) -> None:
         if "enhancement" in step.line:

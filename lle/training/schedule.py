@@ -10,7 +10,7 @@ reconstruction starts anew when the light map has died.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -63,13 +63,9 @@ class ScheduleState:
         """Whether both stand in the same phase of the same round."""
         return (self.phase, self.round) == (other.phase, other.round)
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, for `from_json`."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ScheduleState:
-        """The inverse of `as_json`."""
+        """From the plain values that `dataclasses.asdict` made of one."""
         return cls(**{**values, "phase": Phase(values["phase"]), "recent": tuple(values["recent"])})
 
 

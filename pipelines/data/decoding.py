@@ -39,7 +39,7 @@ class Decode:
 
     Attributes:
         photos: the set.
-        size: side of the square pictures.
+        size: side of the square pictures; photos are resized whole, as CLIP sees them.
         seed: of the order.
         start: the first row.
         stride: from one row to the next.

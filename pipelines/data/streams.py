@@ -20,9 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lle.config import RegionSettings
 from pipelines.data.decoding import ROWS_PER_BLOCK, Decode
-from pipelines.data.photo_sets import PhotoSet
 
 BLOCKS_AHEAD = 8
 REST_SECONDS = 0.02
@@ -32,38 +30,12 @@ class RayStream:
     """A stream of `lle.training.streams`, decoded by Ray Data tasks.
 
     Args:
-        photos: the set.
-        size: side of the square pictures; photos are resized whole, as CLIP sees them.
-        seed: of the order.
-        row: first row of the stream to take, counted over all workers.
-        worker, workers: this worker's index and their number; it takes the rows row + worker + k * workers.
-        decoders: pictures decoded at once.
-        max_pixels: pixel budget of one photo.
+        decode: the rows that this worker takes, row + worker + k * workers, and how to decode them.
         on_refusal: told path and reason when a photo turns out bad; the next good one takes its row.
-        regions: how to find the regions of each photo; None: nobody asks for them.
-        crop_share: share of pictures that are a random square of the photo instead of the whole.
-        crop_side: bounds of its side, as part of the photo's shorter side.
     """
 
-    def __init__(
-        self,
-        photos: PhotoSet,
-        *,
-        size: int,
-        seed: int,
-        row: int,
-        worker: int,
-        workers: int,
-        decoders: int,
-        max_pixels: int,
-        on_refusal: Callable[[str, str], None],
-        regions: RegionSettings | None = None,
-        crop_share: float = 0.0,
-        crop_side: tuple[float, float] = (1.0, 1.0),
-    ) -> None:
-        start = row + worker
-        self._decode = Decode(photos, size, seed, start, workers, decoders, max_pixels, regions, crop_share, crop_side)
-        self._on_refusal = on_refusal
+    def __init__(self, decode: Decode, on_refusal: Callable[[str, str], None]) -> None:
+        self._decode, self._on_refusal = decode, on_refusal
         self._blocks = self._run()
         self._pending: dict[str, np.ndarray] = {}
 

@@ -21,14 +21,14 @@ from pipelines.evaluation.quality import Quality, compare, mean_brightness
 from pipelines.models.registry import register
 from pipelines.reporting.page import REPORT, Case, render
 from pipelines.reporting.pictures import before_after
+from pipelines.reporting.tables import printable
 from pipelines.tracking.history import HISTORY, read_history
 from pipelines.tracking.runs import TrackedRun, first_line, log_files, log_metrics
 from pipelines.training import TrainingError
 from pipelines.training.card import model_card
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.closing import closing_lines, resume_command
-from pipelines.training.quality_table import print_quality
-from pipelines.training.report import enhanced_case, training_page
+from pipelines.training.report import enhanced_case, quality_table, quality_verdict, training_page
 from pipelines.training.run_folder import SUMMARY, checkpoints_uri
 from pipelines.training.worker import validation_set
 
@@ -63,7 +63,8 @@ def publish(
     log_files(run, folder)
     log_metrics(run, {f"best/{summary['metric']}": summary["best_value"]}, summary["best_step"])
     if quality:
-        print_quality(console, quality, "enhanced")
+        console.print(printable(quality_table(quality)))
+        console.print(quality_verdict(quality))
     console.print(closing_lines(settings, run, folder, summary))
     return summary
 

@@ -1,4 +1,4 @@
-"""The reports of a training, finished or not, filled from what it has found."""
+"""What a training found, finished or not: its report, and how it did on pairs as a table and in a sentence."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from pipelines.evaluation.metrics import MetricSuite
 from pipelines.evaluation.quality import Quality
 from pipelines.evaluation.report import COMPARED, shown_values, slider_views
 from pipelines.reporting.curves import NAMES, Span, curves, spans
-from pipelines.reporting.page import Case, Gallery, Headline, Page, view, worst_first
+from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, view, worst_first
 from pipelines.reporting.pictures import without_learning
 from pipelines.reporting.words import SPACE, better_by, direction, duration, gain_of, number, plain
 from pipelines.tracking.history import VALIDATION, Row
-from pipelines.training.quality_table import quality_table, quality_verdict
 
 
 def training_page(
@@ -114,6 +113,28 @@ def unfinished_page(settings: RunSettings, history: list[Row], reason: str) -> P
         spans=so_far,
         details={"dark": settings.data.dark, "well lit": settings.data.well_lit},
     )
+
+
+def quality_table(qualities: Sequence[Quality]) -> Table:
+    """A row for the input, each baseline and the model, which was trained here; a column for each group."""
+    groups = qualities[0].groups
+    rows = [
+        [each.name, *(f"{each.psnr(group):.2f} / {each.ssim(group):.3f}" for group in groups)] for each in qualities
+    ]
+    return Table("Held-out pairs: PSNR (dB) / SSIM, higher is better", ["", *groups], rows, strong="enhanced")
+
+
+def quality_verdict(qualities: Sequence[Quality]) -> str:
+    """Input, the strongest baseline and the model in a sentence."""
+    before, *baselines, model = qualities
+    baseline = max(baselines, key=lambda each: each.psnr())
+    over_input, over_baseline = (model.psnr() - each.psnr() for each in (before, baseline))
+    worse = " One exposure for each photo, found without learning, does more." if over_baseline < 0 else ""
+    return (
+        f"PSNR on {len(model.pictures)} held-out pairs: {number('psnr', model.psnr())}, "
+        f"{better_by('psnr', over_baseline)} than {baseline.name} ({number('psnr', baseline.psnr())}), "
+        f"{better_by('psnr', over_input)} than the {before.name} ({number('psnr', before.psnr())}).{worse}"
+    ).replace(SPACE, " ")
 
 
 def enhanced_case(model: Model, suite: MetricSuite, name: str, image: Tensor, truth: Tensor | None) -> Case:

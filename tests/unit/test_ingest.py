@@ -308,12 +308,9 @@ def test_stopped_anywhere_and_resumed_on_other_workers_an_epoch_shows_every_phot
     shown, row = list[int](), 0
     for workers, steps in legs:
         streams = [
-            LocalStream(
-                photos, size=4, seed=seed, row=row, worker=worker, workers=workers, decoders=1, max_pixels=10**6,
-                on_refusal=lambda path, reason: None,
-            )
+            LocalStream(Decode(photos, 4, seed, row + worker, workers, 1, 10**6), lambda path, reason: None)
             for worker in range(workers)
-        ]  # fmt: skip
+        ]
         for _ in range(steps):
             shown += [int(picture[0, 0, 0]) for stream in streams for picture in stream.take(BATCH // workers)]
             row += BATCH

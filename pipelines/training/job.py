@@ -20,13 +20,12 @@ from safetensors import SafetensorError
 from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown, nodes
 from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
-from cluster.storage import StorageError, local_path, open_uri
+from cluster.storage import StorageError, open_uri
 from cluster.waiting import told_while_waiting
 from lle.enhancers import build_enhancer
 from lle.images import encode
 from lle.model import load
 from lle.training.checkpoint import CheckpointError
-from pipelines.config.loading import of_a_run
 from pipelines.config.train import RunSettings
 from pipelines.data.photo_sets import DataError
 from pipelines.data.pinned import photos_of_run
@@ -54,7 +53,14 @@ from pipelines.training.lines import Failures, printed, queue_here
 from pipelines.training.publishing import best_model, final_picture, publish
 from pipelines.training.record import tracked_run
 from pipelines.training.report import unfinished_page
-from pipelines.training.run_folder import SETTINGS, checkpoints_uri, run_folder, summary_of, written_places
+from pipelines.training.run_folder import (
+    checkpoints_uri,
+    folder_of,
+    note_settings,
+    run_folder,
+    summary_of,
+    written_places,
+)
 from pipelines.training.scaling import refuse_too_large, scaling_config, wanted, worker_resources
 from pipelines.training.stopping import StopRequest, run_until_stopped
 from pipelines.training.worker import GONE_SECONDS, run_worker
@@ -82,7 +88,7 @@ def run(settings: RunSettings) -> int:
 
 def how_to_go_on(settings: RunSettings) -> str:
     """What to do after a stop."""
-    if (Path(local_path(settings.runs, "runs")) / settings.name).exists():
+    if folder_of(settings).exists():
         return f"continue with --resume --name {settings.name}: {resume_command(settings)}"
     return f"there was no checkpoint yet, and nothing is kept: {AGAIN}"
 
@@ -119,8 +125,7 @@ def fit(settings: RunSettings, console: Console) -> dict[str, Any]:
             refuse_too_large(scaling, nodes())
             refuse_unshared("checkpoints" if settings.checkpoints else "runs", checkpoints_uri(settings))
             with tracked_run(chosen, photos, folder, tell=console.print) as run:
-                if not (folder / SETTINGS).exists():
-                    (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
+                note_settings(settings, folder)
                 with report_if_cut_off(chosen, run, folder):
                     ended = train(chosen, photos, run, scaling, folder, console)
                 return conclude(chosen, photos, run, ended, folder, console, started)
@@ -128,7 +133,7 @@ def fit(settings: RunSettings, console: Console) -> dict[str, Any]:
 
 def finished_before(settings: RunSettings, summary: dict[str, Any], console: Console) -> dict[str, Any]:
     """Leave a run as it is that was finished, but for a model that MLflow did not take: register that."""
-    folder = Path(local_path(settings.runs, "runs")) / settings.name
+    folder = folder_of(settings)
     if summary["model"]:
         if (folder / "photos").exists():
             settings = with_sample_photos(settings, folder, console)

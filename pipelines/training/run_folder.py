@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.storage import StorageError, local_path
+from pipelines.config.loading import of_a_run
 from pipelines.config.train import RunSettings
 from pipelines.tracking.runs import tracking_uri
 from pipelines.training import TrainingError
@@ -27,7 +28,7 @@ def run_folder(settings: RunSettings) -> Iterator[Path]:
     Raises:
         TrainingError: it exists, does not exist, or there is no room for it.
     """
-    folder, uri = Path(local_path(settings.runs, "runs")) / settings.name, checkpoints_uri(settings)
+    folder, uri = folder_of(settings), checkpoints_uri(settings)
     if settings.resume and not is_begun(folder, uri):
         raise TrainingError(f"resume: {uri} holds no checkpoint; check name, runs and checkpoints")
     way_on = ", or continue it with --resume"
@@ -54,6 +55,17 @@ def run_folder(settings: RunSettings) -> Iterator[Path]:
     finally:
         if mark:
             Checkpoints(uri, run=mark.id).clear()
+
+
+def folder_of(settings: RunSettings) -> Path:
+    """Where a run leaves what it makes."""
+    return Path(local_path(settings.runs, "runs")) / settings.name
+
+
+def note_settings(settings: RunSettings, folder: Path) -> None:
+    """Write down what a run began with, for when it goes on; once."""
+    if not (folder / SETTINGS).exists():
+        (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
 
 
 def is_begun(folder: Path, uri: str) -> bool:
@@ -115,9 +127,7 @@ def came_to_something(folder: Path, uri: str, end: BaseException) -> bool:
 def summary_of(settings: RunSettings) -> dict[str, Any] | None:
     """What summary.json of the run holds; None before there is a whole one."""
     try:
-        summary: dict[str, Any] = json.loads(
-            (Path(local_path(settings.runs, "runs")) / settings.name / SUMMARY).read_text(encoding="utf-8")
-        )
+        summary: dict[str, Any] = json.loads((folder_of(settings) / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return summary if isinstance(summary, dict) and {"model", "mlflow_run_id"} <= summary.keys() else None
@@ -133,4 +143,4 @@ def checkpoints_uri(settings: RunSettings) -> str:
     """Where the checkpoints of a run lie."""
     if settings.checkpoints:
         return f"{settings.checkpoints.rstrip('/')}/{settings.name}"
-    return str(Path(local_path(settings.runs, "runs")) / settings.name / "checkpoints")
+    return str(folder_of(settings) / "checkpoints")

@@ -17,7 +17,7 @@ from rich.console import Console
 from cluster.storage import StorageError, local_path
 from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
-from pipelines.config.loading import Loaded, of_a_run
+from pipelines.config.loading import Loaded
 from pipelines.config.train import RunSettings
 from pipelines.data.training_photos import TrainingPhotos
 from pipelines.tracking.runs import TrackedRun, log_files, log_metrics
@@ -25,7 +25,7 @@ from pipelines.training.checkpoints import Checkpoints, mark_of
 from pipelines.training.job import train
 from pipelines.training.publishing import best_model, final_picture
 from pipelines.training.record import tracked_run
-from pipelines.training.run_folder import SETTINGS, SUMMARY, begun, checkpoints_uri
+from pipelines.training.run_folder import SETTINGS, SUMMARY, begun, checkpoints_uri, note_settings
 from pipelines.training.stopping import StopRequest
 from pipelines.tuning.scheduler import ENOUGH
 from pipelines.tuning.search_space import trial_settings
@@ -96,8 +96,7 @@ def train_trial(
         (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log,
         tracked_run(settings, photos, folder, parent.run_id) as run,
     ):
-        if not (folder / SETTINGS).exists():
-            (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
+        note_settings(settings, folder)
         reports = TrialReports(metric, run.run_id, folder / VALIDATIONS)
         console = Console(file=log, width=200, markup=False)
         try:

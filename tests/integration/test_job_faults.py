@@ -485,7 +485,7 @@ schedule:
   reconstruction: {steps: 0}
   enhancement: {steps: 4, extend_by: 0}
   rounds: 1
-loop: {log_every: 1, validate_every: 4, checkpoint_every: 4, measure: psnr}
+loop: {log_every: 1, validate_every: 4, checkpoint_every: 4, metric: psnr}
 scaling: {workers: 1, threads_per_worker: 1}
 """
 

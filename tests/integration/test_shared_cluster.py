@@ -34,7 +34,7 @@ schedule:
   rounds: 1
 optimiser: {ema_decay: 0}
 batch: {enhancement: 4, prompts: 4}
-loop: {log_every: 1, validate_every: 4, checkpoint_every: 4, measure: feature_gap}
+loop: {log_every: 1, validate_every: 4, checkpoint_every: 4, metric: feature_gap}
 scaling: {workers: 1, threads_per_worker: 1}
 """
 HOLDS_EVERYTHING = """

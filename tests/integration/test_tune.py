@@ -21,7 +21,7 @@ schedule:
   enhancement: {steps: 48, extend_by: 0}
   rounds: 1
 optimiser: {ema_decay: 0}
-loop: {log_every: 1, validate_every: 6, checkpoint_every: 6, measure: psnr}
+loop: {log_every: 1, validate_every: 6, checkpoint_every: 6, metric: psnr}
 scaling: {workers: 1, threads_per_worker: 1}
 """
 SEARCH = """

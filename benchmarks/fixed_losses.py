@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from lle.config import RegionSettings, TrainSettings
 from lle.exposure.camera import linear_to_srgb
-from lle.prior.towers import load_prior
+from lle.prior.loading import load_prior
 from lle.regions import find_regions
-from lle.training.loop import Hooks, Step, train
+from lle.training.hooks import Hooks, Step
+from lle.training.loop import train
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.loading import PRESETS, load_settings
 

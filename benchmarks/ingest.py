@@ -42,15 +42,18 @@ from cluster.local.stack import environment, stop
 from cluster.storage import open_uri, s3_client, write_atomically
 from lle import images
 from lle.config import DataSettings
-from lle.prior.towers import load_prior
-from lle.training.loop import Hooks, Step, train
+from lle.prior.loading import load_prior
+from lle.training.hooks import Hooks, Step
+from lle.training.loop import train
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import PhotoSet, RayStream, list_photos
+from pipelines.data.decoding import Decode
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.photo_sets import PhotoSet, list_photos
 from pipelines.data.samples import sample_photos
+from pipelines.data.streams import RayStream
 
 SIZES = {"3 MP": (1536, 2048), "12 MP": (3000, 4000)}
 SMALL = (120, 160)
@@ -327,10 +330,9 @@ def waited(kind: str, photos: PhotoSet, cores: int) -> dict[str, float]:
     steps: list[tuple[float, float]] = []
 
     def open_stream(name: str, row: int) -> RayStream:
-        return RayStream(
-            photos, size=settings.data.image_size, seed=0, row=row, worker=0, workers=1, decoders=cores,
-            max_pixels=images.MAX_PIXELS, on_refusal=lambda path, reason: None,
-        )  # fmt: skip
+        size, budget = settings.data.image_size, images.MAX_PIXELS
+        decode = Decode(photos, size, seed=0, start=row, stride=1, threads=cores, max_pixels=budget)
+        return RayStream(decode, lambda path, reason: None)
 
     def log(step: Step) -> None:
         if "enhancement" in step.line:

@@ -35,8 +35,9 @@ from lle.images import read, to_tensor
 from lle.metrics import psnr
 from lle.prior.bundled import load_bundled
 from lle.prior.guidance_heads import build_guidance_head
+from lle.prior.loading import load_prior, load_tower
 from lle.prior.pretraining import zero_shot_well_lit
-from lle.prior.towers import Tower, load_prior, load_tower
+from lle.prior.towers import Tower
 from lle.training import checkpoint as checkpoint_files
 
 EXPOSURES = torch.linspace(-1.0, 6.2, 37)

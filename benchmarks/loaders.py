@@ -19,7 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 from cluster.storage import open_uri
 from lle import images
 from pipelines.data import shards
-from pipelines.data.ingest import PhotoSet, RayStream, resized
+from pipelines.data.decoding import Decode, resized
+from pipelines.data.photo_sets import PhotoSet
+from pipelines.data.streams import RayStream
 
 BATCH = 4
 PATHS = 800
@@ -134,12 +136,8 @@ def _loaded(photos: Photos, decode: Callable[[bytes, int], np.ndarray]) -> Batch
 
 
 def _streamed(chosen: PhotoSet, photos: Photos) -> Batches:
-    with closing(
-        RayStream(
-            chosen, size=photos.side, seed=0, row=0, worker=0, workers=1, decoders=photos.cores,
-            max_pixels=images.MAX_PIXELS, on_refusal=_fail,
-        )
-    ) as stream:  # fmt: skip
+    decode = Decode(chosen, photos.side, 0, start=0, stride=1, threads=photos.cores, max_pixels=images.MAX_PIXELS)
+    with closing(RayStream(decode, _fail)) as stream:
         while True:
             yield len(stream.take(BATCH))
 

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from lle.baselines import best_exposure
 from lle.images import to_tensor
-from pipelines.data.ingest import read_photo
+from pipelines.data.photo_sets import read_photo
 from pipelines.evaluation.worker import Photo
-from pipelines.models.resolve import NamedModel
+from pipelines.models.named import NamedModel
 
 
 def oracle(photo: Photo, name: str, max_pixels: int) -> NamedModel:

@@ -30,7 +30,7 @@ from lle.model import ASSETS, BUNDLED, enhance
 from pipelines.reporting.pictures import side_by_side, stacked
 
 if TYPE_CHECKING:
-    from pipelines.models.resolve import NamedModel
+    from pipelines.models.named import NamedModel
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "pictures.md"

@@ -144,7 +144,7 @@ def measured_trials(sweep: Path, pairs: Pairs) -> list[dict[str, Any]]:
 def kept_out(sweep: Path) -> Sequence[Tensor]:
     """The well-lit photos that no trial of a sweep learned from."""
     from pipelines.config.loading import load_settings
-    from pipelines.data.ingest import PhotoSet
+    from pipelines.data.photo_sets import PhotoSet
     from pipelines.data.pinned import photos_of_run
     from pipelines.training.worker import validation_set
 

@@ -33,9 +33,12 @@ from benchmarks.pages import PAGE, machine, markdown_table, peak_memory, replace
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import Objective
+from lle.prior.loading import load_prior
 from lle.prior.prompts import NEGATIVE, PromptPair
-from lle.prior.towers import Prior, Tower, load_prior
-from lle.training.loop import PIXELS, Hooks, Step, train
+from lle.prior.towers import Prior, Tower
+from lle.training.batches import PIXELS
+from lle.training.hooks import Hooks, Step
+from lle.training.loop import train
 from lle.training.order import photo_at
 from lle.training.validation import ValidationSet, Validator
 

@@ -5,7 +5,6 @@ Shapes: B pictures, D the joint dimension of image and text features, T prompt p
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -15,18 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lle.config import PriorSettings
 from lle.prior.crops import resize
-from lle.prior.vgg16 import VGG16, load_vgg16
+from lle.prior.vgg16 import VGG16
 from lle.prior.weights import (
-    BUNDLED,
-    GUIDANCE_WEIGHTS,
-    IDENTITY_WEIGHTS,
-    IMAGENET,
     PACKAGED,
     PriorError,
-    find_weights,
-    model_setting,
 )
 
 
@@ -194,48 +186,3 @@ def _fold_batch_norms(visual: nn.Module) -> None:
             if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
                 module.add_module(name, fuse_conv_bn_eval(layer, following))
                 module.add_module(next_name, nn.Identity())
-
-
-def load_prior(settings: PriorSettings) -> Prior:
-    """The towers named by the settings, on the CPU; one object for both jobs where they name the same.
-
-    Raises:
-        PriorError: weights that cannot be had or do not fit.
-    """
-    features = load_vgg16(settings.vgg16_weights) if settings.features == "vgg16" else None
-    guidance = load_tower(settings.model, settings.pretrained)
-    same = settings.identity == (settings.model, settings.pretrained)
-    return Prior(guidance, guidance if same else load_tower(*settings.identity, IDENTITY_WEIGHTS), features)
-
-
-def load_tower(model: str, pretrained: str, setting: str = GUIDANCE_WEIGHTS) -> Tower:
-    """One frozen CLIP.
-
-    Args:
-        model: open_clip's name, `bundled`, `untrained` or `imagenet`.
-        pretrained: see `find_weights`; ignored for the latter three.
-        setting: the setting that names them, for what the errors say.
-
-    Raises:
-        PriorError: weights that cannot be had or do not fit the model.
-    """
-    if model == IMAGENET:
-        from lle.prior.imagenet import ImageNetTower
-
-        return ImageNetTower()
-    if model in PACKAGED:
-        from lle.prior.bundled import load_bundled
-
-        module, preprocess = load_bundled(trained=model == BUNDLED)
-        return Tower(module, model, preprocess["mean"], preprocess["std"])
-    import open_clip
-
-    weights = find_weights(model, pretrained, setting)
-    logging.getLogger("open_clip").setLevel(logging.ERROR)
-    try:
-        return Tower(open_clip.create_model(model, pretrained=weights, weights_only=True), model)
-    except (RuntimeError, AssertionError, KeyError) as error:
-        raise PriorError(
-            f"{setting}: {pretrained} does not fit {model} ({str(error).splitlines()[0][:120]}); "
-            f"name the model these weights were made for in {model_setting(setting)}"
-        ) from error

@@ -8,12 +8,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from enum import IntEnum
-from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,122 +19,27 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lle.config import TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
-from lle.losses.objective import DARK, REGIONS, WELL_LIT, Objective, Terms, check_own_terms, needed
+from lle.losses.objective import Objective, Terms, check_own_terms
 from lle.prior.crops import Crops
 from lle.prior.guidance_heads import GuidanceHead, build_guidance_head
 from lle.prior.residual import ResidualVector
 from lle.prior.towers import Prior
 from lle.training import checkpoint as checkpoint_files
 from lle.training import schedule as schedules
-from lle.training.augment import augmentation
+from lle.training.batches import PIXELS, Batches
 from lle.training.checkpoint import Best, Checkpoint, Progress
 from lle.training.distributed import parallel, rank, same_on_every_rank, seed_step, summed, world_size
+from lle.training.hooks import ControlSignal, Hooks, Report, Step
 from lle.training.optimisers import build_optimiser
-from lle.training.phase_steps import Batch, PhaseSteps
+from lle.training.phase_steps import PhaseSteps
 from lle.training.residual import mean_features
 from lle.training.schedule import Phase, ScheduleState
 from lle.training.stepline import StepLine
+from lle.training.streams import OpenStream
 from lle.training.validation import Validator
 
 ENHANCED_SETS = 2
 DENOISER = "denoiser."
-PIXELS = torch.channels_last  # convolutions are faster so, by a tenth on CPUs and more in bf16
-
-
-class Stream(Protocol):
-    """An endless stream of pictures for one rank.
-
-    Attributes:
-        photos: pictures in the set; rows 0 to photos - 1 of all ranks together hold each of them once.
-    """
-
-    @property
-    def photos(self) -> int: ...
-
-    def take(self, count: int) -> Tensor:
-        """The next pictures, uint8, (count, S, S, 3)."""
-        ...
-
-    def take_with_regions(self, count: int) -> tuple[Tensor, Tensor]:
-        """The next pictures and their regions, int32, (count, S, S); asked of `dark` where the regional term has
-        weight.
-        """
-        ...
-
-    def close(self) -> None:
-        """No more pictures are wanted: what reads ahead may stop."""
-        ...
-
-
-class OpenStream(Protocol):
-    """Opens a stream of a set (`dark` or `well_lit`) at a row; ranks share the rows out among themselves."""
-
-    def __call__(self, name: str, row: int) -> Stream: ...
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step, told to rank 0's `log` every `loop.log_every` steps.
-
-    Attributes:
-        step: steps done.
-        line: a sentence for a person.
-        metrics: numbers by name.
-        phase: phase of this step.
-    """
-
-    step: int
-    line: str
-    metrics: dict[str, float]
-    phase: Phase
-
-
-@dataclass(frozen=True)
-class Report:
-    """A validation or a checkpoint, told to every rank's `report`, equally often on each.
-
-    Attributes:
-        step: steps done.
-        phase: phase of the next step.
-        round: round of the next step.
-        metrics: of the validation; empty where nothing was validated.
-        write: writes the checkpoint into an empty folder; None where none is due. Call it on rank 0 only.
-        enhancer: the candidate that was measured; before denoising, the best.
-        ended_round: the round whose enhancement has just ended; 0 elsewhere.
-        note: a sentence for a person, where there is something to say.
-    """
-
-    step: int
-    phase: Phase
-    round: int
-    metrics: dict[str, float]
-    write: Callable[[Path], None] | None
-    enhancer: Enhancer
-    ended_round: int = 0
-    note: str = ""
-
-
-class ControlSignal(IntEnum):
-    """What the surroundings want of the loop; one rank's wish is every rank's."""
-
-    NOTHING = 0
-    SAVE = 1  # a checkpoint now, for this machine may soon be gone
-    STOP = 2  # a checkpoint now, and no further step
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the surroundings do; the defaults do nothing.
-
-    Attributes:
-        log: told of steps, on rank 0.
-        report: told of validations and checkpoints, on every rank.
-        wish: asked at every step, on every rank.
-    """
-
-    log: Callable[[Step], None] = lambda step: None
-    report: Callable[[Report], None] = lambda report: None
-    control_signal: Callable[[], ControlSignal] = lambda: ControlSignal.NOTHING
 
 
 @dataclass(frozen=True)
@@ -210,8 +112,7 @@ def train(
     try:
         return training.run()
     finally:
-        for stream in training.streams.values():
-            stream.close()
+        training.batches.close()
 
 
 class _Training:
@@ -227,7 +128,6 @@ class _Training:
         uneven: bool,
     ) -> None:
         self.settings, self.hooks, self.validator, self.prior = settings, hooks, validator, prior
-        self.uneven = uneven
         self.phases, self.open_stream = settings.phases, open_stream
         self.device = validator.device
         self.progress = resume.progress if resume else Progress(schedules.first(self.phases))
@@ -237,7 +137,6 @@ class _Training:
         self.led_to_best: dict[str, Tensor] = {}
         self.note = ""
         self.control_signal = ControlSignal.NOTHING
-        self.rows: dict[str, list[int]] = {}  # of the step, by stream
         self.skipped_rows: dict[str, list[int]] = {}
 
         torch.manual_seed(settings.seed)
@@ -265,17 +164,11 @@ class _Training:
             parallel(self.guidance_head),
             self.frozen_enhancers,
         )
-        self.augment = augmentation(settings.augment)
-        self.streams = {
-            "dark": open_stream("dark", self.progress.dark_row),
-            "well_lit": open_stream("well_lit", self.progress.well_lit_row),
-        }
+        self.batches = Batches(settings, open_stream, self.progress, self.device, uneven)
         self.autocast = settings.loop.precision == "bf16" or (
             settings.loop.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
         self.line = StepLine(settings)
-        for name in ("enhancement", "prompts"):
-            self._share(name)
 
     @property
     def schedule(self) -> ScheduleState:
@@ -313,13 +206,13 @@ class _Training:
         optimiser = self.prompt_adam if trains_prompts else self.enhancer_adam
         module = self.phase_steps.prompts if trains_prompts else self.phase_steps.enhancer
         micro_batches = self.settings.optimiser.accumulate
-        self.rows = {}
+        self.batches.rows = {}
         self.enhancer_adam.param_groups[0]["lr"] = self._enhancer_lr
 
         optimiser.zero_grad(set_to_none=True)
         waited, collected = 0.0, []
         for index in range(micro_batches):
-            batch, seconds = self._next_batch(schedule.phase)
+            batch, seconds = self.batches.take(schedule.phase)
             waited += seconds
             synchronise = index == micro_batches - 1 or not hasattr(module, "no_sync")
             with nullcontext() if synchronise else module.no_sync():  # type: ignore[operator]
@@ -335,9 +228,7 @@ class _Training:
         copied = values.get("term/copy_error")
         copy_psnr = None if copied is None else float(-10 * torch.log10(torch.tensor(max(copied, 1e-10))))
         self._advance(values, copy_psnr)
-        pictures = self.settings.batch.prompts if trains_prompts else self.settings.batch.enhancement
-        pictures *= self._takes_dark(schedule.phase) + self._takes_well_lit(schedule.phase)
-        self.line.count(pictures, time.perf_counter() - started, waited)
+        self.line.count(self.batches.pictures(schedule.phase), time.perf_counter() - started, waited)
         done = self.schedule.step
         if rank() == 0 and (done % self.settings.loop.log_every == 0 or not self.schedule.in_phase_of(schedule)):
             rates = {"lr/enhancer": self.enhancer_adam, "lr/prompts": self.prompt_adam}
@@ -358,55 +249,6 @@ class _Training:
             return rate
         done = schedules.learning_done(self.phases, self.schedule)
         return rate * (1 + math.cos(math.pi * done)) / 2
-
-    def _next_batch(self, phase: Phase) -> tuple[Batch, float]:
-        """Pictures for a step of a phase, and the seconds spent waiting for them."""
-        name = "prompts" if phase.trains_prompts else "enhancement"
-        size = self.settings.data.prompt_size if phase.trains_prompts else self.settings.data.image_size
-        with_regions = REGIONS in needed(self.settings.objective, phase)
-        started = time.perf_counter()
-        with record_function("wait for pictures"):
-            dark, regions = self._take("dark", name, with_regions) if self._takes_dark(phase) else (None, None)
-            well_lit, _ = self._take("well_lit", name) if self._takes_well_lit(phase) else (None, None)
-        waited = time.perf_counter() - started
-        nothing = torch.empty(0, 3, size, size, device=self.device)
-        image, regions = (nothing, None) if dark is None else self._prepare(dark, size, regions)
-        return Batch(image, None if well_lit is None else self._prepare(well_lit, size)[0], regions), waited
-
-    def _takes_dark(self, phase: Phase) -> bool:
-        return phase.trains_prompts or DARK in needed(self.settings.objective, phase)
-
-    def _takes_well_lit(self, phase: Phase) -> bool:
-        return phase.trains_prompts or WELL_LIT in needed(self.settings.objective, phase)
-
-    def _take(self, photos: str, batch: str, with_regions: bool = False) -> tuple[Tensor, Tensor | None]:
-        share = self._share(batch)
-        row = f"{photos}_row"
-        first = getattr(self.progress, row)
-        setattr(self.progress, row, first + share * world_size())
-        self.rows.setdefault(photos, []).extend(range(first, first + share * world_size()))
-        stream = self.streams[photos]
-        return stream.take_with_regions(share) if with_regions else (stream.take(share), None)
-
-    def _prepare(self, pictures: Tensor, size: int, regions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Augmented RGB in [0, 1], (B, 3, S, S), on the device, and regions of the same geometry."""
-        image = self._on_device(pictures).permute(0, 3, 1, 2).float() / 255
-        resized = image.shape[-1] != size
-        if resized:
-            image = nn.functional.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
-        if regions is None:
-            return self.augment(image).contiguous(memory_format=PIXELS), None
-        regions = self._on_device(regions)
-        if resized:
-            nearest = nn.functional.interpolate(regions[:, None].float(), size=(size, size), mode="nearest-exact")
-            regions = nearest[:, 0].to(regions.dtype)
-        image, regions = self.augment.with_regions(image, regions)
-        return image.contiguous(memory_format=PIXELS), regions
-
-    def _on_device(self, values: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            values = values.pin_memory()  # so that the copy runs beside the last step
-        return values.to(self.device, non_blocking=True)
 
     def _apply(
         self, optimiser: torch.optim.Optimizer, module: nn.Module, collected: list[dict[str, Tensor]]
@@ -430,7 +272,7 @@ class _Training:
             optimiser.step()
             return values
         self.progress.skipped += 1
-        for name, rows in self.rows.items():
+        for name, rows in self.batches.rows.items():
             self.skipped_rows.setdefault(name, []).extend(rows)
         if self.progress.skipped > self.settings.loop.non_finite_limit:
             raise NonFiniteError(
@@ -584,13 +426,6 @@ class _Training:
     def _new_average(self) -> AveragedModel | None:
         decay = self.settings.optimiser.ema_decay
         return AveragedModel(self.enhancer, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-
-    def _share(self, name: str) -> int:
-        """Pictures of a batch that fall to this rank in one micro-batch."""
-        size, parts = getattr(self.settings.batch, name), world_size() * self.settings.optimiser.accumulate
-        if size % parts and not self.uneven:
-            raise ValueError(f"batch.{name}: {size} pictures cannot be shared equally by {parts}; choose a multiple")
-        return size // parts
 
     def _checkpoint(self) -> Checkpoint:
         parts: dict[str, dict[str, Tensor]] = {

@@ -10,7 +10,6 @@ The result is the same for any number of ranks up to rounding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,9 +19,7 @@ from lle.enhancers import Enhancer
 from lle.exposure.camera import expose
 from lle.prior.towers import Tower
 from lle.training.distributed import rank, summed, world_size
-
-if TYPE_CHECKING:
-    from lle.training.loop import OpenStream
+from lle.training.streams import OpenStream
 
 GOLDEN_RATIO = 0.6180339887498949
 

@@ -11,7 +11,7 @@ reconstruction starts anew when the light map has died.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -64,13 +64,9 @@ class ScheduleState:
         """Whether both stand in the same phase of the same round."""
         return (self.phase, self.round) == (other.phase, other.round)
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, for `from_json`."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ScheduleState:
-        """The inverse of `as_json`."""
+        """From the plain values that `dataclasses.asdict` made of one."""
         return cls(**{**values, "phase": Phase(values["phase"]), "recent": tuple(values["recent"])})
 
 
@@ -136,18 +132,6 @@ def learning_done(settings: ScheduleSettings, state: ScheduleState) -> float:
     return (state.round - 1 + present) / settings.rounds
 
 
-def enhancer_steps(state: ScheduleState, done: Mapping[str, int]) -> int:
-    """Steps that the enhancer has learned since it last began afresh.
-
-    Args:
-        state: the present one.
-        done: all steps so far, by phase.
-    """
-    if state.phase is Phase.RECONSTRUCTION:
-        return state.phase_step
-    return sum(count for phase, count in done.items() if not Phase(phase).trains_prompts)
-
-
 def _next_phase(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:
     if state.phase is Phase.PROMPT_INIT:
         phase, round_ = Phase.RECONSTRUCTION, 0
@@ -184,6 +168,18 @@ def _too_high(length: PhaseLength, state: ScheduleState) -> bool:
 def _died(settings: ScheduleSettings, state: ScheduleState, copy_psnr: float | None) -> bool:
     check = min(settings.reconstruction.check_at, settings.reconstruction.steps)
     return copy_psnr is not None and state.phase_step == check and copy_psnr < settings.reconstruction.restart_below
+
+
+def enhancer_steps(state: ScheduleState, done: Mapping[str, int]) -> int:
+    """Steps that the enhancer has learned since it last began afresh.
+
+    Args:
+        state: the present one.
+        done: all steps so far, by phase.
+    """
+    if state.phase is Phase.RECONSTRUCTION:
+        return state.phase_step
+    return sum(count for phase, count in done.items() if not Phase(phase).trains_prompts)
 
 
 def _restarted(settings: ScheduleSettings, state: ScheduleState) -> ScheduleState:

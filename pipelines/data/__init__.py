@@ -1,1 +1,1 @@
-"""Photos: sets, streams, shards, manifests, and preparing them."""
+"""Photos: `photo_sets` finds them, `training_photos` what a training reads, `streams` gives it that, `job` prepares."""

@@ -4,14 +4,52 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from cluster.storage import told
+from cluster.storage import name_below, open_uri, told
+from pipelines.data.listing import not_a_photo
+from pipelines.data.photo_sets import DataError, PhotoSet
 
 NAMED = 3
 
 
 class PairingError(ValueError):
     """Photos without a partner, or with more than one; the message names three of them."""
+
+
+def aligned(low: PhotoSet, high: PhotoSet, settings: str) -> tuple[PhotoSet, PhotoSet]:
+    """Two sets as pairs: what stands at the same place of both belongs together (`pairing.paired`).
+
+    With a photo that was refused, its partner goes too.
+
+    Raises:
+        DataError: missing or ambiguous partners, in the name of the two `settings`.
+    """
+    sides = [dict(zip(each.names, each.paths, strict=True)) for each in (low, high)]
+    bad = [_refused_names(each) for each in (low, high)]
+    stems = [{stem(name) for name in (*side, *names)} for side, names in zip(sides, bad, strict=True)]
+    listed = [
+        [*side, *(name for name in names if stem(name) in others and name not in side)]
+        for side, names, others in zip(sides, bad, reversed(stems), strict=True)
+    ]
+    try:
+        partners = paired(*listed)
+    except PairingError as error:
+        raise DataError(f"{settings}: {error}") from None
+    good = [(name, other) for name, other in partners.items() if name in sides[0] and other in sides[1]]
+    if not good:
+        raise DataError(f"{settings}: no pair is left whose two photos are readable; check the folders")
+    return (
+        replace(low, paths=tuple(sides[0][name] for name, _ in good)),
+        replace(high, paths=tuple(sides[1][other] for _, other in good)),
+    )
+
+
+def _refused_names(photos: PhotoSet) -> list[str]:
+    """Of what was set aside, the photos' names; a prepared set tells names, another paths."""
+    _, root = open_uri(photos.uri)
+    names = [name_below(root, path) if path.startswith(root) else path for path in photos.refused]
+    return [name for name in names if not not_a_photo(name)]
 
 
 def paired(low: Sequence[str], high: Sequence[str]) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Measuring a model on photos."""
+"""Measuring models on photos: `job.evaluate`, and for others `worker.measure_models` and `quality.compare`."""

@@ -13,7 +13,7 @@ from lle.baselines import auto_exposure, exposure_shoulder
 from lle.images import ImageError, to_tensor
 from lle.metrics import psnr, ssim
 from lle.model import Model, enhance
-from pipelines.data.ingest import DataError, PhotoSet, load_photo
+from pipelines.data.photo_sets import DataError, PhotoSet, load_photo
 
 BASELINE_PHOTOS = 64
 BASELINE_SIDE = 256

@@ -17,8 +17,8 @@ from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, fitting, leads_out, name_below, naming, open_uri, place
 from pipelines.config.enhance import EnhanceSettings
-from pipelines.data.ingest import DataError, no_picture
 from pipelines.data.listing import LeftOut, photos_in
+from pipelines.data.photo_sets import DataError, no_picture
 from pipelines.exits import begun, ended
 from pipelines.inference.progress import REPORT, UNREAD, Done, Entry
 from pipelines.inference.worker import Photo, enhance_photos, written_as

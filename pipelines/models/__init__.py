@@ -1,1 +1,1 @@
-"""Models by name: registered, saved, published, served, exported."""
+"""Models by name: `resolve.find_model`, `registry.register`, `champion.Registry`, `export`."""

@@ -21,7 +21,8 @@ from lle.exporting import ABOUT_STRENGTH, INPUT, STRENGTH, ExportError, save_onn
 from lle.model import Model
 from pipelines.config.export import ExportSettings
 from pipelines.exits import begun, ended
-from pipelines.models.resolve import ModelError, find_model
+from pipelines.models.named import ModelError
+from pipelines.models.resolve import find_model
 from pipelines.reporting.closing import shown
 from pipelines.tracking.runs import TrackingError, tracking_uri
 

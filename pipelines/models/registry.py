@@ -21,7 +21,7 @@ from lle.enhancers import NETWORKS
 from lle.exporting import ExportError, save_pt2
 from lle.model import Model
 from pipelines.config.train import RunSettings
-from pipelines.models.resolve import ModelError
+from pipelines.models.named import ModelError
 from pipelines.tracking.runs import TrackedRun, TrackingError, client_of, first_line, quieten, reachable
 
 CARD = "MODEL_CARD.md"

@@ -7,12 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import median
-from typing import Any
 
 import numpy as np
 from mlflow.entities import DatasetInput
 from rich.console import Console
-from rich.table import Table
 
 from cluster.connect import ClusterError, connect
 from cluster.lasting import refuse_throwaway
@@ -20,7 +18,7 @@ from cluster.storage import StorageError, fitting
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import BUNDLED, enhance
 from pipelines.config.promote import PromotionSettings
-from pipelines.data.ingest import DataError, read_photo
+from pipelines.data.photo_sets import DataError, read_photo
 from pipelines.evaluation.job import LEAST_SLOTS, RUNS, evaluated, result_files, summarise
 from pipelines.evaluation.metrics import MetricSuite, load_metric_suite
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
@@ -36,7 +34,8 @@ from pipelines.evaluation.worker import (
 )
 from pipelines.exits import begun, ended
 from pipelines.models.champion import PromotionError, Registry
-from pipelines.models.resolve import ModelError, NamedModel, find_model
+from pipelines.models.named import ModelError, NamedModel
+from pipelines.models.resolve import find_model
 from pipelines.promotion.decision import (
     CHAMPION,
     COMPARED,
@@ -49,11 +48,11 @@ from pipelines.promotion.decision import (
     refuse_too_few,
     strongest,
 )
-from pipelines.promotion.page import CANDIDATE, TRUTH, least_gained, promotion_page, worst_cases
+from pipelines.promotion.report import CANDIDATE, TRUTH, beside_baselines, least_gained, promotion_page, worst_cases
 from pipelines.reporting.closing import record_of
 from pipelines.reporting.page import REPORT, Case, render
 from pipelines.reporting.pictures import BASELINE, side_by_side
-from pipelines.reporting.words import direction, number, plain
+from pipelines.reporting.tables import printable
 from pipelines.tracking.runs import TrackingError, record_evaluation, recorded_run, tracking_uri
 from pipelines.tracking.source import git_revision, source_hash
 
@@ -163,7 +162,8 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     found = {name: sorted(each, key=lambda one: (one.group, one.name)) for name, each in found.items()}
     with begun():
         compared = compare(settings, version, champion, models, found, photos)
-        print_comparison(console, settings.metric, {name: summarise(each) for name, each in found.items()})
+        summaries = {name: summarise(each) for name, each in found.items()}
+        console.print(printable(beside_baselines(settings.metric, summaries)))
         for check in compared.checks:
             console.print(f"{'passed' if check.passed else 'FAILED'}  {check.finding}")
         about = {
@@ -257,22 +257,6 @@ def with_views(
     }
     theirs = [again.get(each.name, each) if each.group == LOW else each for each in compared.theirs]
     return replace(compared, theirs=theirs)
-
-
-def print_comparison(
-    console: Console, metric: str, summaries: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
-) -> None:
-    """A row for each model, a column for each number that is asked about; fits 80 columns."""
-    columns = [(LOW, metric), (LOW, "over_exposed"), (LOW, "colour_cast"), (GOOD, "unchanged")]
-    columns = [each for each in columns if each[1] in summaries[CANDIDATE].get(each[0], {})]
-    table = Table(title="Means over the photos", title_justify="left")
-    table.add_column("")
-    for _, metric in columns:
-        table.add_column(f"{plain(metric)}\n({direction(metric)} is better)", justify="right")
-    for name, summary in summaries.items():
-        cells = [number(metric, summary[group][metric]["mean"]) for group, metric in columns]
-        table.add_row(name.replace("-", " "), *cells, style="bold" if name == CANDIDATE else "")
-    console.print(table)
 
 
 def find_metric_suite(settings: PromotionSettings) -> MetricSuite:

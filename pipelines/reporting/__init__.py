@@ -1,1 +1,1 @@
-"""What people see: pages, charts, pictures, words."""
+"""What people see, of whatever job: `page.render`, charts, tables, pictures, words, commands to paste."""

@@ -8,7 +8,7 @@ from statistics import mean
 
 from markupsafe import Markup, escape
 
-from pipelines.tracking.history import Curve, Points, Span
+from pipelines.reporting.curves import Curve, Points, Span
 
 WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 22, 26

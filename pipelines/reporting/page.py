@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from lle.images import decode, encode, read_header, resize
 from pipelines.reporting.chart import chart
+from pipelines.reporting.curves import Curve, Span
 from pipelines.reporting.words import number, plain
-from pipelines.tracking.history import Curve, Span
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent.parent / "templates"

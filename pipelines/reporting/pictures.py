@@ -1,4 +1,4 @@
-"""What a person sees of a training: before/after pictures, and the table at its end."""
+"""Pictures beside and below each other, what each is above it: before, one exposure without learning, after, truth."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from lle.baselines import exposure_shoulder
 from lle.enhancers import Enhancer
 from lle.images import from_tensor, resize
 from lle.training.validation import ValidationSet
-from pipelines.evaluation.quality import Quality
-from pipelines.reporting.words import SPACE, better_by, number
 
 ROW_HEIGHT, GAP = 224, 6
 LABEL_HEIGHT, LABEL_SIZE = 24, 16  # px
@@ -79,34 +75,6 @@ def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
     ImageDraw.Draw(whole).text((2, LABEL_HEIGHT / 2), label, "black", font, anchor="lm")
     whole.paste(Image.fromarray(picture), (0, LABEL_HEIGHT))
     return np.asarray(whole)
-
-
-def print_quality(console: Console, qualities: Sequence[Quality], trained_here: str) -> None:
-    """The table at the end of a training: one row for the input, each baseline and the model, a column for each group;
-    below it what that means.
-    """
-    table = Table(title="Held-out pairs: PSNR (dB) / SSIM, higher is better", title_justify="left")
-    table.add_column("")
-    for group in qualities[0].groups:
-        table.add_column(group, justify="right")
-    for quality in qualities:
-        cells = [f"{quality.psnr(group):.2f} / {quality.ssim(group):.3f}" for group in quality.groups]
-        table.add_row(quality.name, *cells, style="bold" if quality.name == trained_here else "")
-    console.print(table)
-    console.print(quality_verdict(qualities))
-
-
-def quality_verdict(qualities: Sequence[Quality]) -> str:
-    """Input, the strongest baseline and the model in a sentence."""
-    before, *baselines, model = qualities
-    baseline = max(baselines, key=lambda each: each.psnr())
-    over_input, over_baseline = (model.psnr() - each.psnr() for each in (before, baseline))
-    worse = " One exposure for each photo, found without learning, does more." if over_baseline < 0 else ""
-    return (
-        f"PSNR on {len(model.pictures)} held-out pairs: {number('psnr', model.psnr())}, "
-        f"{better_by('psnr', over_baseline)} than {baseline.name} ({number('psnr', baseline.psnr())}), "
-        f"{better_by('psnr', over_input)} than the {before.name} ({number('psnr', before.psnr())}).{worse}"
-    ).replace(SPACE, " ")
 
 
 def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:

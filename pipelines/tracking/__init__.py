@@ -1,1 +1,1 @@
-"""The record of a run: MLflow, history, meters, logs."""
+"""The record of a run: `runs` and `recorder` write to MLflow, `history` is kept beside; meters, logs, traces."""

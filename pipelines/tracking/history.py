@@ -6,60 +6,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from pipelines.reporting.words import plain
-
 HISTORY = "history.jsonl"
 VALIDATION = "validation/"
 TIME = "time"
-NAMES = {
-    "prompt_init": "prompts",
-    "reconstruction": "copying",
-    "enhancement": "enhancing",
-    "refinement": "refining the prompts",
-    "denoising": "denoising",
-}
 
 Row = dict[str, Any]
-Points = list[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Span:
-    """Steps of one phase.
-
-    Attributes:
-        phase: its name in the schedule.
-        round: its round; 0 before the first.
-        first, last: steps done before and after it.
-    """
-
-    phase: str
-    round: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A number over steps.
-
-    Attributes:
-        title: what is drawn.
-        lines: its points, (step, value), a line for each span that it was measured in.
-        best: the point to mark.
-    """
-
-    title: str
-    lines: list[Points]
-    best: tuple[float, float] | None = None
 
 
 def note(file: Path, numbers: Row) -> None:
@@ -86,40 +42,11 @@ def read_history(file: Path) -> list[Row]:
     return list(by_step.values())
 
 
-def spans(rows: Iterable[Row]) -> list[Span]:
-    """The phases that a history went through, one behind the other."""
-    found: list[Span] = []
-    told = (row for row in rows if "phase" in row)
-    for (phase, round), steps in groupby(told, key=lambda row: (row["phase"], int(row["round"]))):
-        first = found[-1].last if found else 0
-        found.append(Span(phase, round, first, [row["step"] for row in steps][-1]))
-    return found
-
-
-def curves(rows: list[Row], best_step: int | None = None) -> list[Curve]:
-    """Validation measures over the whole training, then each phase's loss, then the terms of the enhancement's.
-
-    Args:
-        rows: a history.
-        best_step: where the best enhancer was found.
-    """
-    measures = dict.fromkeys(name for row in rows for name in row if name.startswith(VALIDATION))
-    drawn = [
-        Curve(
-            f"{plain(name.removeprefix(VALIDATION))}, held-out photos",
-            [points := _points(rows, name)],
-            next((point for point in points if point[0] == best_step), None),
-        )
-        for name in measures
-    ]
-    phases = dict.fromkeys(span.phase for span in spans(rows))
-    drawn += [Curve(f"Loss, {NAMES.get(phase, phase)}", _lines(rows, phase, "loss")) for phase in phases]
-    terms = dict.fromkeys(
-        name for row in rows if row.get("phase") == "enhancement" for name in row if name.startswith("term/")
-    )
-    if len(terms) > 1:
-        drawn += [Curve(f"Term {name.removeprefix('term/')}", _lines(rows, "enhancement", name)) for name in terms]
-    return [curve for curve in drawn if any(curve.lines)]
+def numbers_of(row: Row) -> dict[str, float]:
+    """The numbers of a row of the history by MLflow's names; `step` and the time are no numbers of the training."""
+    return {
+        name: value for name, value in row.items() if name not in ("step", "time") and isinstance(value, int | float)
+    }
 
 
 def _row(line: bytes) -> Row | None:
@@ -135,15 +62,3 @@ def _row(line: bytes) -> Row | None:
     if isinstance(phase, str) and isfinite(row.get("round", inf)):
         row["phase"] = phase
     return row
-
-
-def _points(rows: Iterable[Row], name: str) -> Points:
-    return [(row["step"], row[name]) for row in rows if name in row and isfinite(row[name])]
-
-
-def _lines(rows: list[Row], phase: str, name: str) -> list[Points]:
-    return [
-        _points((row for row in rows if span.first < row["step"] <= span.last), name)
-        for span in spans(rows)
-        if span.phase == phase
-    ]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from ray.util.metrics import Counter, Gauge
 
-from lle.training.loop import Step
+from lle.training.hooks import Step
 from lle.training.schedule import Phase
 
 TAGS = ("run", "rank")

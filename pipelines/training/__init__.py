@@ -1,1 +1,5 @@
-"""A training, from the driver to its workers."""
+"""A training, from the driver to its workers: `job.fit` does a whole one, `job.train` one within a sweep."""
+
+
+class TrainingError(RuntimeError):
+    """The training cannot start or did not succeed; one sentence that says why."""

@@ -14,10 +14,10 @@ from lle.metrics import METRICS
 from lle.model import Model
 from pipelines.config.loading import to_yaml
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.data.photo_sets import PhotoSet, names_hash
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.evaluation.quality import Quality
 from pipelines.reporting.words import number, plain
-from pipelines.tracking.runs import names_hash
 from pipelines.tracking.source import git_revision
 
 UNSTATED_TERMS = (

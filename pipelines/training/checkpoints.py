@@ -31,7 +31,7 @@ from pyarrow import fs
 from cluster.storage import StorageError, explain, open_uri, s3_endpoint, write_atomically
 from lle.training import checkpoint as checkpoint_files
 from lle.training.checkpoint import STATE, TENSORS, Checkpoint, CheckpointError
-from lle.training.loop import Report
+from lle.training.hooks import Report
 
 MARK = "run.json"
 ATTEMPTS = 3

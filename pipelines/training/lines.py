@@ -21,8 +21,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from cluster.redaction import redacted
-from pipelines.tracking.history import Row, note
-from pipelines.tracking.runs import Recorder, numbers_of
+from pipelines.tracking.history import Row, note, numbers_of
+from pipelines.tracking.recorder import Recorder
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,18 @@ from ray.util.queue import Queue
 
 from lle.images import ImageError
 from lle.losses.objective import ENHANCEMENT, REGIONS, needed
-from lle.prior.towers import load_prior
+from lle.prior.loading import load_prior
 from lle.training import checkpoint as checkpoint_files
 from lle.training.checkpoint import Checkpoint
-from lle.training.loop import ControlSignal, Hooks, NonFiniteError, Report, Step, train
+from lle.training.hooks import ControlSignal, Hooks, Report, Step
+from lle.training.loop import NonFiniteError, train
 from lle.training.order import photo_at
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import PhotoSet, RayStream, TrainingPhotos, load_photo
+from pipelines.data.decoding import Decode
+from pipelines.data.photo_sets import PhotoSet, load_photo
+from pipelines.data.streams import RayStream
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.reporting.pictures import before_after
 from pipelines.tracking.history import VALIDATION
 from pipelines.tracking.logs import structured
@@ -79,20 +83,19 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
     validation = validation_set(settings, photos, on_refusal)
 
     def open_stream(name: str, row: int) -> RayStream:
-        return RayStream(
+        decode = Decode(
             photos.dark if name == "dark" else photos.well_lit,
             size=settings.data.image_size,
             seed=stream_seed(settings, name),
-            row=row,
-            worker=worker,
-            workers=workers,
-            decoders=settings.data.decoders,
+            start=row + worker,
+            stride=workers,
+            threads=settings.data.decoders,
             max_pixels=settings.data.max_pixels,
-            on_refusal=on_refusal,
             regions=settings.regions if name == "dark" and REGIONS in needed(settings.objective, ENHANCEMENT) else None,
             crop_share=settings.data.crop_share,
             crop_side=settings.data.crop_side,
         )
+        return RayStream(decode, on_refusal)
 
     def log(step: Step) -> None:
         numbers = {"step": step.step, "phase": str(step.phase), **step.metrics}

@@ -2,87 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import signal
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import optuna
-from ray import tune
 from ray.train import ScalingConfig
-from ray.tune.execution import class_cache
-from ray.tune.experiment import Trial
-from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search import BasicVariantGenerator
-from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
 from cluster.connect import ClusterError, connect, nodes
 from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
-from cluster.storage import StorageError, local_path
-from cluster.waiting import told_while_waiting
-from lle.images import encode
-from lle.metrics import METRICS
+from cluster.storage import StorageError
 from lle.training.checkpoint import CheckpointError
-from lle.training.validation import chosen_metric
-from pipelines.config.loading import Loaded, SettingsError, of_a_run
+from pipelines.config.loading import SettingsError, of_a_run
 from pipelines.config.text import OF_ONE_RUN, as_yaml
-from pipelines.config.train import RunSettings
-from pipelines.data.ingest import DataError, TrainingPhotos
+from pipelines.data.photo_sets import DataError
 from pipelines.data.pinned import photos_of_run
 from pipelines.exits import ended
 from pipelines.reporting.closing import command, record_of, shown, there
-from pipelines.signals import AGAIN, heard_by, raise_for, rearm, run_job
-from pipelines.tracking.runs import (
-    TrackedRun,
-    TrackingError,
-    end_run,
-    first_line,
-    log_files,
-    log_metrics,
-    tag_run,
-    tracked_run,
-)
-from pipelines.training.checkpoints import Checkpoints, forget, mark_of
-from pipelines.training.job import (
-    SETTINGS,
-    TrainingError,
-    begun,
-    best_model,
-    checkpoints_uri,
-    final_picture,
-    new_folder,
-    refuse_too_large,
-    scaling_config,
-    tell_photos,
-    train,
-    with_sample_photos,
-    written_places,
-)
-from pipelines.training.stopping import StopRequest
+from pipelines.signals import AGAIN, rearm, run_job
+from pipelines.tracking.runs import TrackedRun, TrackingError, log_files, tag_run
+from pipelines.training import TrainingError
+from pipelines.training.checkpoints import forget
+from pipelines.training.job import check_own_code, tell_photos, with_sample_photos
+from pipelines.training.record import tracked_run
+from pipelines.training.run_folder import begun, new_folder, written_places
+from pipelines.training.scaling import refuse_too_large, scaling_config
 from pipelines.tuning.report import Tried, print_trials, write_plots
-from pipelines.tuning.search_space import Distribution, Plan, remember, remembered, trial_settings
+from pipelines.tuning.search_space import Plan, remember, remembered, trial_settings
+from pipelines.tuning.tuner import metric_of, run_trials
 
-TUNE = "tune"  # the folder of Tune's own notes
-SUMMARY, BEST = "summary.json", "best.yaml"
-VALIDATIONS = "validations.json"
-RUNGS = "asha.pkl"
-ENOUGH = "stop"  # the file that ends a trial
-POLL_SECONDS = 0.2
-# Of a trial's own process, which only waits: a part of a CPU would keep the rest of it idle where others wait for one.
-OWN: dict[str, float] = {"CPU": 0, "memory": 500_000_000}
-LONGEST = 10**6  # validations; ASHA wants an end
-SAVE_SECONDS = "3"  # between two notes of how the sweep stands
-KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
+BEST = "best.yaml"
 MISTAKES = (DataError, ClusterError, StorageError, CheckpointError, TrackingError, TrainingError, SettingsError)
 
 
@@ -129,6 +82,7 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         console.print(f"{plan.sweep.name} is finished, and stays as it is; for another search choose another --name")
         console.print(closing_lines(plan))
         return []
+    check_own_code(plan.training.settings)
     checkpoints = plan.training.settings.checkpoints
     with sweep_folder(plan) as folder, held(str(folder), f"{checkpoints or folder.parent}/{folder.name}"):
         settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders
@@ -181,11 +135,6 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
         raise
 
 
-def metric_of(settings: RunSettings, photos: TrainingPhotos) -> str:
-    """What the sweep makes better: the measure that chooses the best enhancer within a training, too."""
-    return chosen_metric(settings.loop.metric, bool(photos.pairs_dark))
-
-
 def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, float]) -> int:
     """Trials at once: what the cluster holds, or fewer where fewer were asked for.
 
@@ -206,355 +155,6 @@ def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, f
             "ask for fewer, or for less with --scaling.workers or --scaling.cpus_per_worker"
         )
     return min(wanted or fits, plan.sweep.trials)
-
-
-def run_trials(
-    plan: Plan,
-    training: Loaded,
-    photos: TrainingPhotos,
-    parent: TrackedRun,
-    scaling: ScalingConfig,
-    at_once: int,
-    console: Console,
-) -> list[Tried]:
-    """Let Tune draw, start, compare and stop; all trials, the best first.
-
-    Raises:
-        KeyboardInterrupt, SystemExit: a signal came; Tune has noted how the sweep stands.
-    """
-    sweep, metric = plan.sweep, metric_of(training.settings, photos)
-    mode, seed = "max" if METRICS[metric].higher_is_better else "min", training.settings.seed
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVE_SECONDS)
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
-    keep_keys_to_oneself()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    trainable: Any = tune.with_resources(
-        tune.with_parameters(
-            run_trial, training=training, photos=photos, parent=parent, scaling=scaling, metric=metric
-        ),
-        OWN,
-    )
-    notes = plan.folder / TUNE
-    if tune.Tuner.can_restore(notes):
-        try:
-            tuner = tune.Tuner.restore(str(notes), trainable)
-        except Exception as error:  # Tune's own notes, pickled
-            raise TrainingError(
-                f"resume: Tune's notes in {notes} are damaged ({first_line(error)}); begin another sweep"
-            ) from error
-    else:
-        drawn = OptunaSearch(seed=seed) if sweep.searcher == "optuna" else BasicVariantGenerator(random_state=seed)
-        tuner = tune.Tuner(
-            trainable,
-            param_space={path: sampled(each) for path, each in plan.search.items()},
-            tune_config=tune.TuneConfig(
-                metric=metric,
-                mode=mode,
-                search_alg=drawn,
-                scheduler=GentleASHA(
-                    plan.folder,
-                    time_attr="validations",
-                    max_t=LONGEST,
-                    grace_period=sweep.grace,
-                    reduction_factor=sweep.reduction,
-                ),
-                num_samples=sweep.trials,
-                max_concurrent_trials=at_once,
-                trial_name_creator=TrialName(sweep.name),
-                trial_dirname_creator=str,
-            ),
-            run_config=tune.RunConfig(
-                name=TUNE,
-                storage_path=str(plan.folder),
-                callbacks=[Told(parent, metric)],
-                verbose=0,
-            ),
-        )
-    with warnings.catch_warnings(), told_while_waiting(console.print):
-        warnings.filterwarnings("ignore", module="optuna")  # a resumed trial counts its reports anew
-        results, stopped_by = fitted(tuner)
-    trials: list[Trial] = results._experiment_analysis.trials
-    note_best(parent, [tried_of(trial, metric) for trial in trials], metric)
-    if stopped_by:
-        for trial in trials:
-            tried = tried_of(trial, metric)
-            if tried.outcome == "unfinished" and tried.run_id:
-                end_run(TrackedRun(parent.uri, tried.run_id), "KILLED")
-        raise_for(stopped_by)
-    return best_first([tried_of(trial, metric) for trial in trials], metric)
-
-
-def keep_keys_to_oneself() -> None:
-    """Tune would copy keys into each trial's runtime environment, which Ray writes into a log that all may read.
-
-    Trials find keys as every worker does, in the environment or by the role of their machine (docs/security.md).
-    """
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
-
-
-def fitted(tuner: tune.Tuner) -> tuple[tune.ResultGrid, int]:
-    """What Tune brought home, and the signal that stopped it; 0 where none did.
-
-    Tune ends well, and notes how it stands, at SIGUSR1.
-    """
-    signals: list[int] = []
-
-    def on_signal(number: int, frame: object) -> None:
-        signals.append(number)
-        signal.raise_signal(signal.SIGUSR1)
-
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    unheard = signal.signal(signal.SIGUSR1, lambda number, frame: None)
-    try:
-        with heard_by(on_signal):
-            return tuner.fit(), signals[0] if signals else 0
-    finally:
-        signal.signal(signal.SIGUSR1, unheard)
-
-
-def note_best(parent: TrackedRun, tried: Sequence[Tried], metric: str) -> None:
-    """The best trial's value as a number of the sweep's own run, by which sweeps are sorted."""
-    done = best_first([each for each in tried if each.value is not None], metric)
-    if done and done[0].value is not None:
-        log_metrics(parent, {f"best/{metric}": done[0].value, "trials": len(done)})
-
-
-def best_first(tried: Sequence[Tried], metric: str) -> list[Tried]:
-    """Trials by their value, those without one at the end."""
-    sign = -1 if METRICS[metric].higher_is_better else 1
-    return sorted(tried, key=lambda each: float("inf") if each.value is None else sign * each.value)
-
-
-def sampled(distribution: Distribution) -> Any:
-    """The distribution in Tune's terms."""
-    if distribution.kind == "choice":
-        return tune.choice(list(distribution.values))
-    low, high = distribution.values
-    if distribution.kind == "int":
-        return tune.randint(low, high + 1)
-    return tune.uniform(low, high) if distribution.kind == "uniform" else tune.loguniform(low, high)
-
-
-class GentleASHA(ASHAScheduler):
-    """ASHA whose verdict is a file in the trial's folder, at which the trial ends by itself.
-
-    Tune would kill the trial's process, and what Ray Train holds for its workers would be given back late or never
-    (Ray 2.60). ASHA also notes what it knows, for Tune brings trials and searcher back after an interruption, but no
-    scheduler.
-
-    Args:
-        folder: the sweep's.
-        options: of ASHA.
-    """
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        super().__init__(**options)
-        self.folder, self.recalled = folder, False
-
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        if not self.recalled and (self.folder / RUNGS).exists():
-            try:
-                self.restore(str(self.folder / RUNGS))
-            except Exception:  # damaged: pickle raises anything; it learns anew from the trials to come
-                _say(f"{self.folder / RUNGS} is damaged; trials are compared with those from here on")
-        self.recalled = True
-        super().on_trial_add(tune_controller, trial)
-
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        if super().on_trial_result(tune_controller, trial, result) == ASHAScheduler.STOP:
-            (self.folder / str(trial) / ENOUGH).touch()
-        aside = self.folder / f"{RUNGS}.new"
-        self.save(str(aside))
-        aside.replace(self.folder / RUNGS)
-        return str(ASHAScheduler.CONTINUE)
-
-
-class TrialName:
-    """Names trials `SWEEP-001`, `SWEEP-002`, ...; a class, so that Tune can keep it in its notes."""
-
-    def __init__(self, sweep: str) -> None:
-        self.sweep = sweep
-
-    def __call__(self, trial: Trial) -> str:
-        return f"{self.sweep}-{int(trial.experiment_tag.partition('_')[0]):03d}"
-
-
-# --- in the trial's process -------------------------------------------------------------------------------------------
-
-
-def run_trial(
-    drawn: dict[str, Any],
-    *,
-    training: Loaded,
-    photos: TrainingPhotos,
-    parent: TrackedRun,
-    scaling: ScalingConfig,
-    metric: str,
-) -> None:
-    """One training with what was drawn; the function Tune calls.
-
-    A trial that was cut off goes on from its last checkpoint; one that had ended only says so again.
-    """
-    name = str(tune.get_context().get_trial_name())
-    loaded = trial_settings(drawn, training, parent.run_id)
-    shared = loaded.settings
-    folder = Path(local_path(shared.runs, "runs")) / parent_name(name) / name
-    checkpoints = shared.checkpoints and f"{shared.checkpoints.rstrip('/')}/{parent_name(name)}"
-    settings = shared.model_copy(update={"name": name, "runs": str(folder.parent), "checkpoints": checkpoints})
-    folder.mkdir(parents=True, exist_ok=True)
-    uri = checkpoints_uri(settings)
-    goes_on = (folder / SETTINGS).exists() or mark_of(uri) is not None or bool(Checkpoints(uri).found())
-    if not goes_on:
-        begun(uri, name)
-    settings = settings.model_copy(
-        update={
-            "resume": goes_on,
-            "tracking": settings.tracking.model_copy(update={"uri": parent.uri}),
-        }
-    )
-    if not {metric, "outcome"} <= noted(folder / SUMMARY).keys():
-        train_trial(settings, photos, parent, scaling, metric, folder)
-    tune.report(noted(folder / SUMMARY))
-
-
-def noted(file: Path) -> dict[str, Any]:
-    """What a trial has noted as JSON; nothing where the file is missing or damaged: it is done anew then."""
-    try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def parent_name(trial: str) -> str:
-    """The sweep that a trial belongs to."""
-    return trial.rpartition("-")[0]
-
-
-def train_trial(
-    settings: RunSettings,
-    photos: TrainingPhotos,
-    parent: TrackedRun,
-    scaling: ScalingConfig,
-    metric: str,
-    folder: Path,
-) -> None:
-    """Train, and leave the trial's folder with model, picture and summary behind."""
-    with (
-        (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log,
-        tracked_run(settings, photos, folder, parent.run_id) as run,
-    ):
-        if not (folder / SETTINGS).exists():
-            (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
-        reports = TrialReports(metric, run.run_id, folder / VALIDATIONS)
-        console = Console(file=log, width=200, markup=False)
-        try:
-            with stopped_by(folder / ENOUGH) as stop:
-                ended = train(settings, photos, run, scaling, folder, console, [reports], stop)
-        finally:
-            with suppress(StorageError):
-                Checkpoints.of_run(checkpoints_uri(settings)).clear()
-        model = best_model(settings, ended["last_step"])
-        model.save(folder / "model")
-        (folder / "before_after.png").write_bytes(encode(final_picture(settings, photos, model)))
-        outcome = "finished" if ended["finished"] else "stopped early"
-        summary = {**ended, metric: ended["best_value"], "outcome": outcome, "mlflow_run_id": run.run_id}
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        log_files(run, folder)
-        log_metrics(run, {f"best/{metric}": ended["best_value"]}, ended["best_step"])
-
-
-@contextmanager
-def stopped_by(file: Path) -> Iterator[StopRequest]:
-    """A request to stop that is made once a file is there, from a thread, for the length of a block."""
-    stop, ended = StopRequest(), threading.Event()
-
-    def look() -> None:
-        while not ended.wait(POLL_SECONDS):
-            if file.exists():
-                stop.make()
-                return
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield stop
-    finally:
-        ended.set()
-        thread.join()
-
-
-class TrialReports(TuneReportCallback):
-    """Passes the validations of a training on to Tune: the best value so far, for the best enhancer is kept.
-
-    The last validation is not passed on: a trial that has come so far is not stopped. A file remembers the others
-    for a trial that is cut off.
-    """
-
-    def __init__(self, metric: str, run_id: str, file: Path) -> None:
-        super().__init__()
-        self.metric, self.run_id, self.file = metric, run_id, file
-        self.values = {step: float(each) for step, each in noted(file).items() if isinstance(each, int | float)}
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        first = metrics[0]
-        if self.metric not in first or first["phase"] == "done":
-            return
-        self.values[str(first["step"])] = first[self.metric]  # a step that is done again counts once
-        self.file.write_text(json.dumps(self.values), encoding="utf-8")
-        best = (max if METRICS[self.metric].higher_is_better else min)(self.values.values())
-        told = {
-            self.metric: best,
-            "validations": len(self.values),
-            "step": first["step"],
-            "mlflow_run_id": self.run_id,
-        }
-        super().after_report(run_context, [told], None)
-
-
-# --- back on the driver -----------------------------------------------------------------------------------------------
-
-
-class Told(tune.Callback):
-    """Tells of each trial on the console, and closes the run of one that could not do so itself."""
-
-    def __init__(self, parent: TrackedRun, metric: str) -> None:
-        self.parent, self.metric = parent, metric
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        drawn = "  ".join(f"{path} {_short(value)}" for path, value in trial.config.items())
-        _say(f"{trial}: {drawn}")
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        if "outcome" not in result:
-            _say(f"{trial}: step {result['step']}  {self.metric} {result[self.metric]:.4f}")
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._close(trial)
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._close(trial)
-
-    def _close(self, trial: Trial) -> None:
-        tried = tried_of(trial, self.metric)
-        _say(f"{trial}: {tried.outcome}{f': {tried.reason}' if tried.reason else ''}")
-        if tried.run_id:
-            run = TrackedRun(self.parent.uri, tried.run_id)
-            tag_run(run, {"sweep.outcome": tried.outcome})
-            if tried.outcome == "failed":
-                end_run(run, "FAILED")
-
-
-def tried_of(trial: Trial, metric: str) -> Tried:
-    """What became of a trial."""
-    last = trial.last_result or {}
-    outcome = "failed" if trial.status == Trial.ERROR else str(last.get("outcome", "unfinished"))
-    return Tried(
-        str(trial), dict(trial.config), outcome, last.get(metric), str(last.get("mlflow_run_id", "")), _reason(trial)
-    )
 
 
 def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, metric: str, console: Console) -> None:
@@ -591,20 +191,3 @@ def closing_lines(plan: Plan) -> str:
             f"its model   {command('enhance', *enhance, '--output', shown(plan.folder / 'enhanced'))}",
         ]
     )
-
-
-def _reason(trial: Trial) -> str:
-    """The sentence a failed trial ended with."""
-    error = trial.get_error()
-    if trial.status != Trial.ERROR or error is None:
-        return ""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else type(error).__name__
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

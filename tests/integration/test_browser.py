@@ -21,9 +21,9 @@ from pipelines.evaluation.worker import LOW, Measured
 from pipelines.inference.demo import HOST, demo_app
 from pipelines.models.resolve import find_model
 from pipelines.promotion.decision import Comparison, check_gain, check_guards, gains
-from pipelines.promotion.page import promotion_page, worst_cases
+from pipelines.promotion.report import promotion_page, worst_cases
+from pipelines.reporting.curves import Curve, Span
 from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, render, view
-from pipelines.tracking.history import Curve, Span
 from tests.integration.conftest import free_port, wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -66,7 +66,7 @@ cluster.shutdown()
 METERS = """
 import sys, time
 import ray, torch
-from lle.training.loop import Step
+from lle.training.hooks import Step
 from lle.training.schedule import Phase
 from pipelines.tracking.meters import Meters
 

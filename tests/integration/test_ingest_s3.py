@@ -21,9 +21,11 @@ from lle.config import DataSettings
 from lle.training.order import photo_at
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.prepare import PrepareSettings
-from pipelines.data.ingest import DataError, RayStream, list_photos, load_photo
+from pipelines.data.decoding import Decode
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.photo_sets import DataError, list_photos, load_photo
+from pipelines.data.streams import RayStream
 from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done
 from pipelines.inference.worker import Worker
@@ -82,10 +84,8 @@ def joined(bucket: Bucket) -> Iterator[None]:
 def seen(bucket: Bucket, kind: str, row: int, worker: int, workers: int, count: int) -> list[int]:
     """Numbers of the next photos of a stream."""
     photos = list_photos(bucket.uri("dark", kind), "data.dark", DataSettings())
-    stream = RayStream(
-        photos, size=8, seed=5, row=row, worker=worker, workers=workers, decoders=2, max_pixels=10**6,
-        on_refusal=lambda path, reason: pytest.fail(f"{path}: {reason}"),
-    )  # fmt: skip
+    decode = Decode(photos, size=8, seed=5, start=row + worker, stride=workers, threads=2, max_pixels=10**6)
+    stream = RayStream(decode, lambda path, reason: pytest.fail(f"{path}: {reason}"))
     with closing(stream):
         return [round(float(picture[..., 0].float().mean()) / STEP) for picture in stream.take(count)]
 

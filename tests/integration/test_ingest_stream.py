@@ -16,7 +16,9 @@ from PIL import Image
 from cluster.connect import connect
 from lle.config import DataSettings, RegionSettings
 from lle.training.order import photo_at
-from pipelines.data.ingest import PhotoSet, RayStream, list_photos
+from pipelines.data.decoding import Decode
+from pipelines.data.photo_sets import PhotoSet, list_photos
+from pipelines.data.streams import RayStream
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +36,8 @@ def photos(tmp_path: Path) -> PhotoSet:
 
 
 def stream(photos: PhotoSet, worker: int, workers: int, row: int, told: list[str]) -> RayStream:
-    return RayStream(
-        photos, size=8, seed=5, row=row, worker=worker, workers=workers, decoders=2, max_pixels=10**6,
-        on_refusal=lambda path, reason: told.append(path),
-    )  # fmt: skip
+    decode = Decode(photos, size=8, seed=5, start=row + worker, stride=workers, threads=2, max_pixels=10**6)
+    return RayStream(decode, lambda path, reason: told.append(path))
 
 
 def test_a_stream_gives_the_rows_of_the_order_from_any_position_on_any_number_of_workers(joined, photos: PhotoSet):
@@ -63,12 +63,9 @@ def test_a_file_that_breaks_on_the_way_is_told_and_never_fatal(joined, photos: P
 
 
 def test_a_stream_gives_regions_with_its_pictures_where_they_are_wanted(joined, photos: PhotoSet):
-    with closing(
-        RayStream(
-            photos, size=8, seed=5, row=3, worker=0, workers=1, decoders=2, max_pixels=10**6,
-            on_refusal=lambda path, reason: None, regions=RegionSettings(method="slic", count=4),
-        )
-    ) as wanted:  # fmt: skip
+    regions = RegionSettings(method="slic", count=4)
+    decode = Decode(photos, size=8, seed=5, start=3, stride=1, threads=2, max_pixels=10**6, regions=regions)
+    with closing(RayStream(decode, lambda path, reason: None)) as wanted:
         pictures, regions = wanted.take_with_regions(20)
         more = wanted.take(3)
     assert [int(picture[0, 0, 0]) for picture in (*pictures, *more)] == [

@@ -36,9 +36,10 @@ from pipelines import enhance, prepare, train
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.prepare import PrepareSettings
 from pipelines.data import shards
-from pipelines.data.ingest import Decode, list_photos
+from pipelines.data.decoding import Decode
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.photo_sets import list_photos
 from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done
 from pipelines.inference.worker import Worker

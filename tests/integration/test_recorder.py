@@ -11,9 +11,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from cluster.storage import s3_client
-from pipelines.tracking import runs as tracking
+from pipelines.tracking import recorder as tracking
 from pipelines.tracking.history import note
-from pipelines.tracking.runs import Recorder, TrackedRun
+from pipelines.tracking.recorder import Recorder
+from pipelines.tracking.runs import TrackedRun
 from tests.integration.conftest import Stack, free_port, mlflow_server, use_environment, wait_for
 from tests.integration.unreliable import Trouble, UnreliableServer
 

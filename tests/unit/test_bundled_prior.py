@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from lle.prior import bundled
+from lle.prior.loading import load_tower
 from lle.prior.pretraining import (
     CAPTIONS,
     TOO_LITTLE_LIGHT,
@@ -20,7 +21,6 @@ from lle.prior.pretraining import (
     tokenise,
     zero_shot_well_lit,
 )
-from lle.prior.towers import load_tower
 from pipelines.data.samples import HELD_OUT, dead_leaves, sample_photos
 from pipelines.pretrain_prior import PRIOR_PHOTOS, auc, evaluate
 

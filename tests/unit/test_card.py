@@ -10,9 +10,9 @@ from lle.config import DataSettings, EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.model import Model
 from pipelines.config.train import RunSettings, TrackingSettings
-from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.data.photo_sets import PhotoSet, names_hash
+from pipelines.data.training_photos import TrainingPhotos
 from pipelines.evaluation.quality import Quality
-from pipelines.tracking.runs import names_hash
 from pipelines.training.card import model_card
 
 PHOTOS = TrainingPhotos(

@@ -15,7 +15,7 @@ from cluster.storage import write_atomically
 from lle.enhancers import build_enhancer
 from lle.training import checkpoint as checkpoint_files
 from lle.training.checkpoint import STATE, TENSORS, Checkpoint, CheckpointError, Progress
-from lle.training.loop import Report
+from lle.training.hooks import Report
 from lle.training.schedule import Phase, ScheduleState
 from pipelines.training import checkpoints as module
 from pipelines.training.checkpoints import MARK, Checkpoints, TakenError, _listed, begin, mark_of

@@ -11,8 +11,9 @@ import pytest
 
 from lle.config import DataSettings
 from pipelines.config.train import RunSettings
-from pipelines.reporting.closing import IN_A_JOB, closing_lines, command, record_of, resume_command, shown
+from pipelines.reporting.closing import IN_A_JOB, command, record_of, shown
 from pipelines.tracking.runs import TrackedRun
+from pipelines.training.closing import closing_lines, resume_command
 
 SUMMARY = {"model": "models:/lle-enhancer/3", "seconds": 1.0, "images_per_second": 1.0, "data_wait_share": 0.0}
 SERVER = TrackedRun("https://mlflow.example.org/", "0123", "7")
@@ -58,7 +59,7 @@ def test_commands_are_for_this_model_and_for_the_photos_at_hand(here: Path):
     assert promote[:4] == ["--model", "lle-enhancer", "--candidate", "3"]
     assert promote[-4:] == ["--good", "s3://p/day", "--tracking", SERVER.uri]
     unpaired = DataSettings(dark="dark", well_lit="day")
-    assert "--measure our_prior_well_lit" in lines(here / "runs" / "night", unpaired)[-2]
+    assert "--metric our_prior_well_lit" in lines(here / "runs" / "night", unpaired)[-2]
 
 
 def test_a_model_that_was_not_registered_is_not_proposed(here: Path):

@@ -16,7 +16,8 @@ from lle.images import decode
 from pipelines.config.demo import DemoSettings
 from pipelines.demo import main
 from pipelines.inference.demo import Refusal, brighten, chosen_model
-from pipelines.models.resolve import NamedModel, find_model
+from pipelines.models.named import NamedModel
+from pipelines.models.resolve import find_model
 
 
 def photo(format: str, size: tuple[int, int] = (60, 40), **options: object) -> bytes:

@@ -19,11 +19,12 @@ from lle.images import decode_picture, encode, read
 from lle.model import Model, enhance, enhance_pixels, load
 from pipelines import enhance as entry_point
 from pipelines.config.enhance import EnhanceSettings
-from pipelines.data.ingest import DataError
+from pipelines.data.photo_sets import DataError
 from pipelines.inference.job import find_work, refuse_unknown_strength, result_name
 from pipelines.inference.progress import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table
 from pipelines.inference.worker import Photo, Worker, cores_beside_a_gpu
-from pipelines.models.resolve import ModelError, NamedModel, find_model
+from pipelines.models.named import ModelError, NamedModel
+from pipelines.models.resolve import find_model
 
 
 class Brighten(nn.Module):

@@ -19,13 +19,14 @@ from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.metrics import METRICS
 from lle.model import Model
-from pipelines.data.ingest import DataError, read_photo
+from pipelines.data.photo_sets import DataError, read_photo
 from pipelines.evaluate import main
 from pipelines.evaluation import job as evaluation
 from pipelines.evaluation.job import result_files, summarise, write_files
 from pipelines.evaluation.metrics import MetricSuite, load_metric_suite
 from pipelines.evaluation.worker import PICTURE_HEIGHT, Measured, Photo, find_evaluated_photos, measure_photo
-from pipelines.models.resolve import ModelError, find_model
+from pipelines.models.named import ModelError
+from pipelines.models.resolve import find_model
 from pipelines.reporting.pictures import LABEL_HEIGHT
 from tests.unit.test_published import FILES
 

@@ -12,7 +12,7 @@ import pytest
 from cluster.connect import ClusterError
 from lle.images import encode
 from pipelines import exits
-from pipelines.data.ingest import DataError
+from pipelines.data.photo_sets import DataError
 from pipelines.exits import begun, ended
 from pipelines.tracking.runs import TrackingError
 

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ LIGHT = [
     *[f"lle/images/{name}.py" for name in ("__init__", "decode", "encode", "picture", "pixels")],
     *[f"pipelines/config/{name}.py" for name in ("loading", "text", "enhance", "evaluate", "promote")],
 ]
+
+# A run that goes on reads its settings as any other does, and whoever loads settings asks whether a run goes on.
+KNOWN_CIRCLE = ("pipelines.config.loading", "pipelines.training.resuming")
 
 
 def imported(file: Path, *, module_level: bool = False) -> Iterator[str]:
@@ -45,12 +49,50 @@ def offenders(repository: Path, package: str, forbidden: set[str], *, module_lev
     ]
 
 
+def arrows(repository: Path, packages: tuple[str, ...]) -> dict[str, set[str]]:
+    """Which modules each module imports, wherever in its file."""
+    files = {
+        file: file.relative_to(repository).with_suffix("").parts
+        for each in packages
+        for file in (repository / each).rglob("*.py")
+    }
+    modules = {".".join(parts).removesuffix(".__init__"): file for file, parts in files.items()}
+    found: dict[str, set[str]] = {}
+    for module, file in modules.items():
+        named = set[str]()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= inner if inner <= modules.keys() else {node.module, *inner}
+        found[module] = (named & modules.keys()) - {module}
+    return found
+
+
 def test_the_method_knows_neither_platform_nor_pipelines(repository: Path) -> None:
     assert offenders(repository, "lle", {"ray", "mlflow", "boto3", "botocore", "pipelines", "cluster"}) == []
 
 
 def test_the_cluster_knows_nothing_of_images_or_pipelines(repository: Path) -> None:
     assert offenders(repository, "cluster", {"lle", "pipelines"}) == []
+
+
+def test_no_modules_import_each_other_in_a_circle_not_even_inside_functions(repository: Path) -> None:
+    found = arrows(repository, ("lle", "cluster", "pipelines", "benchmarks"))
+    assert len(found) > 200
+    before, behind = KNOWN_CIRCLE
+    found[before].discard(behind)
+    TopologicalSorter(found).prepare()  # or its error names the circle
+
+
+def test_a_circle_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.py").write_text("from a import c")
+    (tmp_path / "a" / "c.py").write_text("def late():\n    from a.b import anything")
+    assert arrows(tmp_path, ("a",)) == {"a.b": {"a.c"}, "a.c": {"a.b"}}
+    with pytest.raises(CycleError):
+        TopologicalSorter(arrows(tmp_path, ("a",))).prepare()
 
 
 def test_open_clip_is_imported_only_where_a_prior_is_built(repository: Path) -> None:

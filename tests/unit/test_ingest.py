@@ -13,16 +13,10 @@ from lle import images
 from lle.config import DataSettings, RegionSettings
 from lle.regions import find_regions
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import (
-    DataError,
-    Decode,
-    KnownRegions,
-    PhotoSet,
-    RayStream,
-    find_photos,
-    list_photos,
-    resized,
-)
+from pipelines.data.decoding import Decode, KnownRegions, resized
+from pipelines.data.photo_sets import DataError, PhotoSet, list_photos
+from pipelines.data.streams import RayStream
+from pipelines.data.training_photos import find_photos
 
 
 def write_photos(folder: Path, count: int, level: int = 128, suffix: str = "png") -> Path:
@@ -163,7 +157,7 @@ def test_no_regions_are_found_where_nobody_asks(tmp_path: Path):
 
 def test_regions_are_found_once_for_each_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = []
-    monkeypatch.setattr("pipelines.data.ingest.find_regions", lambda *given: found.append(1) or find_regions(*given))
+    monkeypatch.setattr("pipelines.data.decoding.find_regions", lambda *given: found.append(1) or find_regions(*given))
     photos = halves(tmp_path / "halves")
     batches = Decode(photos, 32, 3, 0, 1, threads=1, max_pixels=10**6, regions=RegionSettings()).batches()
     first, second = next(batches), next(batches)
@@ -175,8 +169,8 @@ def test_regions_are_found_once_for_each_photo(tmp_path: Path, monkeypatch: pyte
 
 def test_regions_that_find_no_room_are_found_again_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = []
-    monkeypatch.setattr("pipelines.data.ingest.find_regions", lambda *given: found.append(1) or find_regions(*given))
-    monkeypatch.setattr("pipelines.data.ingest.MOST_KNOWN_REGIONS", 1)
+    monkeypatch.setattr("pipelines.data.decoding.find_regions", lambda *given: found.append(1) or find_regions(*given))
+    monkeypatch.setattr("pipelines.data.decoding.MOST_KNOWN_REGIONS", 1)
     picture = resized(images.read(halves(tmp_path / "halves").paths[0]), 32)
     known = KnownRegions(RegionSettings())
     first, second, again = known.of("kept", picture), known.of("left out", picture), known.of("left out", picture)
@@ -314,12 +308,9 @@ def test_stopped_anywhere_and_resumed_on_other_workers_an_epoch_shows_every_phot
     shown, row = list[int](), 0
     for workers, steps in legs:
         streams = [
-            LocalStream(
-                photos, size=4, seed=seed, row=row, worker=worker, workers=workers, decoders=1, max_pixels=10**6,
-                on_refusal=lambda path, reason: None,
-            )
+            LocalStream(Decode(photos, 4, seed, row + worker, workers, 1, 10**6), lambda path, reason: None)
             for worker in range(workers)
-        ]  # fmt: skip
+        ]
         for _ in range(steps):
             shown += [int(picture[0, 0, 0]) for stream in streams for picture in stream.take(BATCH // workers)]
             row += BATCH

@@ -13,10 +13,10 @@ from lle.config import DataSettings
 from lle.images import SUFFIXES
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.prepare import PrepareSettings
-from pipelines.data.ingest import DataError, list_photos
 from pipelines.data.listing import LeftOut, not_a_photo, photos_in
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.photo_sets import DataError, list_photos
 from pipelines.inference.job import find_work, result_name
 from pipelines.inference.progress import Done
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lle.training.loop import Step
+from lle.training.hooks import Step
 from lle.training.schedule import Phase
 from pipelines.tracking.meters import COUNTERS, GAUGES, TAGS, readings
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from lle.config import DataSettings
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import DataError, TrainingPhotos
+from pipelines.data.photo_sets import DataError
 from pipelines.data.pinned import PHOTOS, photos_of_run
+from pipelines.data.training_photos import TrainingPhotos
 
 
 @pytest.fixture

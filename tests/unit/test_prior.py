@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from lle.config import PriorSettings
+from lle.prior.loading import load_tower
 from lle.prior.prompts import PromptPair, badly_lit
-from lle.prior.towers import Tower, load_tower
+from lle.prior.towers import Tower
 from lle.prior.weights import PriorError, check_prior, find_weights
 
 SENTENCES = ["a dark photo", "a well lit photo of a street at noon"]

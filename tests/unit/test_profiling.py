@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tiny import Told, tiny_settings, tiny_train
 
-from lle.training.loop import ControlSignal
+from lle.training.hooks import ControlSignal
 from pipelines.tracking.profiling import Trace
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import nn
 
 from pipelines.config.promote import PromotionSettings
-from pipelines.data.ingest import DataError
+from pipelines.data.photo_sets import DataError
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
 from pipelines.evaluation.worker import GOOD, LOW, Measured, find_evaluated_photos
-from pipelines.models.resolve import NamedModel
+from pipelines.models.named import NamedModel
 from pipelines.promote import main
 from pipelines.promotion import job as promotion
 from pipelines.promotion.decision import check_gain, check_guards, gains, refuse_too_few, strongest

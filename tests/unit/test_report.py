@@ -25,27 +25,24 @@ from pipelines.config.train import RunSettings
 from pipelines.evaluation.job import print_summary
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.quality import Quality
+from pipelines.evaluation.report import COMPARED, case_of, evaluation_page, keep_worst_views
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.promotion.decision import COMPARED as RIVALS
 from pipelines.promotion.decision import Comparison, check_gain, check_guards, gains
-from pipelines.promotion.job import print_comparison, worst_pictures
-from pipelines.promotion.page import promotion_page, worst_cases
+from pipelines.promotion.job import worst_pictures
+from pipelines.promotion.report import beside_baselines, promotion_page, worst_cases
 from pipelines.reporting.chart import chart, ticks_between
+from pipelines.reporting.curves import Curve, Span, curves, spans
 from pipelines.reporting.light_map import light_map
 from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
-from pipelines.reporting.pages import (
-    COMPARED,
-    case_of,
-    enhanced_case,
-    evaluation_page,
-    keep_worst_views,
-    unfinished_page,
-)
-from pipelines.reporting.pictures import LABEL_HEIGHT, ROW_HEIGHT, before_after, print_quality, side_by_side
+from pipelines.reporting.pictures import LABEL_HEIGHT, ROW_HEIGHT, before_after, side_by_side
+from pipelines.reporting.tables import printable
 from pipelines.reporting.words import SPACE, duration, number
-from pipelines.tracking.history import Curve, Span, curves, note, read_history, spans
+from pipelines.tracking.history import note, read_history
 from pipelines.tracking.runs import TrackedRun
-from pipelines.training.job import TrainingError, report_if_cut_off
+from pipelines.training import TrainingError
+from pipelines.training.job import report_if_cut_off
+from pipelines.training.report import enhanced_case, quality_table, quality_verdict, unfinished_page
 
 
 @pytest.fixture
@@ -411,11 +408,11 @@ def test_tables_on_the_terminal_fit_eighty_columns():
     both = {LOW: part, GOOD: part}
     print_summary(console, "models:/lle-enhancer@challenger", both, dict.fromkeys(COMPARED, both))
     rows = ["candidate", "champion", *RIVALS]
-    print_comparison(console, "psnr_gt_mean", dict.fromkeys(rows, both))
+    console.print(printable(beside_baselines("psnr_gt_mean", dict.fromkeys(rows, both))))
     values = {"input": 9.0, "auto-exposure": 17.0, "exposure-shoulder": 19.0, "enhanced": 18.0}
     qualities = [Quality(name, (("backlit_under.png", value, 0.7),)) for name, value in values.items()]
-    print_quality(console, qualities, "enhanced")
-    assert "worse by 1.00 dB than exposure-shoulder" in console.export_text(clear=False)
+    console.print(printable(quality_table(qualities)))
+    assert "worse by 1.00 dB than exposure-shoulder" in quality_verdict(qualities)
     drawn = [line for line in console.export_text().splitlines() if "│" in line or "┃" in line]
     assert len(drawn) > 30 and max(map(len, drawn)) <= 80
     assert not [line for line in drawn if "…" in line], "nothing is cut off"

@@ -14,12 +14,15 @@ from test_checkpoints import report
 from lle.config import DataSettings, PhaseLength, ScheduleSettings
 from pipelines.config.loading import load_settings, of_a_run, to_yaml
 from pipelines.config.train import RunSettings, TrackingSettings
-from pipelines.data.ingest import PhotoSet, TrainingPhotos
-from pipelines.tracking.runs import RUN_ID, tracked_run
+from pipelines.data.photo_sets import PhotoSet
+from pipelines.data.training_photos import TrainingPhotos
+from pipelines.training import TrainingError
 from pipelines.training import job as training
 from pipelines.training.checkpoints import MARK, Checkpoints, begin
-from pipelines.training.job import SUMMARY, TrainingError, best_model, checkpoints_uri, run_folder
+from pipelines.training.publishing import best_model
+from pipelines.training.record import RUN_ID, tracked_run
 from pipelines.training.resuming import RUN_SETTINGS
+from pipelines.training.run_folder import SUMMARY, checkpoints_uri, run_folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 import json
 from collections import Counter
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 from itertools import pairwise
 
 import pytest
@@ -196,10 +196,10 @@ def test_a_random_walk_is_pure_survives_json_and_keeps_its_promises(settings: Sc
         before = replace(state)
         after = advance(settings, state, loss, psnr)
         assert state == before, "advance changed its argument"
-        stored = ScheduleState.from_json(json.loads(json.dumps(after.as_json())))
+        stored = ScheduleState.from_json(json.loads(json.dumps(asdict(after))))
         assert stored == after
         assert isinstance(stored.phase, Phase) and isinstance(stored.recent, tuple)
-        twin = advance(settings, ScheduleState.from_json(json.loads(json.dumps(twin.as_json()))), loss, psnr)
+        twin = advance(settings, ScheduleState.from_json(json.loads(json.dumps(asdict(twin)))), loss, psnr)
         assert twin == after, "the same losses, other decisions"
         assert after.step == state.step + 1
         assert after.phase_step < after.phase_length or after.phase is Phase.DONE

@@ -11,7 +11,7 @@ import pytest
 import ray.train
 
 from lle.config import DataSettings, LoopSettings
-from lle.training.loop import ControlSignal
+from lle.training.hooks import ControlSignal
 from pipelines.config.train import RunSettings
 from pipelines.training.lines import Heard, Line
 from pipelines.training.worker import ControlSignals

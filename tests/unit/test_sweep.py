@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from ray.train import ScalingConfig
 from ray.tune.execution.class_cache import _ActorClassCache
@@ -13,37 +14,32 @@ from ray.tune.schedulers import TrialScheduler
 from pipelines.config.loading import load_settings
 from pipelines.config.tune import TuneSettings
 from pipelines.tracking.runs import TrackedRun, client_of
-from pipelines.training.job import TrainingError
-from pipelines.tuning.job import (
-    ENOUGH,
-    KEYS,
-    RUNGS,
-    SUMMARY,
-    GentleASHA,
-    best_first,
-    concurrent_trials,
-    keep_keys_to_oneself,
-    note_best,
-    noted,
-    sampled,
-)
+from pipelines.training import TrainingError
+from pipelines.training.run_folder import SUMMARY
+from pipelines.tuning.job import concurrent_trials
 from pipelines.tuning.report import Tried, draw_importance, draw_parallel_coordinates, study_of
+from pipelines.tuning.scheduler import ENOUGH, HEARD, GentleASHA, heard
 from pipelines.tuning.search_space import Distribution, Plan
+from pipelines.tuning.trial import noted
+from pipelines.tuning.tuner import KEYS, best_first, keep_keys_to_oneself, note_best, sampled
 
 
 def asha(folder: Path) -> GentleASHA:
     return GentleASHA(folder, time_attr="validations", metric="psnr", mode="max", max_t=100, grace_period=1)
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff", b"[1]", b"null", b"[" * 9000, b'{"psnr": 1'])
-def test_damaged_notes_of_a_trial_are_none_and_of_the_rungs_too(
+@pytest.mark.parametrize("damage", [b"", b"\xff", b"[1]", b"null", b"[" * 9000, b'{"psnr": 1', b'["first", 1'])
+def test_damaged_notes_of_a_trial_are_none_and_of_what_asha_has_heard_too(
     tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
 ):
-    for name in (SUMMARY, RUNGS):
+    for name in (SUMMARY, HEARD):
         (tmp_path / name).write_bytes(damage)
     assert noted(tmp_path / SUMMARY) == {} == noted(tmp_path / "missing.json")
-    asha(tmp_path).on_trial_add(None, NamedTrial(trial_id="first"))
-    assert "asha.pkl is damaged" in capsys.readouterr().out
+    scheduler, first = asha(tmp_path), NamedTrial(trial_id="first")
+    scheduler.on_trial_add(None, first)
+    assert ("damaged lines are left out (1)" in capsys.readouterr().out) == bool(damage)
+    scheduler.on_trial_result(None, first, {"validations": 1, "psnr": 20.0})
+    assert [*heard(tmp_path / HEARD)] == [("first", 1, 20.0)]
 
 
 class NamedTrial(SimpleNamespace):
@@ -66,6 +62,22 @@ def test_a_resumed_sweep_stops_trials_that_are_worse_than_those_before(tmp_path:
     resumed.on_trial_result(None, good, {"validations": 2, "psnr": 20.0})
     assert (tmp_path / "bad" / ENOUGH).exists() and not (tmp_path / "good" / ENOUGH).exists()
     assert verdict == TrialScheduler.CONTINUE  # Tune must not kill it: it ends by itself
+
+
+def test_a_resumed_sweep_compares_by_exactly_what_an_unbroken_one_does(tmp_path: Path):
+    chance = np.random.default_rng(7)
+    trials = [NamedTrial(trial_id=f"{index:03d}") for index in range(9)]
+    for each in trials:
+        (tmp_path / str(each)).mkdir()
+    unbroken = asha(tmp_path)
+    for each in trials:
+        unbroken.on_trial_add(None, each)
+    for age in range(1, 40):
+        for each in chance.permutation(trials)[:5]:
+            unbroken.on_trial_result(None, each, {"validations": age, "psnr": chance.normal(), "step": age})
+    resumed = asha(tmp_path)
+    resumed.on_trial_add(None, trials[0])
+    assert resumed.debug_string() == unbroken.debug_string()
 
 
 def test_tune_does_not_copy_keys_into_the_environment_of_trials(monkeypatch: pytest.MonkeyPatch):

@@ -12,8 +12,8 @@ from lle.exposure.relit import HIT_SHARE, MOST_MISSED, relit
 from lle.exposure.shoulder import k_of, lift_to_mean, shoulder
 from lle.losses.two_sided import two_sided
 from lle.prior.guidance_heads import build_guidance_head
+from lle.prior.loading import load_prior, load_tower
 from lle.prior.prompts import LatentPair
-from lle.prior.towers import load_prior, load_tower
 from lle.prior.weights import PriorError
 
 WELL_LIT = torch.stack([photo("well_lit", row).permute(2, 0, 1) for row in range(10)]).float() / 255

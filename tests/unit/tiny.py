@@ -16,7 +16,8 @@ from lle.config import TrainSettings
 from lle.prior.towers import Prior, Seen, Tower
 from lle.training.checkpoint import Checkpoint, read
 from lle.training.distributed import rank, world_size
-from lle.training.loop import ControlSignal, Hooks, Outcome, Report, Step, train
+from lle.training.hooks import ControlSignal, Hooks, Report, Step
+from lle.training.loop import Outcome, train
 from lle.training.validation import ValidationSet, Validator
 
 SIDE = 32

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipelines.config.promote import PromotionSettings
 from pipelines.evaluation.job import summarise
-from pipelines.evaluation.worker import GOOD, LOW, Measured
+from pipelines.evaluation.report import TITLES, Summary, slider_views
+from pipelines.evaluation.worker import GOOD, LOW
 from pipelines.promotion.decision import INPUT, Comparison, the
 from pipelines.reporting.page import Case, Gallery, Headline, Page, Table
-from pipelines.reporting.pages import TITLES, slider_views
 from pipelines.reporting.pictures import BASELINE
 from pipelines.reporting.words import better_by, direction, number, plain
 
@@ -38,7 +38,7 @@ def promotion_page(
         headlines=list(_headlines(settings, compared)),
         tables=[
             Table("What was asked of it", ["", "found"], asked, strong=FAILED, prose=True),
-            *_beside_baselines(settings, compared),
+            *([beside_baselines(settings.metric, _summaries(compared))] if compared.baselines else []),
             *_side_by_side(settings, compared),
         ],
         galleries=[Gallery(f"Photos that gain least over {the(compared.rival)}", cases, len(compared.gained))],
@@ -104,25 +104,25 @@ def _headlines(settings: PromotionSettings, compared: Comparison) -> Iterator[He
         yield Headline("Time", f"{times:.2f}×", f"{whose}; allowed {allowed:g}×")
 
 
-def _beside_baselines(settings: PromotionSettings, compared: Comparison) -> Iterator[Table]:
-    """Means of the metrics that are asked about: the candidate, the champion, the baselines."""
-    rows: dict[str, Sequence[Measured]] = {CANDIDATE: compared.ours}
-    if compared.champion:
-        rows[compared.rival] = compared.theirs
-    rows |= compared.baselines
-    summaries = {name: summarise(measured) for name, measured in rows.items()}
-    wanted = [(LOW, settings.metric), (LOW, "over_exposed"), (LOW, "colour_cast"), (GOOD, "unchanged")]
-    columns = [(group, metric) for group, metric in wanted if metric in summaries[CANDIDATE].get(group, {})]
-    if compared.baselines:
-        yield Table(
-            "Beside the baselines, means over the photos",
-            ["", *(f"{plain(metric)}, {direction(metric)} is better" for _, metric in columns)],
-            [
-                [name, *(number(metric, summary[group][metric]["mean"]) for group, metric in columns)]
-                for name, summary in summaries.items()
-            ],
-            strong=CANDIDATE,
-        )
+def beside_baselines(metric: str, summaries: Mapping[str, Summary]) -> Table:
+    """Means of the metrics that are asked about: the candidate, the champion, the baselines; fits 80 columns."""
+    wanted = [(LOW, metric), (LOW, "over_exposed"), (LOW, "colour_cast"), (GOOD, "unchanged")]
+    columns = [(group, name) for group, name in wanted if name in summaries[CANDIDATE].get(group, {})]
+    return Table(
+        "Beside the baselines, means over the photos",
+        ["", *(f"{plain(name)}\n({direction(name)} is better)" for _, name in columns)],
+        [
+            [model, *(number(name, summary[group][name]["mean"]) for group, name in columns)]
+            for model, summary in summaries.items()
+        ],
+        strong=CANDIDATE,
+    )
+
+
+def _summaries(compared: Comparison) -> dict[str, Summary]:
+    champion = {compared.rival: compared.theirs} if compared.champion else {}
+    found = {CANDIDATE: compared.ours, **champion, **compared.baselines}
+    return {name: summarise(measured) for name, measured in found.items()}
 
 
 def _side_by_side(settings: PromotionSettings, compared: Comparison) -> Iterator[Table]:

@@ -1,0 +1,188 @@
+"""Photos that lie somewhere: what a folder, a bucket or a prepared set holds, found and looked at before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from pyarrow import fs
+
+from cluster.storage import StorageError, explain, name_below, open_file, open_uri, place, told
+from lle import images
+from lle.config import DataSettings
+from pipelines.data import shards
+from pipelines.data.listing import LeftOut, photos_in
+from pipelines.data.manifest import ManifestError, read_places
+
+CHECKED_HEADERS = 2_000
+HEADER_BYTES = 65_536
+
+
+class DataError(ValueError):
+    """The photos cannot be trained on; the message names the setting and says what to change."""
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """Photos of a folder or prefix, by path on its file system, sorted; or of a prepared set, by place in its shards.
+
+    Attributes:
+        uri: what was listed.
+        paths: for `shards.read`: the photos that were found good, or not looked at (beyond the first 2,000).
+        refused: what was set aside, with its reason.
+        left_out: what was listed beside them and is no photo, in a line.
+    """
+
+    uri: str
+    paths: tuple[str, ...]
+    refused: dict[str, str] = field(default_factory=dict)
+    left_out: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """Of each path, the photo's below the root: no two are the same."""
+        return photo_names(self.uri, self.paths)
+
+    def without(self, held_out: PhotoSet) -> PhotoSet:
+        """The rest of the set."""
+        out = set(held_out.paths)
+        return replace(self, paths=tuple(path for path in self.paths if path not in out))
+
+
+def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
+    """The photos under a folder or prefix; those whose header is bad are set aside with their reason.
+
+    Args:
+        uri: where they are, searched with all its folders; or a prepared set, which was checked when it was made.
+        setting: name of the setting, for messages.
+        data: gives the pixel budget.
+
+    Raises:
+        DataError: nothing there, or nothing readable.
+    """
+    try:
+        if prepared := read_places(uri):
+            return _prepared_set(uri, setting, *prepared)
+        left_out = LeftOut()
+        sizes = dict(sorted((file.path, file.size) for file in photos_in(uri, left_out)))
+        filesystem, root = open_uri(uri)
+        exists = sizes or left_out or filesystem.get_file_info(root).type != fs.FileType.NotFound
+    except (ManifestError, StorageError) as error:
+        raise DataError(f"{setting}: {error}") from None
+    except OSError as error:
+        raise DataError(f"{setting}: {told(uri)} cannot be listed ({explain(error)})") from error
+    if not exists:
+        raise DataError(f"{setting}: {uri} does not exist; check the path")
+    if not sizes:
+        raise DataError(no_picture(setting, uri, left_out))
+    limit = images.most_bytes(data.max_pixels)
+    refused = {path: f"is over the limit of {limit / 1e6:.0f} MB" for path, size in sizes.items() if size > limit}
+    looked_at = [path for path in sizes if path not in refused][:CHECKED_HEADERS]
+    with ThreadPoolExecutor(8) as pool:
+        reasons = list(pool.map(lambda path: _bad_header(filesystem, path, data.max_pixels), looked_at))
+    refused |= {path: reason for path, reason in zip(looked_at, reasons, strict=True) if reason}
+    good = tuple(path for path in sizes if path not in refused)
+    if not good:
+        path, reason = next(iter(refused.items()))
+        raise DataError(f"{setting}: none of the {len(sizes)} pictures in {uri} is readable; {path}: {reason}")
+    return PhotoSet(uri, good, refused, str(left_out))
+
+
+def no_picture(setting: str, uri: str, left_out: LeftOut) -> str:
+    """The sentence for a place without pictures."""
+    suffixes = ", ".join(images.SUFFIXES[:4])
+    return f"{setting}: {uri} holds no picture ({left_out.count} files, none named {suffixes} ...)" + (
+        f"; {left_out}" if left_out else ""
+    )
+
+
+def photo_names(uri: str, paths: Iterable[str]) -> list[str]:
+    """The names of photos of a set, below its root or, of a prepared set, below what was prepared."""
+    _, root = open_uri(uri)
+    return [shards.name_at(path) or name_below(root, path) for path in paths]
+
+
+def names_hash(photos: PhotoSet) -> str:
+    """SHA-256 of a set's sorted paths: which photos, not what is in them; of a prepared set also that, for its shards
+    are named after the versions of their files.
+    """
+    return hashlib.sha256(json.dumps(photos.paths).encode()).hexdigest()
+
+
+def refuse_nested(places: Mapping[str, str]) -> None:
+    """See that of some folders, by setting, none is or holds another, wherever links lead.
+
+    Raises:
+        DataError: one does.
+    """
+    found = list[tuple[str, str, str]]()
+    for setting, uri in places.items():
+        try:
+            found += [(setting, uri, place(uri))] if uri else []
+        except StorageError as error:
+            raise DataError(f"{setting}: {error}") from None
+    for setting, uri, inner in found:
+        for other, other_uri, outer in found:
+            if setting == other or not inner.startswith(outer):
+                continue
+            if inner == outer:
+                raise DataError(
+                    f"{setting} and {other}: {uri} and {other_uri} hold the same files: they are one folder; name two"
+                )
+            raise DataError(f"{setting} and {other}: {uri} lies in {other_uri}; name two folders beside each other")
+
+
+def load_photo(photos: PhotoSet, path: str, max_pixels: int, longest_side: int = 0) -> np.ndarray:
+    """One photo, RGB uint8, (H, W, 3), shrunk to `longest_side` where that is given and smaller.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    picture = read_photo(photos.uri, path, max_pixels)
+    longest = max(picture.shape[:2])
+    if longest_side and longest > longest_side:
+        height, width = (max(1, round(side * longest_side / longest)) for side in picture.shape[:2])
+        picture = images.resize(picture, (height, width))
+    return picture
+
+
+def read_photo(uri: str, path: str, max_pixels: int) -> np.ndarray:
+    """One photo at full size, RGB uint8, (H, W, 3).
+
+    Args:
+        uri: folder or prefix that it was listed under; tells the file system.
+        path: on that file system.
+        max_pixels: pixel budget.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    filesystem, _ = open_uri(uri)
+    return images.decode(shards.read(filesystem, path, max_pixels), path, max_pixels=max_pixels)
+
+
+def _prepared_set(uri: str, setting: str, places: tuple[str, ...], refused: dict[str, str]) -> PhotoSet:
+    if not places:
+        raise DataError(f"{setting}: {uri} was prepared, but holds no picture; choose another set")
+    return PhotoSet(uri, places, refused)
+
+
+def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:
+    """Why a file cannot be a photo, from its first bytes; empty where nothing speaks against it."""
+    try:
+        with open_file(filesystem, path) as file:
+            head = file.read(HEADER_BYTES)
+            try:
+                images.read_header(head, path, max_pixels)
+            except images.ImageError:  # some formats keep their header at the end
+                rest = images.read_bounded(file, images.most_bytes(max_pixels), path)
+                images.read_header(head + rest, path, max_pixels)
+    except images.ImageError as error:
+        return error.reason
+    except OSError as error:
+        return explain(error)
+    return ""

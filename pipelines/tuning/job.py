@@ -58,6 +58,7 @@ from pipelines.training.job import (
     TrainingError,
     begun,
     best_model,
+    check_own_code,
     checkpoints_uri,
     final_picture,
     new_folder,
@@ -129,6 +130,7 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
         console.print(f"{plan.sweep.name} is finished, and stays as it is; for another search choose another --name")
         console.print(closing_lines(plan))
         return []
+    check_own_code(plan.training.settings)
     checkpoints = plan.training.settings.checkpoints
     with sweep_folder(plan) as folder, held(str(folder), f"{checkpoints or folder.parent}/{folder.name}"):
         settings = plan.training.settings.model_copy(update={"runs": str(folder.parent)})  # trials run in other folders

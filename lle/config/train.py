@@ -9,6 +9,7 @@ from pydantic import model_validator
 from lle.config.curves import CurveSettings
 from lle.config.data import AugmentSettings, DataSettings, check_folders
 from lle.config.fields import Settings, setting
+from lle.config.metrics import against_truth
 from lle.config.model import EnhancerSettings, PriorSettings
 from lle.config.objective import ENHANCEMENT_TERMS, ObjectiveSettings, RegionSettings, weights_of
 from lle.config.schedule import BatchSettings, LoopSettings, OptimiserSettings, ScheduleSettings
@@ -72,7 +73,7 @@ class TrainSettings(Settings):
         values = {path: value for path, value, _ in weights_of(self.objective)}
         if idle := {path: why for path, why in idle_weights(self).items() if values[path] != defaults[path]}:
             raise IdleWeights(idle)
-        if self.loop.metric in ("psnr", "ssim") and not (self.data.pairs_dark or self.data.samples):
+        if self.loop.metric in against_truth() and not (self.data.pairs_dark or self.data.samples):
             raise ValueError(
                 f"loop.metric: {self.loop.metric} needs pairs; give data.pairs_dark and data.pairs_truth, "
                 "or choose feature_gap or restored"

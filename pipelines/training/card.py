@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lle.config.metrics import against_truth
 from lle.enhancers.base import count_weights
 from lle.losses.objective import TERMS, own_lines
 from lle.metrics import METRICS
@@ -26,8 +27,7 @@ UNSTATED_TERMS = (
 )
 
 MEASURED_ON = {
-    "psnr": "the given pairs",
-    "ssim": "the given pairs",
+    **dict.fromkeys(against_truth(), "the given pairs"),
     "restored": "held-out well-lit photos that a camera of the measure's own took again with wrong light",
 }
 

@@ -7,6 +7,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from lle import images
+from lle.config import TrainSettings
+from lle.config.metrics import ALONE, against_truth, deciding
 from lle.metrics import (
     METRICS,
     colour_cast,
@@ -227,3 +229,29 @@ def test_niqe_refuses_a_file_of_something_else(tmp_path: Path):
     np.savez(tmp_path / "other.npz", mean=np.zeros(36))
     with pytest.raises(ValueError, match="other.npz: holds no parameters of NIQE"):
         load_niqe(tmp_path / "other.npz")
+
+
+# the table
+
+
+def test_every_metric_against_a_ground_truth_may_choose_the_best_enhancer_and_asks_for_pairs():
+    assert against_truth() == ["psnr", "ssim", "psnr_gt_mean", "colour_error"]
+    for name in against_truth():
+        assert TrainSettings(loop={"metric": name}, data={"samples": True}).loop.metric == name
+        with pytest.raises(ValueError, match=f"loop.metric: {name} needs pairs"):
+            TrainSettings(loop={"metric": name}, data={"dark": "night", "well_lit": "day"})
+
+
+def test_guards_and_what_needs_sets_of_photos_decide_no_promotion():
+    assert set(deciding()) == set(METRICS) - {
+        *("over_exposed", "colour_cast", "lightness_order_error", "unchanged"),
+        *("feature_gap", "distribution", "judge_gap", "restored"),
+    }
+
+
+def test_every_function_of_the_table_is_there_and_measures_a_picture():
+    pictures = torch.rand(2, 1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    for name, metric in METRICS.items():
+        if metric.measure:
+            given = pictures[:1] if metric.compares == ALONE else pictures
+            assert metric.measure(*given).shape == (1,), name

@@ -57,6 +57,7 @@ def searched(folder: Path, text: str, *arguments: str):
         ("curves.gamma.under: uniform(2, 5)", "search curves.gamma.under.0 instead"),
         ("curves.gamma.under.2: uniform(2, 5)", "no such part; curves.gamma.under has 2"),
         ("optimiser.enhancer_lr.0: uniform(2, 5)", "is one value, without parts"),
+        ("objective.own.0: uniform(2, 5)", "objective.own is one value, without parts"),
         ("curves.gamma.under: choice([2, 5], [3, 6])\ncurves.gamma.under.0: uniform(2, 3)", "not both"),
         ("curves.gamma.under.0: uniform(2, 6)\ncurves.gamma.under.1: uniform(5, 9)", "runs downwards"),
         ("curves.gamma.under.0: uniform(2, 9)", "runs downwards"),

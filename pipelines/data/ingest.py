@@ -33,7 +33,7 @@ from lle.regions import find_regions
 from lle.training.order import photo_at
 from pipelines.config.train import RunSettings
 from pipelines.data import shards
-from pipelines.data.listing import LeftOut, not_a_photo, photos_in
+from pipelines.data.listing import DataError, LeftOut, no_picture, not_a_photo, photos_in
 from pipelines.data.manifest import ManifestError, read_places
 from pipelines.data.pairing import PairingError, paired, stem
 
@@ -50,10 +50,6 @@ PAIRS = "data.pairs_dark and data.pairs_truth"
 
 
 FindRegions = Callable[[str, np.ndarray], np.ndarray]
-
-
-class DataError(ValueError):
-    """The photos cannot be trained on; the message names the setting and says what to change."""
 
 
 @dataclass(frozen=True)
@@ -175,14 +171,6 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
         path, reason = next(iter(refused.items()))
         raise DataError(f"{setting}: none of the {len(sizes)} pictures in {uri} is readable; {path}: {reason}")
     return PhotoSet(uri, good, refused, str(left_out))
-
-
-def no_picture(setting: str, uri: str, left_out: LeftOut) -> str:
-    """The sentence for a place without pictures."""
-    suffixes = ", ".join(images.SUFFIXES[:4])
-    return f"{setting}: {uri} holds no picture ({left_out.count} files, none named {suffixes} ...)" + (
-        f"; {left_out}" if left_out else ""
-    )
 
 
 def photo_names(uri: str, paths: Iterable[str]) -> list[str]:

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.redaction import redacted
 from cluster.storage import local_path
-from lle.config import DataSettings
-from pipelines.config.train import RunSettings
-from pipelines.data.manifest import is_prepared
-from pipelines.reporting.page import REPORT
 
-if TYPE_CHECKING:
-    from pipelines.tracking.runs import TrackedRun  # and with it MLflow, which some jobs do without
+if TYPE_CHECKING:  # enhancing takes its words from here too, and should not wait for these, nor need them
+    from lle.config import DataSettings
+    from pipelines.config.train import RunSettings
+    from pipelines.tracking.runs import TrackedRun
 
 PIPELINES = Path(__file__).parents[1]
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` started
@@ -36,6 +34,8 @@ def closing_lines(settings: RunSettings, run: TrackedRun, folder: Path, summary:
         folder: of the run.
         summary: as in summary.json.
     """
+    from pipelines.reporting.page import REPORT
+
     registered = f"{summary['model']}  (alias {settings.tracking.alias}), " if summary["model"] else ""
     lines = [
         f"model       {registered}saved in {shown(folder / 'model')}",
@@ -121,6 +121,8 @@ def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list
 
 
 def _is_prepared(uri: str) -> bool:
+    from pipelines.data.manifest import is_prepared
+
     with suppress(OSError, ValueError):
         return is_prepared(uri)
     return False

@@ -42,9 +42,10 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from cluster.redaction import redacted, without_password
-from cluster.storage import SQLITE, StorageError, local_path, sqlite_path, sqlite_uri
+from cluster.storage import SQLITE, sqlite_path
 from pipelines.config.train import RunSettings
 from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.tracking.address import TrackingError, tracking_uri
 from pipelines.tracking.history import VALIDATION, Row, read_history
 from pipelines.tracking.source import git_revision, program, source_hash, source_tags
 
@@ -63,10 +64,6 @@ DIGEST_LENGTH = 32  # MLflow takes 36
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such run; an id that is none
 
 
-class TrackingError(RuntimeError):
-    """The tracking server does not answer; the message names the setting."""
-
-
 @dataclass(frozen=True)
 class TrackedRun:
     """A run of MLflow, by values that may be written down: the address has no password in it."""
@@ -79,29 +76,6 @@ class TrackedRun:
     def client(self) -> MlflowClient:
         """A client of the run's server."""
         return client_of(self.uri)
-
-
-def tracking_uri(given: str, runs: str) -> str:
-    """The URI that was given, else MLFLOW_TRACKING_URI, else SQLite in the folder of the runs; never with a password.
-
-    Settings, records and notes of Tune repeat it; `reachable` adds the password again. Paths become absolute, for
-    workers have other working directories; a file is one of SQLite, a folder MLflow's own.
-
-    Raises:
-        TrackingError: a path that none can be.
-    """
-    uri = given or without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    try:
-        if not uri:
-            return sqlite_uri(f"{local_path(runs, 'runs')}/mlflow.db")
-        if uri.startswith(SQLITE):
-            return uri if "?" in uri or ":memory:" in uri else sqlite_uri(sqlite_path(uri))
-        if uri.startswith("databricks") or ("://" in uri and not uri.startswith("file:")):
-            return uri
-        path = Path(local_path(uri))
-    except StorageError as error:
-        raise TrackingError(f"tracking: {error}") from error
-    return sqlite_uri(str(path)) if path.suffix in (".db", ".sqlite") else path.as_uri()
 
 
 def reachable(uri: str) -> str:

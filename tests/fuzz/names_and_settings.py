@@ -48,8 +48,8 @@ from pipelines.data.pairing import PairingError, paired
 from pipelines.data.part import pending_parts, prepare_part
 from pipelines.evaluation.job import picture_name
 from pipelines.evaluation.worker import find_evaluated_photos
-from pipelines.inference.job import find_work, result_name
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work, result_name
 from pipelines.models.resolve import ModelError, find_model
 from pipelines.tracking.runs import TrackingError, tracking_uri
 from pipelines.tuning.search_space import prepared

@@ -24,8 +24,8 @@ from pipelines.config.prepare import PrepareSettings
 from pipelines.data.ingest import DataError, RayStream, list_photos, load_photo
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
-from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work
 from pipelines.inference.worker import Worker
 from pipelines.models.resolve import find_model
 from tests.integration.conftest import Stack, run

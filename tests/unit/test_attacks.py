@@ -58,9 +58,9 @@ from pipelines.data.part import pending_parts, prepare_part
 from pipelines.data.pinned import PHOTOS, photos_of_run
 from pipelines.evaluation.job import write_files
 from pipelines.inference.demo import Refusal, listening, uploaded
-from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done, Entry
-from pipelines.inference.worker import Photo, Worker
+from pipelines.inference.work import Photo, find_work
+from pipelines.inference.worker import Worker
 from pipelines.models.resolve import NamedModel, find_model
 from pipelines.models.served import MAX_PIXELS, PhotoServer
 from pipelines.reporting.page import render

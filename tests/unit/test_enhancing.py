@@ -20,9 +20,10 @@ from lle.model import Model, enhance, enhance_pixels, load
 from pipelines import enhance as entry_point
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.data.ingest import DataError
-from pipelines.inference.job import find_work, refuse_unknown_strength, result_name
+from pipelines.inference.job import refuse_unknown_strength
 from pipelines.inference.progress import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table
-from pipelines.inference.worker import Photo, Worker, cores_beside_a_gpu
+from pipelines.inference.work import Photo, find_work, result_name
+from pipelines.inference.worker import Worker, cores_beside_a_gpu
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 
 

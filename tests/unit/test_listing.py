@@ -17,8 +17,8 @@ from pipelines.data.ingest import DataError, list_photos
 from pipelines.data.listing import LeftOut, not_a_photo, photos_in
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
-from pipelines.inference.job import find_work, result_name
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work, result_name
 
 
 def picture(file: Path) -> None:

@@ -13,8 +13,8 @@ from pipelines.config.prepare import PrepareSettings
 from pipelines.data.ingest import DataError
 from pipelines.data.manifest import ManifestError, begin
 from pipelines.evaluation.job import refuse_foreign_files
-from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work
 
 MINE = b"mine"
 

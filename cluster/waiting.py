@@ -88,7 +88,7 @@ def told_while_waiting(
 
 def _seen(me: str, needs: Amount, begun: bool, seconds: float) -> tuple[str, str, bool]:
     """What a job waits for, empty for nothing; the line to say, empty for none; whether to say it again and again."""
-    from ray._private.state import state
+    import ray
 
     jobs = jobs_on_cluster()
     mine = jobs.get(me, Job(""))
@@ -99,7 +99,7 @@ def _seen(me: str, needs: Amount, begun: bool, seconds: float) -> tuple[str, str
         up = f"{mine.up} of {mine.workers} workers are up, " if mine.workers else ""
         return "", "" if begun else f"starting: {up}{seconds:.0f} s so far ...", True
     holders = [f"{job.name}: {amount(job.holds)}" for job in jobs.values() if job.holds]
-    total, free = state.cluster_resources(), state.available_resources()
+    total, free = ray.cluster_resources(), ray.available_resources()
     by_tasks = total.get("CPU", 0) - free.get("CPU", 0) - sum(job.holds.get("CPU", 0) for job in jobs.values())
     others = [job.name for number, job in jobs.items() if number != me and not (job.holds or job.wants)]
     if by_tasks > NEGLIGIBLE and others:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import dropwhile
 
 from pipelines.config.command_line import parse_known_settings, unknown_options
 from pipelines.config.enhance import EnhanceSettings
@@ -19,9 +20,9 @@ from pipelines.config.enhance import EnhanceSettings
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status is 0 where every photo is done, 1 where some failed, 2 for a mistake."""
     settings, words = parse_known_settings(EnhanceSettings, __doc__, argv)  # exits here on --help and mistakes
-    if any(word.startswith("-") for word in words):
+    if options := [*dropwhile(lambda word: not word.startswith("-"), words)]:
         known = [f"--{name.replace('_', '-')}" for name in EnhanceSettings.model_fields]
-        print(unknown_options(words, known), file=sys.stderr)
+        print(unknown_options(options, known), file=sys.stderr)
         return 2
     if not (settings.input or words):
         print(

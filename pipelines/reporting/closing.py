@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # enhancing takes its words from here too, and should not wai
 PIPELINES = Path(__file__).parents[1]
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` started
 SUBMIT = "ray job submit --working-dir . --"
+SUBMIT_INSTALLED = "ray job submit --"
 WELL_LIT_MARGIN = "0.01"
 
 
@@ -57,10 +58,14 @@ def resume_command(settings: RunSettings) -> str:
 
 
 def command(job: str, *words: str) -> str:
-    """A command line for one of `pipelines/`, as its reader would have to type it where this job was started.
+    """A command line for one of `pipelines/`, or of `lle` where that was started, as its reader would have to type it
+    where this job was started.
 
     Of a submitted job: from a copy of the repository, on any machine that may submit.
     """
+    if Path(sys.argv[0]).name.startswith("lle "):  # lle_platform/command.py
+        started = shlex.join(["lle", job, *words])
+        return f"{SUBMIT_INSTALLED} {started}" if IN_A_JOB in os.environ else started
     if IN_A_JOB in os.environ:
         return f"{SUBMIT} python pipelines/{job}.py {shlex.join(words)}"
     return shlex.join([python(), shown(PIPELINES / f"{job}.py"), *words])

@@ -24,7 +24,7 @@ BRIGHTER = ["--model", "baseline:auto-gain"]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with three dark photos and one of them in a folder; no cluster, and none can be started."""
+    """The working directory: two dark photos and a third in a folder; no cluster, and none can be started."""
     for name, value in (("a.png", 20), ("b.png", 30), ("more/c.png", 40)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         pixels = np.full((20, 30, 3), value, np.uint8)

@@ -58,7 +58,7 @@ def test_commands_are_for_this_model_and_for_the_photos_at_hand(here: Path):
     assert promote[:4] == ["--model", "lle-enhancer", "--candidate", "3"]
     assert promote[-4:] == ["--good", "s3://p/day", "--tracking", SERVER.uri]
     unpaired = DataSettings(dark="dark", well_lit="day")
-    assert "--measure our_prior_well_lit" in lines(here / "runs" / "night", unpaired)[-2]
+    assert "--metric our_prior_well_lit" in lines(here / "runs" / "night", unpaired)[-2]
 
 
 def test_a_model_that_was_not_registered_is_not_proposed(here: Path):

@@ -56,7 +56,7 @@ audit: $(INSTALLED) ## Look for known holes in the packages of constraints.txt (
 
 clean: ## Remove the environment and caches; runs and their records stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site
-	find lle pipelines cluster tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find lle lle_platform pipelines cluster tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/pip:
 	@command -v '$(PYTHON)' > /dev/null || \

@@ -174,7 +174,8 @@ def drawn(folder: Path, sweep: Path) -> dict[str, float]:
 
 def recorded(folder: Path) -> dict[str, float]:
     """The loss of a trial at its end, and its last validation."""
-    from pipelines.tracking.runs import TrackedRun, metric_history, tracking_uri
+    from pipelines.tracking.address import tracking_uri
+    from pipelines.tracking.runs import TrackedRun, metric_history
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     run = TrackedRun(tracking_uri("", str(folder.parents[1])), summary["mlflow_run_id"])

@@ -94,7 +94,7 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     from pipelines.evaluation.metrics import load_metric_suite
     from pipelines.evaluation.worker import measure_photo
     from pipelines.models.resolve import find_model
-    from pipelines.tracking.runs import tracking_uri
+    from pipelines.tracking.address import tracking_uri
     from pipelines.tracking.source import git_revision
 
     weights = arguments.data / "weights" / "perceptual"

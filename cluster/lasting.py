@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from cluster.redaction import redacted
-from cluster.storage import StorageError, open_uri
+from cluster.storage import StorageError, open_files
 
 ANSWER_SECONDS = 60.0
 UNPACKED = ("runtime_resources", "working_dir_files")  # where Ray unpacks the code of submitted jobs, by its hash
@@ -46,7 +46,7 @@ def refuse_unshared(setting: str, place: str, seconds: float = ANSWER_SECONDS) -
     """
     import ray
 
-    filesystem, path = open_uri(place)
+    filesystem, path = open_files(place)
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here and node["Resources"].get("CPU")]
     if filesystem.type_name != "local" or not others:
@@ -98,7 +98,7 @@ def _is_throwaway(place: str) -> bool:
     elif "://" in place and not place.startswith("file://"):
         return False
     else:
-        filesystem, path = open_uri(place)
+        filesystem, path = open_files(place)
         if filesystem.type_name != "local":
             return False
     parts = Path(path).expanduser().resolve().parts

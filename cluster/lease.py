@@ -26,10 +26,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from pyarrow import fs
-
 from cluster.local.processes import Process, start_time
-from cluster.storage import LEASE, UNFINISHED, StorageError, failing_as, open_uri, s3_client
+from cluster.storage import LEASE, UNFINISHED, StorageError, failing_as, open_files, s3_client
 
 TTL_SECONDS = 60.0
 BEAT_SECONDS = 15.0
@@ -294,10 +292,10 @@ _Store = _Folder | _Bucket
 
 
 def _store(place: str) -> _Store | None:
-    filesystem, path = open_uri(place)
-    if isinstance(filesystem, fs.LocalFileSystem):
+    filesystem, path = open_files(place)
+    if filesystem.type_name == "local":
         return _Folder(place, path)
-    return _Bucket(place, path) if isinstance(filesystem, fs.S3FileSystem) else None
+    return _Bucket(place, path) if filesystem.type_name == "s3" else None
 
 
 @contextmanager

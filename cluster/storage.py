@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-import pyarrow
-from pyarrow import fs
-
 from cluster.redaction import redacted
+
+if TYPE_CHECKING:
+    from pyarrow import fs  # imported where a place needs it: photos of this machine are enhanced without
 
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 60.0  # without a byte from the server
@@ -72,9 +72,12 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
         StorageError: an unknown scheme, no bucket, keys inside the URI, an endpoint that is none, a path that no file
             can have.
     """
-    scheme, separator, rest = uri.partition("://")
-    if not separator or uri.startswith("file:") or "/" in scheme:
-        return fs.LocalFileSystem(), local_path(uri)
+    scheme, _, rest = uri.partition("://")
+    if _is_of_this_machine(uri):
+        path = local_path(uri)
+        from pyarrow import fs
+
+        return fs.LocalFileSystem(), path
     if scheme not in STORES:
         known = " or ".join(f"{each}://" for each in STORES)
         raise StorageError(f"{told(scheme)}://: unknown scheme; use a folder, file://, {known}")
@@ -92,14 +95,31 @@ def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     return STORES[scheme](), f"{bucket}/{key}".rstrip("/")
 
 
+class LocalFiles:
+    """The file system of this machine as far as reading and writing whole files goes, as pyarrow's without pyarrow."""
+
+    type_name = "local"
+
+    def open_input_stream(self, path: str, compression: str | None = None) -> BinaryIO:
+        return Path(path).open("rb")
+
+    def delete_file(self, path: str) -> None:
+        Path(path).unlink()
+
+
+def open_files(uri: str) -> tuple[LocalFiles | fs.FileSystem, str]:
+    """As `open_uri`, for whole files: a folder of this machine needs no pyarrow."""
+    return (LocalFiles(), local_path(uri)) if _is_of_this_machine(uri) else open_uri(uri)
+
+
 def from_anywhere(uri: str) -> str:
     """The same place, however far away another process's working directory is; of a relative path the absolute one.
 
     Raises:
         StorageError: as `open_uri`.
     """
-    filesystem, path = open_uri(uri)
-    return path if isinstance(filesystem, fs.LocalFileSystem) else uri
+    filesystem, path = open_files(uri)
+    return path if filesystem.type_name == "local" else uri
 
 
 def local_path(uri: str, setting: str = "") -> str:
@@ -148,7 +168,7 @@ def place(uri: str) -> str:
 
     `place(a).startswith(place(b))` says that a is b or lies in it.
     """
-    filesystem, path = open_uri(uri)
+    filesystem, path = open_files(uri)
     return (
         f"{filesystem.type_name}:{os.path.realpath(path) if filesystem.type_name == 'local' else path}".rstrip("/")
         + "/"
@@ -176,10 +196,10 @@ def list_files(uri: str, left_out: Callable[[str, str], None] | None = None) -> 
     Raises:
         StorageError: the place cannot be listed: no such bucket, wrong key, no permission, nobody answers.
     """
-    filesystem, root = open_uri(uri)
-    if isinstance(filesystem, fs.S3FileSystem):
+    filesystem, root = open_files(uri)
+    if filesystem.type_name == "s3":
         files = _list_s3(root)
-    elif isinstance(filesystem, fs.LocalFileSystem):
+    elif filesystem.type_name == "local":
         files = _list_local(root, left_out or (lambda name, reason: None))
     else:
         files = _list_folders(filesystem, root)
@@ -209,13 +229,13 @@ def system_folder(name: str) -> str:
 
 
 @contextlib.contextmanager
-def open_file(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
+def open_file(filesystem: LocalFiles | fs.FileSystem, path: str) -> Iterator[Any]:
     """A listed file for reading, with `read(size)`; also one whose key pyarrow does not take, such as `a//b.jpg`.
 
     Raises:
         OSError: it is not there or cannot be read.
     """
-    if isinstance(filesystem, fs.S3FileSystem) and _is_odd_key(path):
+    if filesystem.type_name == "s3" and _is_odd_key(path):
         bucket, _, key = path.partition("/")
         with failing_as(told(path)):
             body = s3_client().get_object(Bucket=bucket, Key=key)["Body"]
@@ -249,7 +269,7 @@ def _cut(part: str, suffix: str) -> str:
     return os.fsencode(stem)[: max(room, 0)].decode(errors="ignore") + mark + ending
 
 
-def inside(filesystem: fs.FileSystem, root: str, name: str) -> str:
+def inside(filesystem: LocalFiles | fs.FileSystem, root: str, name: str) -> str:
     """The path of a name below a root, for names that come from others.
 
     Args:
@@ -260,7 +280,7 @@ def inside(filesystem: fs.FileSystem, root: str, name: str) -> str:
         StorageError: it leads out of the root; on this machine also where a link does so.
     """
     path = f"{root}/{name}"
-    if leads_out(name) or (isinstance(filesystem, fs.LocalFileSystem) and not _really_below(root, path)):
+    if leads_out(name) or (filesystem.type_name == "local" and not _really_below(root, path)):
         raise StorageError(f"the name {name[:200]!r} leads out of its folder; rename the file")
     return path
 
@@ -270,7 +290,7 @@ def leads_out(name: str) -> bool:
     return name.startswith("/") or ".." in name.split("/") or "\0" in name
 
 
-def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
+def write_atomically(filesystem: LocalFiles | fs.FileSystem, path: str, data: bytes) -> None:
     """Write a file so that others see the whole of it or nothing, whatever happens meanwhile.
 
     Args:
@@ -284,9 +304,9 @@ def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
     """
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
     with failing_as(f"{path} cannot be written"):
-        if isinstance(filesystem, fs.LocalFileSystem):
+        if isinstance(filesystem, LocalFiles) or filesystem.type_name == "local":
             _write_file(Path(path), data)
-        elif isinstance(filesystem, fs.S3FileSystem) and (len(data) > ONE_REQUEST or _is_odd_key(path)):
+        elif filesystem.type_name == "s3" and (len(data) > ONE_REQUEST or _is_odd_key(path)):
             bucket, _, key = path.partition("/")
             s3_client().put_object(Bucket=bucket, Key=key, Body=data, ContentType=kind)
         else:
@@ -450,7 +470,13 @@ def _code(error: BaseException) -> str:
 
 
 def _is_from_storage(error: Exception) -> bool:
-    return isinstance(error, OSError | pyarrow.ArrowInvalid) or type(error).__module__.startswith("botocore.")
+    kind = type(error)
+    return isinstance(error, OSError) or kind.__name__ == "ArrowInvalid" or kind.__module__.startswith("botocore.")
+
+
+def _is_of_this_machine(uri: str) -> bool:
+    scheme, separator, _ = uri.partition("://")
+    return not separator or uri.startswith("file:") or "/" in scheme
 
 
 def _is_odd_key(path: str) -> bool:
@@ -468,6 +494,8 @@ def _refuse_odd(said: str, path: str) -> None:
 
 
 def _s3() -> fs.S3FileSystem:
+    from pyarrow import fs
+
     endpoint = s3_endpoint()
     where = {}
     if endpoint:
@@ -485,6 +513,8 @@ def _s3() -> fs.S3FileSystem:
 
 
 def _gcs() -> fs.FileSystem:
+    from pyarrow import fs
+
     if not hasattr(fs, "GcsFileSystem"):
         raise StorageError("gs://: this pyarrow was built without Google Cloud Storage; install another build")
     return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=REQUEST_SECONDS))
@@ -534,6 +564,8 @@ def _one_s3_object(client: Any, bucket: str, key: str) -> Iterator[StoredFile]:
 
 
 def _list_folders(filesystem: fs.FileSystem, root: str) -> Iterator[StoredFile]:
+    from pyarrow import fs
+
     at_root = filesystem.get_file_info(root)
     if at_root.type == fs.FileType.File:
         yield _stored(at_root)
@@ -542,6 +574,8 @@ def _list_folders(filesystem: fs.FileSystem, root: str) -> Iterator[StoredFile]:
 
 
 def _walk(filesystem: fs.FileSystem, folder: str) -> Iterator[StoredFile]:
+    from pyarrow import fs
+
     entries = filesystem.get_file_info(fs.FileSelector(folder))
     # The slash gives folders the place among files that S3 gives their keys.
     for entry in sorted(entries, key=lambda e: e.path + "/" * (e.type == fs.FileType.Directory)):

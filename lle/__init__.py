@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lle.model import Model, enhance, load
 
-__all__ = ["Model", "enhance", "load"]
+__version__ = "0.2.0"
+__all__ = ["Model", "__version__", "enhance", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """torch is imported only when a model is wanted: settings and pictures do without."""
-    if name in __all__:
+    if name in ("Model", "enhance", "load"):
         from lle import model
 
         return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from cluster.connect import JOINED, ClusterError
 from cluster.lease import LeaseError
-from pipelines.tracking.runs import TrackingError
+from pipelines.tracking.address import TrackingError
 
 FAILED, MISTAKEN = 1, 2
 

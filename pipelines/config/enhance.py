@@ -11,17 +11,25 @@ OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff", "avif"]
 
 
 class EnhanceSettings(Settings):
-    """Enhancing a folder or prefix of photos."""
+    """Enhancing photos, folders or prefixes of them."""
 
     model: str = setting(
-        ...,
+        "bundled",
         "What enhances: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, the folder of a saved model, "
-        "published:NAME=FILE, or baseline:NAME.",
+        "published:NAME=FILE, baseline:NAME, or bundled, which ships with the package.",
         unit="URI",
         min_length=1,
     )
-    input: str = setting(..., "Photos, with all folders below; or one photo.", unit="folder, file or URI", min_length=1)
-    output: str = setting(..., "Where they go, under the names they had.", unit="folder or URI", min_length=1)
+    input: str = setting(
+        "",
+        "Photos, with all folders below, or one photo; as many as you like without --input.",
+        unit="folder, file or URI",
+    )
+    output: str = setting(
+        "",
+        "Where they go, under the names they had; empty: beside each photo or folder, as NAME.enhanced.",
+        unit="folder or URI",
+    )
     format: OutputFormat = setting(
         "same", "Kind of the files written; one that differs from the photo's own is added to its name."
     )
@@ -39,11 +47,11 @@ class EnhanceSettings(Settings):
     batch_pixels: int = setting(
         4_000_000, "Photos of one size are enhanced together up to so many pixels.", unit="px", ge=1
     )
-    workers: int = setting(0, "Processes that enhance; 0: one for each GPU, else for each core.", ge=0, le=10_000)
+    workers: int = setting(
+        0, "Processes that enhance; 0: this one for a few photos, else one for each GPU or core.", ge=0, le=10_000
+    )
     again: bool = setting(False, "Also enhance what an earlier run has done already.")
     tracking: TrackingUri = setting(
         "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
     )
-    address: str = setting(
-        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
-    )
+    address: str = setting("", "Ray cluster to join; empty: RAY_ADDRESS, else this machine.", unit="host:port")

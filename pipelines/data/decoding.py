@@ -23,7 +23,8 @@ from lle.config import RegionSettings
 from lle.regions import find_regions
 from lle.training.order import photo_at
 from pipelines.data import shards
-from pipelines.data.photo_sets import DataError, PhotoSet
+from pipelines.data.listing import DataError
+from pipelines.data.photo_sets import PhotoSet
 
 ROWS_PER_BLOCK = 16
 READERS = 8

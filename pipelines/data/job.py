@@ -18,9 +18,9 @@ from cluster.lease import held
 from cluster.storage import StorageError, failing_as, from_anywhere, list_files, naming, open_uri, place
 from cluster.waiting import told_while_waiting
 from pipelines.config.prepare import PrepareSettings
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import ManifestError, Totals, begin, done_parts, finish
 from pipelines.data.part import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
-from pipelines.data.photo_sets import DataError
 from pipelines.exits import begun, ended
 from pipelines.reporting.closing import there
 

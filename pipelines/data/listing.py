@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cluster.storage import StoredFile, list_files, name_below, open_uri, system_folder, told
-from lle.images import is_image_name
+from cluster.storage import StoredFile, list_files, name_below, open_files, system_folder, told
+from lle.images import SUFFIXES, is_image_name
 
 RAW = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .raf .raw .rw2 "
@@ -21,6 +21,10 @@ UNREADABLE = (
 VIDEOS = ".3gp .avi .m4v .mkv .mov .mp4 .mts .webm .wmv"
 KINDS_SHOWN, NAMES_SHOWN = 8, 3
 LONGEST_SUFFIX = 8  # with its dot; what is longer is a name with a dot in it
+
+
+class DataError(ValueError):
+    """The photos cannot be used; the message names the setting and says what to change."""
 
 
 @dataclass
@@ -89,7 +93,7 @@ def photos_in(uri: str, left_out: LeftOut) -> Iterator[StoredFile]:
     Raises:
         StorageError: it cannot be listed.
     """
-    _, root = open_uri(uri)
+    _, root = open_files(uri)
     for file in list_files(uri, left_out.unreadable):
         name = name_below(root, file.path)
         if kind := not_a_photo(name if file.path != root else name.lstrip(".")):  # asked for by its own name
@@ -113,3 +117,11 @@ def not_a_photo(name: str) -> str:
         return "hidden"
     suffix = posixpath.splitext(file)[1].lower()
     return told(suffix) if 1 < len(suffix) <= LONGEST_SUFFIX else "without suffix"
+
+
+def no_picture(setting: str, uri: str, left_out: LeftOut) -> str:
+    """The sentence for a place without pictures."""
+    suffixes = ", ".join(SUFFIXES[:4])
+    return f"{setting}: {uri} holds no picture ({left_out.count} files, none named {suffixes} ...)" + (
+        f"; {left_out}" if left_out else ""
+    )

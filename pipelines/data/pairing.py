@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cluster.storage import name_below, open_uri, told
-from pipelines.data.listing import not_a_photo
-from pipelines.data.photo_sets import DataError, PhotoSet
+from pipelines.data.listing import DataError, not_a_photo
+from pipelines.data.photo_sets import PhotoSet
 
 NAMED = 3
 

@@ -19,9 +19,8 @@ from lle import images
 from pipelines.config.prepare import PrepareSettings
 from pipelines.data import shards
 from pipelines.data.duplicates import perceptual_hash
-from pipelines.data.listing import not_a_photo
+from pipelines.data.listing import DataError, not_a_photo
 from pipelines.data.manifest import MADE_BY, NOT_READABLE, SHARDS, UNREAD, known_files, write_part
-from pipelines.data.photo_sets import DataError
 
 MEGABYTE = 1_000_000
 BURNT = 250

@@ -15,15 +15,11 @@ from cluster.storage import StorageError, explain, name_below, open_file, open_u
 from lle import images
 from lle.config import DataSettings
 from pipelines.data import shards
-from pipelines.data.listing import LeftOut, photos_in
+from pipelines.data.listing import DataError, LeftOut, no_picture, photos_in
 from pipelines.data.manifest import ManifestError, read_places
 
 CHECKED_HEADERS = 2_000
 HEADER_BYTES = 65_536
-
-
-class DataError(ValueError):
-    """The photos cannot be trained on; the message names the setting and says what to change."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +86,6 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
         path, reason = next(iter(refused.items()))
         raise DataError(f"{setting}: none of the {len(sizes)} pictures in {uri} is readable; {path}: {reason}")
     return PhotoSet(uri, good, refused, str(left_out))
-
-
-def no_picture(setting: str, uri: str, left_out: LeftOut) -> str:
-    """The sentence for a place without pictures."""
-    suffixes = ", ".join(images.SUFFIXES[:4])
-    return f"{setting}: {uri} holds no picture ({left_out.count} files, none named {suffixes} ...)" + (
-        f"; {left_out}" if left_out else ""
-    )
 
 
 def photo_names(uri: str, paths: Iterable[str]) -> list[str]:

@@ -24,8 +24,9 @@ from cluster.storage import StorageError, explain, open_uri, write_atomically
 from lle.images import MAX_PIXELS, ImageError
 from pipelines.config.train import RunSettings
 from pipelines.data import shards
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import home_of
-from pipelines.data.photo_sets import DataError, PhotoSet
+from pipelines.data.photo_sets import PhotoSet
 from pipelines.data.training_photos import TrainingPhotos, find_photos
 
 PHOTOS = "photos.json.gz"

@@ -11,8 +11,9 @@ from lle import images
 from lle.config import DataSettings
 from pipelines.config.train import RunSettings
 from pipelines.data import shards
+from pipelines.data.listing import DataError
 from pipelines.data.pairing import aligned
-from pipelines.data.photo_sets import DataError, PhotoSet, list_photos, load_photo, photo_names, refuse_nested
+from pipelines.data.photo_sets import PhotoSet, list_photos, load_photo, photo_names, refuse_nested
 
 COMPARED_FILES = 8
 PAIRS = "data.pairs_dark and data.pairs_truth"

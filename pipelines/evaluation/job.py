@@ -25,8 +25,8 @@ from cluster.storage import StorageError, explain, failing_as, fitting, inside, 
 from lle.metrics import METRICS
 from pipelines.config.evaluate import EvaluationSettings
 from pipelines.config.promote import PromotionSettings
+from pipelines.data.listing import DataError
 from pipelines.data.pairing import stem
-from pipelines.data.photo_sets import DataError
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.report import COMPARED, TITLES, Summary, evaluation_page, keep_worst_views, verdicts
 from pipelines.evaluation.worker import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_models
@@ -36,7 +36,8 @@ from pipelines.models.resolve import find_model
 from pipelines.reporting.closing import record_of, there
 from pipelines.reporting.page import REPORT, render
 from pipelines.reporting.words import direction, plain, split
-from pipelines.tracking.runs import TrackingError, dataset, record_evaluation, recorded_run, tracking_uri
+from pipelines.tracking.address import TrackingError, tracking_uri
+from pipelines.tracking.runs import dataset, record_evaluation, recorded_run
 from pipelines.tracking.source import git_revision, source_hash
 
 RUNS = "runs"

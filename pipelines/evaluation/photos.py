@@ -13,7 +13,7 @@ from pyarrow import fs
 from cluster.storage import open_uri, write_atomically
 from lle.images import MAX_PIXELS, ImageError
 from pipelines.data import shards
-from pipelines.data.photo_sets import DataError
+from pipelines.data.listing import DataError
 from pipelines.evaluation.worker import Photo
 
 READERS = 8

@@ -13,7 +13,8 @@ from lle.baselines import auto_exposure, exposure_shoulder
 from lle.images import ImageError, to_tensor
 from lle.metrics import psnr, ssim
 from lle.model import Model, enhance
-from pipelines.data.photo_sets import DataError, PhotoSet, load_photo
+from pipelines.data.listing import DataError
+from pipelines.data.photo_sets import PhotoSet, load_photo
 
 BASELINE_PHOTOS = 64
 BASELINE_SIDE = 256

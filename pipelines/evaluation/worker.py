@@ -21,8 +21,9 @@ from cluster.waiting import told_while_waiting
 from lle.config import DataSettings
 from lle.images import ImageError, encode, from_tensor, to_tensor
 from lle.model import enhance
+from pipelines.data.listing import DataError
 from pipelines.data.pairing import aligned
-from pipelines.data.photo_sets import DataError, list_photos, photo_names, read_photo, refuse_nested
+from pipelines.data.photo_sets import list_photos, photo_names, read_photo, refuse_nested
 from pipelines.evaluation.metrics import MetricSuite
 from pipelines.models.named import NamedModel
 from pipelines.reporting.page import view

@@ -38,7 +38,7 @@ from pipelines.exits import MISTAKEN, ended
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 from pipelines.reporting.light_map import RAMP, light_map
 from pipelines.reporting.page import data_uri, template, view
-from pipelines.tracking.runs import TrackingError, tracking_uri
+from pipelines.tracking.address import TrackingError, tracking_uri
 
 HOST = "127.0.0.1"
 RUNS = "runs"

@@ -16,9 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pyarrow import fs
-
-from cluster.storage import failing_as, list_files, open_uri, write_atomically
+from cluster.storage import failing_as, list_files, open_files, write_atomically
 
 REPORT, PARTS, UNREAD = "report.csv", "report.parts", "report.csv.unread"
 DELIMITERS = ",;\t"  # ours, and those of spreadsheet programs
@@ -63,7 +61,7 @@ class Done:
     """
 
     def __init__(self, uri: str) -> None:
-        self._filesystem, self._root = open_uri(uri)
+        self._filesystem, self._root = open_files(uri)
         self.unreadable = 0
         self._noted: list[Entry] = []
         self._unread = b""
@@ -132,7 +130,7 @@ class Done:
             for path in self._parts:
                 with suppress(FileNotFoundError):
                     self._filesystem.delete_file(path)
-            if self._parts and isinstance(self._filesystem, fs.LocalFileSystem):
+            if self._parts and self._filesystem.type_name == "local":
                 with suppress(OSError):  # somebody else has put something there
                     Path(self._root, PARTS).rmdir()
         self._parts = []

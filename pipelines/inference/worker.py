@@ -1,4 +1,4 @@
-"""Photos through a network: Ray Data hands out their names, workers read, enhance and write them.
+"""Photos through a network: workers read, enhance and write them; Ray Data hands out their names, or this process does.
 
 name -> bytes -> pixels (B, H, W, 3), photos of one size together -> enhanced, the same -> bytes, with all that belongs
 to the photo
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 
 from cluster.connect import ALLOCATOR, nodes
-from cluster.storage import explain, from_anywhere, inside, open_file, open_uri, write_atomically
+from cluster.storage import explain, from_anywhere, inside, open_file, open_files, write_atomically
 from cluster.waiting import told_while_waiting
 from lle.images import (
     ImageError,
@@ -35,19 +35,13 @@ from lle.images import (
 from lle.model import enhance_pixels
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.inference.progress import Entry
+from pipelines.inference.work import Photo, written_as
 from pipelines.models.resolve import NamedModel
 
 PHOTOS_PER_THREAD = 8
 GAP = 6  # px, between a photo and its result
 LEAST_THREADS = 2  # one reads and writes while another computes
-
-
-@dataclass(frozen=True)
-class Photo:
-    """One photo to enhance: where it is read, and what will be noted about it."""
-
-    path: str
-    entry: Entry
+MOST_THREADS = 8  # of this process: each holds a photo
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ def enhance_photos(
     settings: EnhanceSettings,
     resources: dict[str, float],
     tell: Callable[[str], object],
-) -> Iterator[tuple[Entry, float]]:
+) -> Generator[tuple[Entry, float], None, None]:
     """Enhance photos on a joined Ray cluster, in the order in which they are done.
 
     Args:
@@ -108,6 +102,17 @@ def enhance_photos(
             yield Entry(**row), began
 
 
+def enhance_here(
+    model: NamedModel, photos: Sequence[Photo], settings: EnhanceSettings
+) -> Generator[tuple[Entry, float], None, None]:
+    """Enhance photos in this process, by the same worker, without Ray: what `enhance_photos` yields."""
+    threads = min(max(LEAST_THREADS, os.cpu_count() or 1), MOST_THREADS)
+    worker = Worker(model, settings, threads)
+    for first in range(0, len(photos), threads * PHOTOS_PER_THREAD):
+        for entry in worker.enhance(photos[first : first + threads * PHOTOS_PER_THREAD]):
+            yield entry, worker.began
+
+
 def cores_beside_a_gpu(machines: Sequence[dict[str, float]], workers: int) -> int:
     """CPUs for each of some workers that share the GPUs: what any machine with GPUs has, but one, shared out."""
     with_gpus = [machine for machine in machines if machine.get("GPU")]
@@ -127,10 +132,10 @@ class Worker:
 
     def __init__(self, model: NamedModel, settings: EnhanceSettings, threads: int = LEAST_THREADS) -> None:
         self._network, self._settings, self._threads = model.network, settings, threads
-        self._source, _ = open_uri(settings.input)
-        self._target, self._root = open_uri(settings.output)
+        self._source, _ = open_files(settings.input)
+        self._target, self._root = open_files(settings.output)
         self._one_at_a_time = threading.Lock()
-        self._began = time.time()
+        self.began = time.time()
         if torch.cuda.is_available():
             self._network.cuda()
 
@@ -139,16 +144,19 @@ class Worker:
         import pyarrow
 
         photos = [Photo(row.pop("path"), Entry(**row)) for row in batch.to_pylist()]
-        return pyarrow.Table.from_pylist([asdict(entry) | {"began": self._began} for entry in self.enhance(photos)])
+        return pyarrow.Table.from_pylist([asdict(entry) | {"began": self.began} for entry in self.enhance(photos)])
 
     def enhance(self, photos: Sequence[Photo]) -> Iterator[Entry]:
         """What became of each; whatever is wrong with one of them is noted, never raised."""
-        with ThreadPoolExecutor(self._threads) as pool:
+        pool = ThreadPoolExecutor(self._threads)
+        try:
             read = [*pool.map(self._read, photos)]
             yield from (each for each in read if isinstance(each, Entry))
             stacks = same_size([each for each in read if isinstance(each, File)], self._settings.batch_pixels)
             for entries in pool.map(self._enhance_stack, stacks):
                 yield from entries
+        finally:
+            pool.shutdown(cancel_futures=True)  # a job that is stopped finishes the photos under way and no others
 
     def _read(self, photo: Photo) -> File | Entry:
         try:
@@ -209,12 +217,6 @@ def same_size(files: Sequence[File], most_pixels: int) -> list[list[File]]:
         else:
             stacks.append([file])
     return stacks
-
-
-def written_as(name: str) -> str:
-    """The format, such as jpeg, png, avif or heic, that the suffix of a file name promises."""
-    suffix = PurePosixPath(name).suffix.lower().lstrip(".")
-    return {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}.get(suffix, suffix)
 
 
 def failed(photo: Photo, error: Exception) -> Entry:

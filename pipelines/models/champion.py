@@ -14,7 +14,8 @@ from mlflow.tracking import MlflowClient
 
 from cluster.lease import Holder
 from cluster.redaction import redacted
-from pipelines.tracking.runs import TrackingError, client_of, first_line, quieten
+from pipelines.tracking.address import TrackingError
+from pipelines.tracking.runs import client_of, first_line, quieten
 
 REPLACED = "lle.replaced_champion"
 """Tag of a version: the champion before it, empty for the first."""

@@ -24,7 +24,7 @@ from pipelines.exits import begun, ended
 from pipelines.models.named import ModelError
 from pipelines.models.resolve import find_model
 from pipelines.reporting.closing import shown
-from pipelines.tracking.runs import TrackingError, tracking_uri
+from pipelines.tracking.address import TrackingError, tracking_uri
 
 RUNS = "runs"
 CHECKED_SIZES = ((2, 3), (48, 64), (1100, 72), (201, 1060))  # none of them the example's; long sides are thinned out

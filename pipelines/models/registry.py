@@ -22,7 +22,8 @@ from lle.exporting import ExportError, save_pt2
 from lle.model import Model
 from pipelines.config.train import RunSettings
 from pipelines.models.named import ModelError
-from pipelines.tracking.runs import TrackedRun, TrackingError, client_of, first_line, quieten, reachable
+from pipelines.tracking.address import TrackingError
+from pipelines.tracking.runs import TrackedRun, client_of, first_line, quieten, reachable
 
 CARD = "MODEL_CARD.md"
 SAVED = "artifacts/model"

@@ -11,7 +11,7 @@ import numpy as np
 
 from lle.metrics import METRICS
 from pipelines.config.promote import PromotionSettings
-from pipelines.data.photo_sets import DataError
+from pipelines.data.listing import DataError
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.models.resolve import BASELINES
 from pipelines.reporting.words import SPACE, better_by, direction, gain_of, number, plain

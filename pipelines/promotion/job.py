@@ -18,7 +18,8 @@ from cluster.storage import StorageError, fitting
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import BUNDLED, enhance
 from pipelines.config.promote import PromotionSettings
-from pipelines.data.photo_sets import DataError, read_photo
+from pipelines.data.listing import DataError
+from pipelines.data.photo_sets import read_photo
 from pipelines.evaluation.job import LEAST_SLOTS, RUNS, evaluated, result_files, summarise
 from pipelines.evaluation.metrics import MetricSuite, load_metric_suite
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
@@ -53,7 +54,8 @@ from pipelines.reporting.closing import record_of
 from pipelines.reporting.page import REPORT, Case, render
 from pipelines.reporting.pictures import BASELINE, side_by_side
 from pipelines.reporting.tables import printable
-from pipelines.tracking.runs import TrackingError, record_evaluation, recorded_run, tracking_uri
+from pipelines.tracking.address import TrackingError, tracking_uri
+from pipelines.tracking.runs import record_evaluation, recorded_run
 from pipelines.tracking.source import git_revision, source_hash
 
 PROGRAM = "pipelines/promote.py"

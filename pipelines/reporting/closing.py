@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING
 from cluster.redaction import redacted
 from cluster.storage import local_path
 
-if TYPE_CHECKING:
-    from pipelines.tracking.runs import TrackedRun  # and with it MLflow, which some jobs do without
+if TYPE_CHECKING:  # enhancing takes its words from here too, and should not wait for these, nor need them
+    from pipelines.tracking.runs import TrackedRun
 
 PIPELINES = Path(__file__).parents[1]
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` started
 SUBMIT = "ray job submit --working-dir . --"
+SUBMIT_INSTALLED = "ray job submit --"
 
 
 def command(job: str, *words: str) -> str:
-    """A command line for one of `pipelines/`, as its reader would have to type it where this job was started.
+    """A command line for one of `pipelines/`, or of `lle` where that was started, as its reader would have to type it
+    where this job was started.
 
     Of a submitted job: from a copy of the repository, on any machine that may submit.
     """
+    if Path(sys.argv[0]).name.startswith("lle "):  # lle_platform/command.py
+        started = shlex.join(["lle", job, *words])
+        return f"{SUBMIT_INSTALLED} {started}" if IN_A_JOB in os.environ else started
     if IN_A_JOB in os.environ:
         return f"{SUBMIT} python pipelines/{job}.py {shlex.join(words)}"
     return shlex.join([python(), shown(PIPELINES / f"{job}.py"), *words])

@@ -70,9 +70,10 @@ def source_hash(root: Path = ROOT) -> str:
     """SHA-256 of the packages' code, settings and templates: the same wherever they lie and however they came there."""
     digest = hashlib.sha256()
     for package in PACKAGES:
-        for file in sorted(file for file in (root / package).rglob("*") if file.suffix in SUFFIXES and file.is_file()):
+        home = next((each for each in (root, *root.parents[:2]) if (each / package).is_dir()), root)  # a wheel has two
+        for file in sorted(file for file in (home / package).rglob("*") if file.suffix in SUFFIXES and file.is_file()):
             content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+            digest.update(f"{file.relative_to(home).as_posix()} {content}\n".encode())
     return digest.hexdigest()
 
 
@@ -100,6 +101,8 @@ def program() -> str:
     script = Path(sys.argv[0])
     if script.name == "default_worker.py":
         return "pipelines/tune.py"
+    if script.name.startswith("lle "):
+        return f"pipelines/{script.name.removeprefix('lle ')}.py"
     return f"pipelines/{script.name}" if script.parent.name == "pipelines" else script.name or UNKNOWN
 
 

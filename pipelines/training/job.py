@@ -30,7 +30,7 @@ from lle.model import load
 from lle.training.checkpoint import CheckpointError
 from lle.training.optimisers import optimiser_class
 from pipelines.config.train import RunSettings
-from pipelines.data.photo_sets import DataError
+from pipelines.data.listing import DataError
 from pipelines.data.pinned import photos_of_run
 from pipelines.data.samples import quickstart_folders, write_quickstart_data
 from pipelines.data.training_photos import TrainingPhotos
@@ -39,16 +39,10 @@ from pipelines.models.named import ModelError
 from pipelines.models.resolve import find_model
 from pipelines.reporting.page import REPORT, render
 from pipelines.signals import AGAIN, name_of, rearm, run_job
+from pipelines.tracking.address import TrackingError, tracking_uri
 from pipelines.tracking.history import HISTORY, read_history
 from pipelines.tracking.recorder import Recorder
-from pipelines.tracking.runs import (
-    TrackedRun,
-    TrackingError,
-    first_line,
-    log_file,
-    recorded_run,
-    tracking_uri,
-)
+from pipelines.tracking.runs import TrackedRun, first_line, log_file, recorded_run
 from pipelines.training import TrainingError
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.closing import closing_lines, resume_command

@@ -17,10 +17,10 @@ from pipelines.config.text import flat
 from pipelines.config.train import RunSettings
 from pipelines.data.photo_sets import names_hash
 from pipelines.data.training_photos import TrainingPhotos
+from pipelines.tracking.address import TrackingError, tracking_uri
 from pipelines.tracking.runs import (
     PARAMETER_LENGTH,
     TrackedRun,
-    TrackingError,
     client_of,
     create_experiment,
     dataset,
@@ -29,7 +29,6 @@ from pipelines.tracking.runs import (
     quieten,
     quietly,
     tag_run,
-    tracking_uri,
 )
 from pipelines.tracking.source import git_revision, program, source_hash, source_tags
 

@@ -12,7 +12,7 @@ from typing import Any
 from cluster.storage import StorageError, local_path
 from pipelines.config.loading import of_a_run
 from pipelines.config.train import RunSettings
-from pipelines.tracking.runs import tracking_uri
+from pipelines.tracking.address import tracking_uri
 from pipelines.training import TrainingError
 from pipelines.training.checkpoints import Checkpoints, Mark, TakenError, begin, forget, mark_of
 from pipelines.training.resuming import RUN_SETTINGS

@@ -19,12 +19,13 @@ from cluster.storage import StorageError
 from lle.training.checkpoint import CheckpointError
 from pipelines.config.loading import SettingsError, of_a_run
 from pipelines.config.text import OF_ONE_RUN, as_yaml
-from pipelines.data.photo_sets import DataError
+from pipelines.data.listing import DataError
 from pipelines.data.pinned import photos_of_run
 from pipelines.exits import ended
 from pipelines.reporting.closing import command, record_of, shown, there
 from pipelines.signals import AGAIN, rearm, run_job
-from pipelines.tracking.runs import TrackedRun, TrackingError, log_files, tag_run
+from pipelines.tracking.address import TrackingError
+from pipelines.tracking.runs import TrackedRun, log_files, tag_run
 from pipelines.training import TrainingError
 from pipelines.training.checkpoints import forget
 from pipelines.training.job import check_own_code, tell_photos, with_sample_photos

@@ -42,17 +42,18 @@ from pipelines.config.prepare import PrepareSettings
 from pipelines.config.promote import PromotionSettings
 from pipelines.config.text import SETTINGS
 from pipelines.config.tune import TuneSettings
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import begin, finish
 from pipelines.data.pairing import PairingError, paired
 from pipelines.data.part import pending_parts, prepare_part
-from pipelines.data.photo_sets import DataError, list_photos
+from pipelines.data.photo_sets import list_photos
 from pipelines.evaluation.job import picture_name
 from pipelines.evaluation.worker import find_evaluated_photos
-from pipelines.inference.job import find_work, result_name
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work, result_name
 from pipelines.models.named import ModelError
 from pipelines.models.resolve import find_model
-from pipelines.tracking.runs import TrackingError, tracking_uri
+from pipelines.tracking.address import TrackingError, tracking_uri
 from pipelines.tuning.search_space import prepared
 
 Choice = TypeVar("Choice")

@@ -19,7 +19,7 @@ from pipelines.models import champion
 from pipelines.models.champion import DECISION, EVALUATION_SET, HOLDER, LOCK, PromotionError, Registry
 from pipelines.promote import main
 from pipelines.promotion.job import find_champion
-from pipelines.tracking.runs import TrackingError
+from pipelines.tracking.address import TrackingError
 from tests.integration.conftest import free_port, mlflow_server
 from tests.integration.unreliable import Request, Trouble, UnreliableServer, unreliable
 

@@ -22,12 +22,13 @@ from lle.training.order import photo_at
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.prepare import PrepareSettings
 from pipelines.data.decoding import Decode
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
-from pipelines.data.photo_sets import DataError, list_photos, load_photo
+from pipelines.data.photo_sets import list_photos, load_photo
 from pipelines.data.streams import RayStream
-from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work
 from pipelines.inference.worker import Worker
 from pipelines.models.resolve import find_model
 from tests.integration.conftest import Stack, run

@@ -40,8 +40,8 @@ from pipelines.data.decoding import Decode
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
 from pipelines.data.photo_sets import list_photos
-from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work
 from pipelines.inference.worker import Worker
 from pipelines.models.resolve import find_model
 from tests.integration.conftest import Cluster, Stack, use_environment

@@ -53,22 +53,24 @@ from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.config.tune import TuneSettings
 from pipelines.data.decoding import Decode
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import begin, done_parts, finish
 from pipelines.data.part import pending_parts, prepare_part
-from pipelines.data.photo_sets import DataError, PhotoSet, list_photos, read_photo
+from pipelines.data.photo_sets import PhotoSet, list_photos, read_photo
 from pipelines.data.pinned import PHOTOS, photos_of_run
 from pipelines.data.streams import RayStream
 from pipelines.data.training_photos import TrainingPhotos
 from pipelines.evaluation.job import write_files
 from pipelines.inference.demo import Refusal, listening, uploaded
-from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done, Entry
-from pipelines.inference.worker import Photo, Worker
+from pipelines.inference.work import Photo, find_work
+from pipelines.inference.worker import Worker
 from pipelines.models.named import NamedModel
 from pipelines.models.resolve import find_model
 from pipelines.models.served import MAX_PIXELS, PhotoServer
 from pipelines.reporting.page import render
-from pipelines.tracking.runs import TrackedRun, TrackingError, reachable, tracking_uri
+from pipelines.tracking.address import TrackingError, tracking_uri
+from pipelines.tracking.runs import TrackedRun, reachable
 from pipelines.training.card import model_card
 from pipelines.training.closing import closing_lines
 from pipelines.training.job import tell_photos

@@ -19,10 +19,11 @@ from lle.images import decode_picture, encode, read
 from lle.model import Model, enhance, enhance_pixels, load
 from pipelines import enhance as entry_point
 from pipelines.config.enhance import EnhanceSettings
-from pipelines.data.photo_sets import DataError
-from pipelines.inference.job import find_work, refuse_unknown_strength, result_name
+from pipelines.data.listing import DataError
+from pipelines.inference.job import refuse_unknown_strength
 from pipelines.inference.progress import PARTS, REPORT, UNREAD, Done, Entry, _rows, _table
-from pipelines.inference.worker import Photo, Worker, cores_beside_a_gpu
+from pipelines.inference.work import Photo, find_work, result_name
+from pipelines.inference.worker import Worker, cores_beside_a_gpu
 from pipelines.models.named import ModelError, NamedModel
 from pipelines.models.resolve import find_model
 
@@ -403,7 +404,9 @@ def test_pixels_are_enhanced_like_pictures():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--input", "x", "--output", "y"], "model"),
+        (["--output", "y"], "input: no photos; name a photo"),
+        (["--input", "x", "--output", "y"], "input: x does not exist"),
+        (["x", "--outptu", "y"], "unrecognized arguments: --outptu y; did you mean --output?"),
         (["--model", "baseline:input", "--input", "x", "--output", "y", "--quality", "0"], "quality: 0 is not allowed"),
         (["--model", "baseline:input", "--input", "x", "--output", "y", "--format", "heic"], "one of same, jpeg, png"),
         (["--model", "baseline:magic", "--input", "x", "--output", "y"], "baseline:magic is no baseline"),

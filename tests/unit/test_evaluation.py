@@ -19,7 +19,8 @@ from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.metrics import METRICS
 from lle.model import Model
-from pipelines.data.photo_sets import DataError, read_photo
+from pipelines.data.listing import DataError
+from pipelines.data.photo_sets import read_photo
 from pipelines.evaluate import main
 from pipelines.evaluation import job as evaluation
 from pipelines.evaluation.job import result_files, summarise, write_files

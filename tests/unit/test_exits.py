@@ -12,9 +12,9 @@ import pytest
 from cluster.connect import ClusterError
 from lle.images import encode
 from pipelines import exits
-from pipelines.data.photo_sets import DataError
+from pipelines.data.listing import DataError
 from pipelines.exits import begun, ended
-from pipelines.tracking.runs import TrackingError
+from pipelines.tracking.address import TrackingError
 
 NOBODY = "http://127.0.0.1:9"
 Arguments = Callable[[str, str], list[str]]

@@ -16,6 +16,8 @@ LIGHT = [
     *[f"lle/config/{name}.py" for name in ("__init__", "train")],
     *[f"lle/images/{name}.py" for name in ("__init__", "decode", "encode", "picture", "pixels")],
     *[f"pipelines/config/{name}.py" for name in ("loading", "text", "enhance", "evaluate", "promote")],
+    "lle_platform/command.py",
+    "pipelines/inference/work.py",
 ]
 
 # A run that goes on reads its settings as any other does, and whoever loads settings asks whether a run goes on.
@@ -93,6 +95,17 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
     assert arrows(tmp_path, ("a",)) == {"a.b": {"a.c"}, "a.c": {"a.b"}}
     with pytest.raises(CycleError):
         TopologicalSorter(arrows(tmp_path, ("a",))).prepare()
+
+
+def test_enhancing_a_few_photos_loads_nothing_that_the_extras_bring_nor_what_it_does_not_use() -> None:
+    heavy = ("ray", "mlflow", "pyarrow", "rich", "scipy", "sklearn", "boto3", "open_clip", "kornia", "torchvision")
+    code = f"import pipelines.inference.job, sys; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_names_the_pipelines_only_when_it_runs_one(repository: Path) -> None:
+    assert offenders(repository, "lle_platform", {"pipelines", "cluster"}) == []
 
 
 def test_open_clip_is_imported_only_where_a_prior_is_built(repository: Path) -> None:

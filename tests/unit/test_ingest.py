@@ -14,7 +14,8 @@ from lle.config import DataSettings, RegionSettings
 from lle.regions import find_regions
 from pipelines.config.train import RunSettings
 from pipelines.data.decoding import Decode, KnownRegions, resized
-from pipelines.data.photo_sets import DataError, PhotoSet, list_photos
+from pipelines.data.listing import DataError
+from pipelines.data.photo_sets import PhotoSet, list_photos
 from pipelines.data.streams import RayStream
 from pipelines.data.training_photos import find_photos
 

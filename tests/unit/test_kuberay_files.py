@@ -176,7 +176,7 @@ def test_every_container_has_the_pinned_image_and_requests_equal_to_limits(objec
     found = [each for o in objects for each in containers(o)]
     assert len(found) == 5  # head and worker of the cluster; head, worker and submitter of the job
     for each in found:
-        assert each["image"] == "REGISTRY/lle:0.1.0"
+        assert each["image"] == "REGISTRY/lle:0.2.0"
         assert each["resources"]["requests"] == each["resources"]["limits"], each["name"]
         assert {"cpu", "memory"} <= each["resources"]["limits"].keys()
 

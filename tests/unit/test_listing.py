@@ -13,12 +13,12 @@ from lle.config import DataSettings
 from lle.images import SUFFIXES
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.prepare import PrepareSettings
-from pipelines.data.listing import LeftOut, not_a_photo, photos_in
+from pipelines.data.listing import DataError, LeftOut, not_a_photo, photos_in
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
-from pipelines.data.photo_sets import DataError, list_photos
-from pipelines.inference.job import find_work, result_name
+from pipelines.data.photo_sets import list_photos
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work, result_name
 
 
 def picture(file: Path) -> None:

@@ -20,8 +20,9 @@ from lle.config import DataSettings
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings
 from pipelines.data import shards
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import ManifestError, begin, read_places
-from pipelines.data.photo_sets import DataError, list_photos
+from pipelines.data.photo_sets import list_photos
 from pipelines.data.pinned import CHOSEN_BY, PHOTOS, photos_of_run
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)

@@ -16,7 +16,7 @@ from cluster.storage import sqlite_path
 from lle.model import load
 from pipelines.models.named import ModelError
 from pipelines.models.resolve import find_model
-from pipelines.tracking.runs import TrackingError, tracking_uri
+from pipelines.tracking.address import TrackingError, tracking_uri
 from tests.fuzz.names_and_settings import ACTS, try_one
 
 

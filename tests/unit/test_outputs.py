@@ -10,11 +10,11 @@ from PIL import Image
 from pipelines import export, pretrain_prior
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.prepare import PrepareSettings
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import ManifestError, begin
-from pipelines.data.photo_sets import DataError
 from pipelines.evaluation.job import refuse_foreign_files
-from pipelines.inference.job import find_work
 from pipelines.inference.progress import Done
+from pipelines.inference.work import find_work
 
 MINE = b"mine"
 

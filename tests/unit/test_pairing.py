@@ -11,10 +11,11 @@ from PIL import Image
 from lle.config import DataSettings
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import begin, finish
 from pipelines.data.pairing import PairingError, paired
 from pipelines.data.part import pending_parts, prepare_part
-from pipelines.data.photo_sets import DataError, load_photo
+from pipelines.data.photo_sets import load_photo
 from pipelines.data.training_photos import TrainingPhotos, find_photos
 from pipelines.evaluation.worker import find_evaluated_photos
 from pipelines.training.worker import validation_set

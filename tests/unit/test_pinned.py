@@ -9,7 +9,7 @@ from PIL import Image
 
 from lle.config import DataSettings
 from pipelines.config.train import RunSettings
-from pipelines.data.photo_sets import DataError
+from pipelines.data.listing import DataError
 from pipelines.data.pinned import PHOTOS, photos_of_run
 from pipelines.data.training_photos import TrainingPhotos
 

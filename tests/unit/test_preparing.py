@@ -22,9 +22,10 @@ from pipelines.data import job as preparation
 from pipelines.data import shards
 from pipelines.data.decoding import Decode
 from pipelines.data.duplicates import first_similar, perceptual_hash
+from pipelines.data.listing import DataError
 from pipelines.data.manifest import ManifestError, begin, done_parts, finish
 from pipelines.data.part import light, pending_parts, prepare_part
-from pipelines.data.photo_sets import DataError, list_photos
+from pipelines.data.photo_sets import list_photos
 from pipelines.prepare import main
 
 

@@ -24,7 +24,9 @@ from pipelines.tuning.search_space import prepared, remember
 
 REPOSITORY = Path(__file__).parents[2]
 PLACES = ("README.md", "ray_cluster.yaml", "docs/**/*.md", "lle/**/*.md", "cluster/**/*.yaml", "pipelines/**/*.*")
-COMMAND = re.compile(r"python pipelines/(\w+)\.py((?:\\\n|\n *--|[^\n`])*)")  # lines go on after a backslash, or folded
+COMMAND = re.compile(  # lines go on after a backslash, or folded
+    r"(?:python pipelines/(\w+)\.py|^lle (\w+))((?:\\\n|\n *--|[^\n`])*)", re.MULTILINE
+)
 SETTINGS = {
     "demo": DemoSettings,
     "enhance": EnhanceSettings,
@@ -41,7 +43,7 @@ def printed() -> Iterator[tuple[str, str, str]]:
     for file in files:
         name = str(file.relative_to(REPOSITORY))
         for found in COMMAND.finditer(file.read_text(encoding="utf-8", errors="replace")):
-            yield name, found[1], found[2].replace("\\\n", " ").replace("\n#", " ")
+            yield name, found[1] or found[2], found[3].replace("\\\n", " ").replace("\n#", " ")
 
 
 COMMANDS = [each for each in printed() if "{" not in each[2]]  # not those that the code itself puts together
@@ -85,6 +87,9 @@ def test_a_printed_command_is_understood(here: Path, file: str, job: str, argume
             prepared(*parse_known_settings(TuneSettings, "", given))
         elif job == "pretrain_prior":
             importlib.import_module("pipelines.pretrain_prior")._parse(given)
+        elif job == "enhance":  # which also takes photos without an option
+            _, rest = parse_known_settings(EnhanceSettings, "", given)
+            assert not any(word.startswith("-") for word in rest), f"{file}: {rest}"
         else:
             parse_settings(SETTINGS[job], "", given)
     except SystemExit as end:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from pipelines.config.promote import PromotionSettings
-from pipelines.data.photo_sets import DataError
+from pipelines.data.listing import DataError
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
 from pipelines.evaluation.worker import GOOD, LOW, Measured, find_evaluated_photos
 from pipelines.models.named import NamedModel

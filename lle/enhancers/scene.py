@@ -3,10 +3,11 @@
 A copy of 160 x 160 pixels is lifted by the curve of `exposure.shoulder` to a mean of .44, where an ImageNet network
 sees best, whatever the light was; a head on its features says by how much that misses.
 
-    u = g v,    v = u0 + h(F(lifted), u0),    ln w = g h'(F(lifted), u0),    g = 1 - exp(-(v / t)^2)
+    u = g v,    v = u0 + b h(F(lifted), u0),    ln w = g h'(F(lifted), u0),    g = 1 - exp(-(v / t)^2),    b = |u0| / 4
 
 u0: the lift to .44, so the network begins as that baseline; F: the frozen tower; g: near 0 where the picture is good
-already, for a small correction is more often a mistake than wanted: t is .6 upwards, 1 downwards; in training g is 1.
+already, for a small correction is more often a mistake than wanted: t is .6 upwards, 1 downwards; b: how far the head
+is believed, for where .44 misses, it misses by less the less a picture lacks. In training g and b are 1.
 
 A camera that it does not know has a cast of its own, and exposes scenes by a rule of its own. Five numbers for all its
 pictures can learn that, while the rest rests: logarithms of gains that are taken before anything is decided, and a and
@@ -31,6 +32,7 @@ GREY = 0.44
 WIDTH = 96
 DROPPED = 0.6  # of so many features for so few photos
 TRUSTED_UP, TRUSTED_DOWN = 0.6, 1.0
+BELIEVED_AT = 4.0  # a lift, in nat, as of a very dark photo
 USUAL_LIFT = 3.5
 
 
@@ -74,7 +76,8 @@ class SceneEnhancer(OneExposure):
             small = (small * cast).clamp(max=1)
         found = self.look(small)
         said, lift = self.head(found).float(), found[:, -1:]
-        exposure, balance = lift + said[:, :1], gains(said[:, 1:])
+        believed = 1.0 if self.head.training else lift.abs() / BELIEVED_AT
+        exposure, balance = lift + believed * said[:, :1], gains(said[:, 1:])
         if self.camera is not None:
             exposure = exposure + self.camera[3] + self.camera[4] * (lift - USUAL_LIFT)
             balance = balance * cast

@@ -8,7 +8,7 @@ from torch import Tensor
 from lle.baselines import exposure_shoulder
 from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer, tower
-from lle.enhancers.scene import GREY, SceneEnhancer
+from lle.enhancers.scene import BELIEVED_AT, GREY, SceneEnhancer, seen_small
 from lle.enhancers.tower import FEATURES, Convolution, Tower
 from lle.exposure.camera import expose, linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import k_of, lift_to_mean, shoulder
@@ -55,6 +55,20 @@ def test_what_is_nearly_good_stays_as_it_is_and_what_is_dark_does_not():
         assert float((SceneEnhancer(denoise=0).eval()(image).image - image).detach().abs().mean()) < most
     dark = scene(-2)
     assert float(SceneEnhancer(denoise=0).eval()(dark).image.detach().mean()) > float(dark.mean()) + 0.15
+
+
+def test_its_head_is_believed_as_far_as_the_picture_is_dark():
+    enhancer = SceneEnhancer(denoise=0).eval()
+    with torch.no_grad():
+        enhancer.head[-1].bias[0] = 0.4
+        for stops in (-1.0, -3.0, 0.5):
+            image = scene(stops)
+            lift = lift_to_mean(seen_small(image), GREY)
+            exposure = enhancer.light(image)[1]
+            torch.testing.assert_close(exposure, lift + 0.4 * lift.abs() / BELIEVED_AT, atol=1e-5, rtol=0)
+        image, learning = scene(-1.0), enhancer.train()
+        exposure = learning.light(image)[1]
+        torch.testing.assert_close(exposure, lift_to_mean(seen_small(image), GREY) + 0.4, atol=1e-5, rtol=0)
 
 
 def test_lamps_in_the_dark_keep_their_detail():

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     "README.md": "readme.md",
     "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
     "lle/enhancers/assets/MODEL_CARD.md": "cards/enhancer.md",
     "lle/prior/assets/MODEL_CARD.md": "cards/prior.md",
     "docs/first_steps.ipynb": "first_steps.md",

@@ -143,6 +143,8 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
     try:
         with ExitStack() as stack:
             if stays_here(settings, len(photos)):
+                if settings.workers > 1:
+                    say("workers: this process does them all without Ray; pip install 'lle[pipeline]' brings it")
                 results = enhance_here(model, photos, settings)
             else:
                 slots = max(LEAST_SLOTS, settings.workers + 1)

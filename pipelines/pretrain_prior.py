@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (there := arguments.out / name).exists():
             print(f"--out: {there} exists; choose another folder", file=sys.stderr)
             return 2
-    from pipelines.signals import run_job
+    from pipelines.job import run_job
 
-    return run_job(lambda: run(arguments), "nothing was written: the same command begins anew")
+    return run_job(run, arguments, "nothing was written: the same command begins anew")
 
 
 def run(arguments: argparse.Namespace) -> int:

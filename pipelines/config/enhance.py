@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from lle.config.fields import Settings, setting
-from pipelines.config.fields import TrackingUri
+from pipelines.config.fields import Cluster, Tracking
 
 OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff", "avif"]
 
@@ -41,9 +42,7 @@ class EnhanceSettings(Settings):
     )
     workers: int = setting(0, "Processes that enhance; 0: one for each GPU, else for each core.", ge=0, le=10_000)
     again: bool = setting(False, "Also enhance what an earlier run has done already.")
-    tracking: TrackingUri = setting(
-        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
-    )
-    address: str = setting(
-        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
-    )
+    tracking: Tracking = setting(Tracking(), "MLflow.")
+    cluster: Cluster = setting(Cluster(), "Ray.")
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"tracking": "tracking.uri", "address": "cluster.address"}

@@ -36,6 +36,7 @@ from pipelines.data import shards
 from pipelines.data.listing import LeftOut, not_a_photo, photos_in
 from pipelines.data.manifest import ManifestError, read_places
 from pipelines.data.pairing import PairingError, paired, stem
+from pipelines.job import UserError
 
 ROWS_PER_BLOCK = 16
 BLOCKS_AHEAD = 8
@@ -52,7 +53,7 @@ PAIRS = "data.pairs_dark and data.pairs_truth"
 FindRegions = Callable[[str, np.ndarray], np.ndarray]
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """The photos cannot be trained on; the message names the setting and says what to change."""
 
 

@@ -6,11 +6,12 @@ import posixpath
 from collections.abc import Mapping, Sequence
 
 from cluster.storage import told
+from pipelines.job import UserError
 
 NAMED = 3
 
 
-class PairingError(ValueError):
+class PairingError(UserError):
     """Photos without a partner, or with more than one; the message names three of them."""
 
 

@@ -12,19 +12,19 @@ from functools import cache
 
 from rich.console import Console
 
-from cluster.connect import ClusterError, connect
+from cluster.connect import connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.storage import StorageError, fitting, leads_out, name_below, naming, open_uri, place
+from cluster.storage import fitting, leads_out, name_below, naming, open_uri, place
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.data.ingest import DataError, no_picture
 from pipelines.data.listing import LeftOut, photos_in
-from pipelines.exits import begun, ended
 from pipelines.inference.progress import REPORT, UNREAD, Done, Entry
 from pipelines.inference.worker import Photo, enhance_photos, written_as
+from pipelines.job import FAILED, begun
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 from pipelines.reporting.closing import there
-from pipelines.tracking.runs import TrackingError, tracking_uri
+from pipelines.tracking.runs import tracking_uri
 
 RUNS = "runs"
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
@@ -58,44 +58,34 @@ class Tally:
 
 
 def run(settings: EnhanceSettings) -> int:
-    """`enhance` as a job: progress on stdout, mistakes as one sentence on stderr.
+    """`enhance` what is left, with progress on stdout; raises what is told in one sentence.
 
     Returns:
-        0: every photo is done; 1: some failed, the job broke off, or another is at work in the output; 2: it could not
-        begin.
+        0: every photo is done; 1: some failed.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    try:
-        refuse_throwaway({"output": settings.output})
-        with naming("output"), held(settings.output):
-            return enhance_what_is_left(settings, console)
-    except StorageError as error:
-        return ended(error)
+    refuse_throwaway({"output": settings.output})
+    with naming("output"), held(settings.output):
+        return enhance_what_is_left(settings, console)
 
 
 def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
     """`run` in an output that nobody else works in."""
-    try:
-        model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
-        refuse_unknown_strength(model, settings.strength)
+    model = find_model(settings.model, tracking_uri(settings.tracking.uri, RUNS))
+    refuse_unknown_strength(model, settings.strength)
+    with naming("output"):
+        done = Done(settings.output)
+    photos, skipped = find_work(settings, model.version, done, console.print)
+    if done.unreadable:
+        console.print(
+            f"{done.unreadable} rows of {REPORT} in {settings.output} cannot be read: their photos count as not done, "
+            f"and the table is kept as {UNREAD}"
+        )
+    if photos or done.unreadable:
         with naming("output"):
-            done = Done(settings.output)
-        photos, skipped = find_work(settings, model.version, done, console.print)
-        if done.unreadable:
-            console.print(
-                f"{done.unreadable} rows of {REPORT} in {settings.output} cannot be read: their photos count as not "
-                f"done, and the table is kept as {UNREAD}"
-            )
-        if photos or done.unreadable:
-            with naming("output"):
-                done.write_report()  # or who may not write there would learn it from every single photo
-    except (DataError, ModelError, StorageError, TrackingError) as error:
-        return ended(error)
-    try:
-        with begun():
-            tally = enhance(settings, model, photos, done, console) if photos else Tally()
-    except (ClusterError, StorageError) as error:
-        return ended(error)
+            done.write_report()  # or who may not write there would learn it from every single photo
+    with begun():
+        tally = enhance(settings, model, photos, done, console) if photos else Tally()
     console.print(
         f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")
@@ -103,7 +93,7 @@ def enhance_what_is_left(settings: EnhanceSettings, console: Console) -> int:
     for note, count in tally.lost.items():
         console.print(f"not kept in {count} of them: {note}")
     console.print(f"photos and {REPORT} in {there(settings.output)}")
-    return 1 if tally.failed else 0
+    return FAILED if tally.failed else 0
 
 
 def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], done: Done, console: Console) -> Tally:
@@ -116,7 +106,7 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
     tally, told = Tally(), time.monotonic()
     console.print(f"enhancing {len(photos)} photos with {model.name} ({model.parameters:,} parameters) ...")
     try:
-        with connect(settings.address, cpus=max(LEAST_SLOTS, settings.workers + 1)) as resources:
+        with connect(settings.cluster.address, cpus=max(LEAST_SLOTS, settings.workers + 1)) as resources:
             for entry, began in enhance_photos(model, photos, settings, resources, console.print):
                 done.note(entry)
                 tally.began = min(tally.began, began)

@@ -27,6 +27,7 @@ from lle.enhancers import Enhancer
 from lle.enhancers.base import count_weights
 from lle.enhancers.published import load_published
 from lle.model import BUNDLED, Model, load
+from pipelines.job import UserError
 
 BASELINES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "auto-gain": auto_gain,
@@ -38,7 +39,7 @@ BASELINES: dict[str, Callable[[Tensor, float], Tensor]] = {
 DENOISE = "+denoise"
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A URI that names no model; the message says what to change."""
 
 

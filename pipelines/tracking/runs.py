@@ -45,6 +45,7 @@ from cluster.redaction import redacted, without_password
 from cluster.storage import SQLITE, StorageError, local_path, sqlite_path, sqlite_uri
 from pipelines.config.train import RunSettings
 from pipelines.data.ingest import PhotoSet, TrainingPhotos
+from pipelines.job import FAILED, UserError
 from pipelines.tracking.history import VALIDATION, Row, read_history
 from pipelines.tracking.source import git_revision, program, source_hash, source_tags
 
@@ -63,8 +64,10 @@ DIGEST_LENGTH = 32  # MLflow takes 36
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such run; an id that is none
 
 
-class TrackingError(RuntimeError):
+class TrackingError(UserError):
     """The tracking server does not answer; the message names the setting."""
+
+    status = FAILED
 
 
 @dataclass(frozen=True)

@@ -25,26 +25,24 @@ from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
-from cluster.connect import ClusterError, connect, nodes
+from cluster.connect import connect, nodes
 from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.storage import StorageError, local_path
 from cluster.waiting import told_while_waiting
 from lle.images import encode
 from lle.metrics import HIGHER_IS_BETTER
-from lle.training.checkpoint import CheckpointError
+from lle.prior.weights import check_prior
 from lle.training.validation import chosen_metric
-from pipelines.config.loading import Loaded, SettingsError, of_a_run
-from pipelines.config.text import OF_ONE_RUN, as_yaml
+from pipelines.config.loading import Loaded, of_a_run
 from pipelines.config.train import RunSettings
-from pipelines.data.ingest import DataError, TrainingPhotos
+from pipelines.data.ingest import TrainingPhotos
 from pipelines.data.pinned import photos_of_run
-from pipelines.exits import ended
+from pipelines.job import AGAIN
 from pipelines.reporting.closing import command, record_of, shown, there
-from pipelines.signals import AGAIN, heard_by, raise_for, rearm, run_job
+from pipelines.signals import heard_by, raise_for, rearm
 from pipelines.tracking.runs import (
     TrackedRun,
-    TrackingError,
     end_run,
     first_line,
     log_files,
@@ -83,29 +81,20 @@ OWN: dict[str, float] = {"CPU": 0, "memory": 500_000_000}
 LONGEST = 10**6  # validations; ASHA wants an end
 SAVE_SECONDS = "3"  # between two notes of how the sweep stands
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
-MISTAKES = (DataError, ClusterError, StorageError, CheckpointError, TrackingError, TrainingError, SettingsError)
 
 
-def run(plan: Plan) -> int:
-    """`search_settings` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-
-    def job() -> int:
-        try:
-            search_settings(plan, console)
-        except MISTAKES as error:
-            return ended(error)
-        return 0
-
-    return run_job(job, lambda: how_to_go_on(plan))
+def run(plan: Plan) -> None:
+    """`search_settings` with its progress on stdout; raises what that does."""
+    check_prior(plan.training.settings.prior)
+    search_settings(plan, Console(soft_wrap=True, highlight=False, markup=False))
 
 
 def how_to_go_on(plan: Plan) -> str:
     """What to do after a stop."""
     if not remembered(plan.folder):
         return f"no trial had begun yet, and nothing is kept: {AGAIN}"
-    resume = command("tune", "--resume", plan.sweep.name, "--runs", shown(plan.folder.parent))
-    return f"continue with --resume {plan.sweep.name}: {resume}"
+    resume = command("tune", "--resume", "--name", plan.sweep.name, "--runs", shown(plan.folder.parent))
+    return f"continue with --resume --name {plan.sweep.name}: {resume}"
 
 
 def search_settings(plan: Plan, console: Console) -> list[Tried]:
@@ -148,7 +137,7 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
             named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
             with tracked_run(named, photos, folder, tell=console.print) as parent:
                 if not plan.resume:
-                    remember(plan, of_a_run(settings))
+                    remember(plan, of_a_run(settings, plan.training))
                 shared = replace(plan.training, settings=settings)
                 console.print(f"{plan.sweep.trials} trials, {at_once} at once; the measure is {metric}")
                 tried = run_trials(plan, shared, photos, parent, scaling, at_once, console)
@@ -164,7 +153,7 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
         TrainingError: it exists.
     """
     folder, elsewhere = plan.folder, plan.training.settings.checkpoints
-    way_on = f", or continue it with --resume {folder.name}"
+    way_on = ", or continue it with --resume"
     made = new_folder(folder, plan.resume, lambda: way_on if remembered(folder) else "")
     marked = ""
     try:
@@ -210,7 +199,7 @@ def concurrent_trials(plan: Plan, scaling: ScalingConfig, resources: dict[str, f
 
 def run_trials(
     plan: Plan,
-    training: Loaded,
+    training: Loaded[RunSettings],
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,
@@ -386,7 +375,7 @@ class TrialName:
 def run_trial(
     drawn: dict[str, Any],
     *,
-    training: Loaded,
+    training: Loaded[RunSettings],
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,
@@ -569,7 +558,7 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, metric: str, co
     best = trial_settings(tried[0].drawn, plan.training, plan.sweep.name)
     write_plots(plan, tried, parent, metric)
     title = f"# {tried[0].name}: {metric} {tried[0].value:.4f}\n"
-    best_yaml = title + as_yaml(best.settings, best.sources, without=OF_ONE_RUN)
+    best_yaml = title + of_a_run(best.settings, best)
     (plan.folder / BEST).write_text(best_yaml, encoding="utf-8")  # last of all
     log_files(parent, plan.folder)
     tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})

@@ -1,9 +1,9 @@
 """Measure a model: against ground truth, without one, and on photos that were good already.
 
-python pipelines/evaluate.py --model MODEL --data.dark DIR --data.truth DIR --data.good DIR --output DIR
-python pipelines/evaluate.py --model models:/NAME@challenger --data.dark s3://photos/dark --output DIR
+python pipelines/evaluate.py --model runs/NAME/model --data.dark DIR --data.truth DIR --output DIR
+python pipelines/evaluate.py --model models:/NAME@challenger --data.dark DIR --output s3://BUCKET
 python pipelines/evaluate.py --model published:zero-dce=FILE --data.dark DIR --output DIR
-python pipelines/evaluate.py --model baseline:auto-exposure+denoise --data.dark DIR --output DIR
+python pipelines/evaluate.py --model baseline:auto-exposure --data.good DIR --output DIR
 """
 
 from __future__ import annotations

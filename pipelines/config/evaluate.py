@@ -32,7 +32,7 @@ class EvaluationSettings(Settings):
     tracking: Experiment = setting(Experiment(experiment="lle-evaluation"), "MLflow.")
     cluster: Cluster = setting(Cluster(), "Ray.")
 
-    RENAMED: ClassVar[Mapping[str, str]] = MEASURED_BEFORE
+    RENAMED: ClassVar[Mapping[str, str]] = {**MEASURED_BEFORE, "out": "output"}
 
     @model_validator(mode="after")
     def _something_to_measure(self) -> EvaluationSettings:

@@ -64,7 +64,6 @@ MEASURED_BEFORE = {
     "high": "data.truth",
     "good": "data.good",
     "max_pixels": "data.max_pixels",
-    "out": "output",
     "tracking": "tracking.uri",
     "experiment": "tracking.experiment",
     "address": "cluster.address",

@@ -43,7 +43,7 @@ def help_page(
         lines = [f"  {name:<14}{about}" for name, about in presets.items()]
     elif topic == "all":
         lines = [line for each in everything for line in _explained(tree, each, values, sources)]
-    elif (path := topic.removeprefix("--").replace("-", "_").removesuffix(".*")) in {*tree.settings, *tree.branches}:
+    elif (path := topic.replace("-", "_").removesuffix(".*")) in {*tree.settings, *tree.branches}:
         lines = list(_explained(tree, path, values, sources))
     else:
         near = get_close_matches(path, [*tree.branches, *tree.settings, "presets", "all"], n=1)

@@ -200,7 +200,7 @@ def differences(settings: Settings, loaded: Loaded[Any], named: bool = True, wit
 def _converted(tree: Tree, path: str, value: Any) -> Any:
     """A value of a preset, which is text, as the settings have it."""
     info = tree.settings[path]
-    kind: Any = Annotated[info.annotation, info]  # type: ignore[valid-type]
+    kind: Any = Annotated[info.annotation, info]
     return TypeAdapter(kind).validate_python(value)
 
 

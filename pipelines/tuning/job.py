@@ -403,7 +403,7 @@ def run_trial(
         }
     )
     if not {metric, "outcome"} <= noted(folder / SUMMARY).keys():
-        train_trial(settings, photos, parent, scaling, metric, folder)
+        train_trial(replace(loaded, settings=settings), photos, parent, scaling, metric, folder)
     tune.report(noted(folder / SUMMARY))
 
 
@@ -422,7 +422,7 @@ def parent_name(trial: str) -> str:
 
 
 def train_trial(
-    settings: RunSettings,
+    loaded: Loaded[RunSettings],
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,
@@ -430,12 +430,13 @@ def train_trial(
     folder: Path,
 ) -> None:
     """Train, and leave the trial's folder with model, picture and summary behind."""
+    settings = loaded.settings
     with (
         (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log,
         tracked_run(settings, photos, folder, parent.run_id) as run,
     ):
         if not (folder / SETTINGS).exists():
-            (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
+            (folder / SETTINGS).write_text(of_a_run(settings, loaded), encoding="utf-8")
         reports = TrialReports(metric, run.run_id, folder / VALIDATIONS)
         console = Console(file=log, width=200, markup=False)
         try:

@@ -30,7 +30,7 @@ def test_an_export_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "model.pt2").write_bytes(MINE)
     assert export.main(["--model", "bundled", "--output", str(tmp_path), "--format", "pt2"]) == 2
     told = capsys.readouterr().err
-    assert told == f"error: out: {tmp_path / 'model.pt2'} exists; choose another folder, or remove it\n"
+    assert told == f"error: output: {tmp_path / 'model.pt2'} exists; choose another folder, or remove it\n"
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [MINE]
 
 

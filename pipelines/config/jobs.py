@@ -10,6 +10,7 @@ from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.evaluate import EvaluationSettings
 from pipelines.config.export import ExportSettings
 from pipelines.config.prepare import PrepareSettings
+from pipelines.config.pretrain_prior import PriorTrainingSettings
 from pipelines.config.promote import PromotionSettings
 from pipelines.config.train import RunSettings
 from pipelines.config.tune import TuneSettings
@@ -23,4 +24,5 @@ JOBS: Mapping[str, type[Settings]] = {
     "prepare": PrepareSettings,
     "export": ExportSettings,
     "demo": DemoSettings,
+    "pretrain_prior": PriorTrainingSettings,
 }

@@ -147,5 +147,8 @@ def test_a_pair_of_different_sizes_ends_with_one_sentence(
         "--data.truth", str(photos / "high"), "--output", str(tmp_path / "out"),
     )  # fmt: skip
     assert done.returncode == 1
-    assert "error: low and high: scene1/3.png differs in size, 64x43 and 30x20; pairs must be aligned" in done.stderr
+    assert (
+        "error: data.dark and data.truth: scene1/3.png differs in size, 64x43 and 30x20; pairs must be aligned"
+        in done.stderr
+    )
     assert not (tmp_path / "out").exists()

@@ -111,11 +111,11 @@ def test_a_missing_prior_is_a_mistake(job: str, photos: str, capsys: pytest.Capt
 
 
 def test_the_same_error_is_a_failure_once_the_job_has_begun(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(DataError("low: nothing there")) == jobs.MISTAKEN == 2
+    assert ended(DataError("data.dark: nothing there")) == jobs.MISTAKEN == 2
     with pytest.raises(DataError) as failed, begun():
-        raise DataError("out: the disk is full")
+        raise DataError("output: the disk is full")
     assert ended(failed.value) == jobs.FAILED == 1
-    assert capsys.readouterr().err == "error: low: nothing there\nerror: out: the disk is full\n"
+    assert capsys.readouterr().err == "error: data.dark: nothing there\nerror: output: the disk is full\n"
 
 
 @pytest.mark.parametrize("error", [ClusterError("nobody answers"), TrackingError("nobody answers")])

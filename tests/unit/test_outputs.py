@@ -67,5 +67,5 @@ def test_a_preparation_does_not_write_over_the_manifest_of_something_else(tmp_pa
 
 def test_a_prior_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "light_prior.safetensors").write_bytes(MINE)
-    assert pretrain_prior.main(["--out", str(tmp_path)]) == 2
+    assert pretrain_prior.main(["--output", str(tmp_path)]) == 2
     assert "light_prior.safetensors exists; choose another folder" in capsys.readouterr().err

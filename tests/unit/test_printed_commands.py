@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import re
 import shlex
@@ -68,8 +67,6 @@ def test_a_printed_command_is_understood(here: Path, file: str, job: str, argume
             load_settings(given)
         elif job == "tune":
             prepared(given)
-        elif job == "pretrain_prior":
-            importlib.import_module("pipelines.pretrain_prior")._parse(given)
         else:
             load(JOBS[job], "", given)
     except SystemExit as end:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TypeVar, get_origin
 
@@ -172,7 +173,9 @@ def of_a_run(settings: RunSettings, loaded: Loaded[RunSettings] | None = None) -
         settings: of the run.
         loaded: as they came, with preset and sources; None: the differences from the defaults.
     """
-    return differences(settings, loaded or Loaded(settings, NONE, {}), without=OF_ONE_RUN) + WHOLE
+    loaded = loaded or Loaded(settings, NONE, {})
+    head, rest = differences(settings, loaded, without=OF_ONE_RUN).split("\n", 1)
+    return f"{head}@{_seal(loaded.base)}\n{rest}{WHOLE}"
 
 
 def differences(settings: Settings, loaded: Loaded[Any], named: bool = True, without: Sequence[str] = ()) -> str:
@@ -190,7 +193,7 @@ def differences(settings: Settings, loaded: Loaded[Any], named: bool = True, wit
     different = {
         path: value
         for path, value in values.items()
-        if path not in below or value != _converted(tree, path, below[path])
+        if path not in below or (value != below[path] and value != _converted(tree, path, below[path]))
     }
     sources = {path: loaded.sources.get(path, "") for path in different}
     head = f"preset: {loaded.base}\n" if named else ""
@@ -335,6 +338,11 @@ def _preset_values(tree: Tree, name: str) -> dict[str, Any]:
     raise SettingsError(f"--preset {name}: {_no_such_preset(name)}, or give a YAML file")
 
 
+def _seal(name: str) -> str:
+    """By which a preset is known again: it may have changed when a run goes on."""
+    return sha256(as_yaml(_preset_values(RUN, name)).encode()).hexdigest()[:8]
+
+
 def _no_such_preset(name: str) -> str:
     near = get_close_matches(name, _presets(), n=1)
     hint = f"did you mean {near[0]}? There are" if near else "choose from"
@@ -359,9 +367,11 @@ def _read(tree: Tree, file: Path) -> tuple[str, dict[str, Any]]:
     """The preset that a YAML file names, and its settings by dotted path; keys may be nested, dotted or both."""
     found, preset = read_tree(file), ""
     if isinstance(found, dict) and issubclass(tree.model, RunSettings):  # other jobs have no presets
-        preset = found.pop("preset", "")
+        preset, _, seal = str(found.pop("preset", "")).partition("@")
         if preset not in ("", NONE, *_presets()):
-            raise SettingsError(f"{file}: preset: {_no_such_preset(str(preset))}")
+            raise SettingsError(f"{file}: preset: {_no_such_preset(preset)}")
+        if seal and seal != _seal(preset):
+            warn(f"{file}: the preset {preset} has changed since this was written, and these settings with it")
     values: dict[str, Any] = {}
     if found:
         _collect(tree, found, "", values, str(file))

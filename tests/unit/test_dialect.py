@@ -142,8 +142,10 @@ def test_a_run_keeps_the_preset_and_what_differs_and_goes_on_exactly_so(preset: 
     argv = ["--preset", preset, *FOLDERS, "--seed", "5", "--curves.gamma.under", "2.5", "5", "--runs", str(tmp_path)]
     loaded = load_settings([*argv, "--name", "new"])
     kept = of_a_run(loaded.settings, loaded)
+    named, _, seal = yaml.safe_load(kept)["preset"].partition("@")
+    assert named == preset and len(seal) == 8
     assert yaml.safe_load(kept) == {
-        "preset": preset, "seed": 5, "data": {"dark": "photos/dark", "well_lit": "photos/good"},
+        "preset": f"{preset}@{seal}", "seed": 5, "data": {"dark": "photos/dark", "well_lit": "photos/good"},
         "curves": {"gamma": {"under": [2.5, 5.0]}}, "runs": str(tmp_path),
     }  # fmt: skip
     assert len(re.findall("  # command line$", kept, flags=re.M)) == 5
@@ -153,6 +155,15 @@ def test_a_run_keeps_the_preset_and_what_differs_and_goes_on_exactly_so(preset: 
     assert load_settings(["--config", str(file), "--name", "new"]).settings == loaded.settings
     again = load_settings(["--resume", "--name", "new", "--runs", str(tmp_path)]).settings
     assert again == loaded.settings.model_copy(update={"resume": True})
+
+
+def test_a_run_whose_preset_has_changed_since_goes_on_with_a_warning(tmp_path: Path, capsys):
+    (tmp_path / "kept.yaml").write_text(of_a_run(load_settings([]).settings, load_settings([])))
+    assert load_settings(["--config", str(tmp_path / "kept.yaml")]) and not capsys.readouterr().err
+    changed = re.sub("@.{8}", "@01234567", (tmp_path / "kept.yaml").read_text())
+    (tmp_path / "kept.yaml").write_text(changed)
+    assert load_settings(["--config", str(tmp_path / "kept.yaml")])
+    assert "kept.yaml: the preset quickstart has changed since this was written" in capsys.readouterr().err
 
 
 def test_a_weight_that_was_taken_as_0_stays_0(tmp_path: Path):
@@ -168,7 +179,7 @@ def test_a_preset_of_ones_own_is_written_out_not_named(tmp_path: Path):
     loaded = load_settings(["--preset", str(tmp_path / "mine.yaml"), *FOLDERS])
     kept = of_a_run(loaded.settings, loaded)
     assert loaded.settings.objective == load_settings(["--preset", "pie", *FOLDERS]).settings.objective
-    assert re.search("^preset: pie$", kept, flags=re.M) and re.search("log_every: 7 +# preset mine", kept)
+    assert re.search("^preset: pie@", kept, flags=re.M) and re.search("log_every: 7 +# preset mine", kept)
 
 
 def test_differences_go_over_their_own_preset_and_no_other(tmp_path: Path, capsys):

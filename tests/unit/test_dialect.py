@@ -13,6 +13,7 @@ from pipelines import demo, enhance, evaluate, export, prepare, pretrain_prior, 
 from pipelines.config.jobs import JOBS
 from pipelines.config.loading import PRESETS, load, load_settings, of_a_run
 from pipelines.config.text import RUN, flat, tree_of
+from pipelines.models.resolve import find_model
 from pipelines.training.resuming import remembered
 from pipelines.tuning.search_space import prepared, read_search
 
@@ -254,3 +255,8 @@ def test_help_about_nothing_there_suggests_what_is(capsys):
 def test_help_tells_presets_apart(capsys):
     page = printed(capsys, "tune", "--help", "presets")
     assert [line.split()[0] for line in page.splitlines()] == ALL_PRESETS
+
+
+def test_a_baseline_is_found_under_its_former_name_with_a_warning(capsys):
+    assert find_model("control:auto-gain", "").name == find_model("baseline:auto-gain", "").name
+    assert capsys.readouterr().err.startswith("warning: model: control:auto-gain is called baseline:auto-gain now")

@@ -32,7 +32,7 @@ from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.models.champion import DECISION, Registry
 from pipelines.models.registry import fetch_model, register
 from pipelines.promote import main
-from pipelines.promotion.decision import BASELINES
+from pipelines.promotion.decision import COMPARED
 from pipelines.tracking.runs import TrackedRun
 from tests.integration.conftest import Cluster, answers, free_port, run, wait_for
 
@@ -112,8 +112,8 @@ def test_a_version_becomes_champion_only_by_beating_it(
 
     first = promote(cluster, repository, registry, photos, "--candidate", "1")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-    assert f"against no champion yet, but {len(BASELINES)} baselines that learn nothing" in first.stdout
-    for baseline in ("the input", *BASELINES[1:]):
+    assert f"against no champion yet, but {len(COMPARED)} baselines that learn nothing" in first.stdout
+    for baseline in ("the input", *COMPARED[1:]):
         assert f"passed  PSNR against {baseline}: better by" in first.stdout
     assert "passed  takes" in first.stdout and "times the bundled enhancer's time" in first.stdout
     assert "version 1 of lle-enhancer is champion" in first.stdout and registry.champion == "1"
@@ -130,7 +130,7 @@ def test_a_version_becomes_champion_only_by_beating_it(
     better = promote(cluster, repository, registry, photos, "--candidate", "2", *allowed)
     assert better.returncode == 0, better.stdout[-3000:] + better.stderr[-3000:]
     assert (
-        f"against the champion, version 1, and {len(BASELINES)} baselines" in better.stdout and registry.champion == "2"
+        f"against the champion, version 1, and {len(COMPARED)} baselines" in better.stdout and registry.champion == "2"
     )
     assert f"at the mean of {PAIRS} photos, p = 0.016" in better.stdout
 
@@ -140,7 +140,7 @@ def test_a_version_becomes_champion_only_by_beating_it(
     decision = json.loads((kept / "decision.json").read_text())
     assert (decision["candidate"], decision["champion"], decision["earned"]) == ("2", "1", True)
     assert [check["name"] for check in decision["checks"]] == [
-        "psnr", *(f"psnr_over_{name}" for name in BASELINES), "over_exposed", "colour_cast", "unchanged", "speed",
+        "psnr", *(f"psnr_over_{name}" for name in COMPARED), "over_exposed", "colour_cast", "unchanged", "speed",
     ]  # fmt: skip
     means = [
         json.loads((kept / name / "metrics.json").read_text())["sets"]["low"]["psnr"]["mean"]

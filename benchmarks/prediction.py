@@ -30,7 +30,6 @@ from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import yaml
 from PIL import Image
 from scipy.stats import rankdata
 
@@ -211,6 +210,8 @@ def trained(sweep: Path, file: str, left_alone: bool, seed: int) -> Path:
     Raises:
         CalledProcessError: it failed.
     """
+    from pipelines.config.loading import load_settings
+
     folder = sweep.parent / f"{sweep.name}-{file}{'-left-alone' if left_alone else ''}-seed-{seed}"
     if not (folder / "model").is_dir():
         command = [sys.executable, "pipelines/train.py", "--config", str(sweep / f"{file}.yaml"), "--seed", str(seed)]
@@ -218,8 +219,9 @@ def trained(sweep: Path, file: str, left_alone: bool, seed: int) -> Path:
         command += ["--data.pairs_dark", "", "--data.pairs_truth", ""]  # measured afterwards, all of them
         command += ["--tracking.model_name", "lle-enhancer-research"]
         if left_alone:
-            began = yaml.safe_load((sweep / "settings.yaml").read_text(encoding="utf-8"))["objective"]["restoration"]
-            command += [word for name in LEFT_ALONE for word in (f"--objective.restoration.{name}", str(began[name]))]
+            began = load_settings(["--config", str(sweep / "settings.yaml")]).settings.objective.restoration
+            left = {name: getattr(began, name) for name in LEFT_ALONE}
+            command += [word for name in left for word in (f"--objective.restoration.{name}", str(left[name]))]
         subprocess.run(command, cwd=REPOSITORY, check=True)
     return folder
 

@@ -51,8 +51,10 @@ def package_of(path: str) -> Path | None:
         spec = find_spec(path.partition(":")[0].partition(".")[0])
     except (ImportError, ValueError):
         return None
-    places = [] if spec is None else [*(spec.submodule_search_locations or ()), spec.origin or ""]
-    return next((Path(place).resolve() for place in places if place and Path(place).exists()), None)
+    if spec is None:
+        return None
+    places = [*(spec.submodule_search_locations or []), spec.origin or ""]
+    return next((Path(place).resolve() for place in places if Path(place).exists() and place), None)
 
 
 def said(error: BaseException) -> str:

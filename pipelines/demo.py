@@ -10,17 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipelines.config.command_line import parse_settings
 from pipelines.config.demo import DemoSettings
+from pipelines.config.loading import load
+from pipelines.job import run_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; the exit status is 0 then, 1 for a failure told in one sentence, 2 for a mistake."""
-    settings = parse_settings(DemoSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines import signals
-    from pipelines.inference import demo  # torch waits until the settings are known to be good
+    """The exit status: 0 when it was interrupted, 1 for a failure told in one sentence, 2 for a mistake."""
+    settings = load(DemoSettings, __doc__, argv).settings  # exits here on --help and mistakes
+    from pipelines.inference.demo import run  # torch waits until the settings are known to be good
 
-    status = signals.run_job(lambda: demo.run(settings), "photos were kept nowhere")
+    status = run_job(run, settings, "photos were kept nowhere")
     return 0 if status > 128 else status
 
 

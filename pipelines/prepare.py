@@ -11,19 +11,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipelines.config.command_line import parse_settings
+from pipelines.config.loading import load
 from pipelines.config.prepare import PrepareSettings
+from pipelines.job import run_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job; the exit status is 0 when every file is accounted for, 1 for a failure told in one sentence, 2 for
-    a mistake.
-    """
-    settings = parse_settings(PrepareSettings, __doc__, argv)  # exits here on --help and mistakes
-    from pipelines import signals
-    from pipelines.data import job as preparation  # ray waits until the settings are known to be good
+    """The exit status: 0 when every file is accounted for, 1 for a failure told in one sentence, 2 for a mistake."""
+    settings = load(PrepareSettings, __doc__, argv).settings  # exits here on --help and mistakes
+    from pipelines.data.job import run  # ray waits until the settings are known to be good
 
-    return signals.run_job(lambda: preparation.run(settings), "the same command goes on where this one was")
+    return run_job(run, settings, "the same command goes on where this one was")
 
 
 if __name__ == "__main__":

@@ -1,198 +1,27 @@
 """Train the bundled prior, a small CLIP that knows only light.
 
-    python pipelines/pretrain_prior.py --kodak DIR --out DIR [--evaluate DIR]
+python pipelines/pretrain_prior.py --kodak DIR --output DIR [--evaluate DIR]
 
-On a CPU, glibc's allocator dominates the time unless these are set before Python starts (or use jemalloc or tcmalloc):
-    MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=67108864
+On a CPU, glibc's allocator dominates the time unless these are set before Python starts:
+MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=67108864
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-    from open_clip.model import CLIP
-
-PRIOR_PHOTOS = ("coffee", "chelsea", "flower")
-"""Sample photos to train on: those with a plain licence, well exposed, and not held out by the quickstart."""
-
-WRITTEN = ("light_prior.safetensors", "evaluation.json")
+from pipelines.config.loading import load
+from pipelines.config.pretrain_prior import PriorTrainingSettings
+from pipelines.job import run_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job; the exit status is 0 for a trained prior, 2 where files would be overwritten."""
-    arguments = _parse(argv)
-    for name in WRITTEN:
-        if (there := arguments.out / name).exists():
-            print(f"--out: {there} exists; choose another folder", file=sys.stderr)
-            return 2
-    from pipelines.signals import run_job
+    """The exit status: 0 for a trained prior, 1 for a failure told in one sentence, 2 for a mistake."""
+    settings = load(PriorTrainingSettings, __doc__, argv).settings  # exits here on --help and mistakes
+    from pipelines.training.prior import run  # torch waits until the settings are known to be good
 
-    return run_job(lambda: run(arguments), "nothing was written: the same command begins anew")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Train, write, evaluate."""
-    import torch
-
-    from lle.prior import bundled
-    from lle.prior.pretraining import Recipe, pretrain
-
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    pictures = training_pictures(arguments.kodak, arguments.leaves)
-    recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
-    started = time.perf_counter()
-
-    def report(step: int, loss: float, recognised: float) -> None:
-        if step % 25 == 0 or step == recipe.steps - 1:
-            seconds = time.perf_counter() - started
-            left = seconds / (step + 1) * (recipe.steps - step - 1)
-            print(
-                f"step {step + 1}/{recipe.steps}  loss {loss:.3f}  recognised {recognised:.0%}  left {left:.0f} s",
-                flush=True,
-            )
-
-    model = pretrain(pictures, recipe, report=report)
-    print(f"wrote {bundled.save(model, arguments.out)} after {time.perf_counter() - started:.0f} s")
-    if arguments.evaluate:
-        model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
-        numbers = evaluate(model, arguments.evaluate)
-        (arguments.out / "evaluation.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
-        print(json.dumps(numbers, indent=2))
-    return 0
-
-
-def training_pictures(kodak: Path | None, leaves: int) -> list[NDArray[np.uint8]]:
-    """The pictures that the prior learns from: sample photos, Kodak's if given, and one dead-leaves scene to each two
-    photos drawn.
-    """
-    import numpy as np
-    from PIL import Image
-
-    from pipelines.data.samples import dead_leaves, sample_photos
-
-    photos = list(sample_photos(PRIOR_PHOTOS).values())
-    if kodak is not None:
-        if not kodak.is_dir():
-            raise SystemExit(f"--kodak {kodak} is no folder; give the one with Kodak's 24 photos")
-        beside = sorted(path for path in kodak.iterdir() if path.is_file() and not path.name.startswith("."))
-        files = [path for path in beside if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
-        if others := Counter(path.suffix or "without suffix" for path in beside if path not in files):
-            print(f"left out: {', '.join(f'{count} {kind}' for kind, count in others.items())}")
-        if not files:
-            raise SystemExit(f"--kodak {kodak} holds no JPEG or PNG file; give the folder with Kodak's 24 photos")
-        photos += [np.asarray(Image.open(path).convert("RGB")) for path in files]
-    scenes = [dead_leaves(224, seed) for seed in range(leaves)]
-    # Each picture is drawn equally often, so photos are repeated until they are two thirds of all.
-    repeats = max(1, round(2 * len(scenes) / len(photos)))
-    return photos * repeats + scenes
-
-
-def evaluate(model: CLIP, data: Path) -> dict[str, float | list[float]]:
-    """How well P(well-lit) tells light, on photos the prior never saw; beside mean brightness as the control.
-
-    Args:
-        model: the prior in eval mode.
-        data: folder with test_paired/lol_eval15, train/low, train/well_lit and test_unpaired/backlit_cliplit6.
-
-    Returns:
-        AUC per comparison (`lol`, `train`, `backlit`) with P against the captions of too little light; `_wrong_light`
-        the same against those of all wrong light; `_brightness` the control. At `stops` from -4 to +3, mean P(well-lit)
-        against all wrong light of LOL's references (`p_well_lit_lol`) and of 50 well-lit photos (`p_well_lit_train`).
-    """
-    from lle.exposure.camera import expose
-    from lle.prior.pretraining import TOO_LITTLE_LIGHT, zero_shot_well_lit
-
-    lol = data / "test_paired" / "lol_eval15"
-    sets = {
-        "lol_low": read_small(_files(lol / "low")),
-        "lol_high": read_small(_files(lol / "high")),
-        "low": read_small(_evenly(_files(data / "train" / "low"), 150)),
-        "well_lit": read_small(_evenly(_files(data / "train" / "well_lit"), 150)),
-        "backlit": read_small(_files(data / "test_unpaired" / "backlit_cliplit6")),
-    }
-    scores = {
-        "": {name: zero_shot_well_lit(model, images, TOO_LITTLE_LIGHT) for name, images in sets.items()},
-        "_wrong_light": {name: zero_shot_well_lit(model, images) for name, images in sets.items()},
-        "_brightness": {name: images.mean(dim=(1, 2, 3)) for name, images in sets.items()},
-    }
-    comparisons = {"lol": ("lol_high", "lol_low"), "train": ("well_lit", "low"), "backlit": ("well_lit", "backlit")}
-    numbers: dict[str, float | list[float]] = {
-        name + kind: round(auc(score[good], score[bad]), 4)
-        for name, (good, bad) in comparisons.items()
-        for kind, score in scores.items()
-    }
-    stops = numbers["stops"] = [float(stop) for stop in range(-4, 4)]
-    for name, images in (("lol", sets["lol_high"]), ("train", sets["well_lit"][::3])):
-        curve = [zero_shot_well_lit(model, expose(images, stop)).mean().item() for stop in stops]
-        numbers[f"p_well_lit_{name}"] = [round(p, 3) for p in curve]
-    return numbers
-
-
-def auc(higher: torch.Tensor, lower: torch.Tensor) -> float:
-    """Probability that a value of the first set exceeds one of the second, ties counting half (area under the ROC
-    curve).
-    """
-    difference = higher[:, None] - lower[None, :]
-    return ((difference > 0).float() + 0.5 * (difference == 0).float()).mean().item()
-
-
-def read_small(files: Sequence[Path], size: int = 112) -> torch.Tensor:
-    """Photos at the prior's size, sRGB in [0, 1], (N, 3, size, size)."""
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    if not files:
-        raise SystemExit(
-            "no photos to evaluate on; --evaluate wants the folder that holds test_paired, test_unpaired, train"
-        )
-    small = []
-    for path in files:
-        image = Image.open(path)
-        image.draft("RGB", (2 * size, 2 * size))
-        small.append(np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)))
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
-
-
-def _evenly(files: list[Path], count: int) -> list[Path]:
-    return [files[index * len(files) // count] for index in range(count)]
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--kodak", type=Path, help="folder with Kodak's 24 photos, to train on; without it the prior is weaker"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for light_prior.safetensors (and evaluation.json)"
-    )
-    parser.add_argument("--evaluate", type=Path, help="folder with test photos: test_paired, test_unpaired, train")
-    parser.add_argument("--steps", type=int, default=420, help="training steps of 52 images")
-    parser.add_argument("--leaves", type=int, default=120, help="number of dead-leaves scenes")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, crops and exposures")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        help="CPU threads; the numbers depend on it in the last bits (0: torch's choice)",
-    )
-    return parser.parse_args(argv)
+    return run_job(run, settings, "nothing was written: the same command begins anew")
 
 
 if __name__ == "__main__":

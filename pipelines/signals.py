@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,31 +11,8 @@ from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NAMES = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM", int(signal.SIGHUP): "SIGHUP"}
-AGAIN = "the same command begins anew"
 
 _received: list[int] = []  # by the job that runs
-
-
-def run_job(job: Callable[[], int], advice: str | Callable[[], str] = AGAIN) -> int:
-    """Run a job until it ends or is stopped.
-
-    Args:
-        job: gives the exit status.
-        advice: how to go on after a stop, for the sentence on stderr.
-
-    Returns:
-        The job's status, or 128 + the number of the signal that stopped it.
-    """
-    _received.clear()
-    try:
-        with raising():
-            return job()
-    except (KeyboardInterrupt, SystemExit) as end:
-        if isinstance(end, SystemExit) and isinstance(end.code, str):
-            raise
-        number = number_of(end)
-    print(f"stopped; {advice if isinstance(advice, str) else advice()}", file=sys.stderr)
-    return 128 + number
 
 
 def number_of(end: BaseException) -> int:
@@ -63,6 +39,7 @@ def raise_for(number: int) -> NoReturn:
 @contextmanager
 def raising() -> Iterator[None]:
     """Let the first signal raise KeyboardInterrupt or SystemExit where the program is, for the length of a block."""
+    _received.clear()
     with heard_by(_end):
         yield
 

@@ -10,23 +10,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cluster.connect import quieten_ray
-from lle.prior.weights import PriorError, check_prior
 from pipelines.config.loading import load_settings, with_run_name
+from pipelines.job import run_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job; the exit status is 0 for a trained model, 1 for a failure told in one sentence, 2 for a mistake."""
-    settings = with_run_name(load_settings(argv))  # exits here on --help, --dry-run and mistakes
-    try:
-        check_prior(settings.prior)
-    except PriorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    quieten_ray()
-    from pipelines.training import job as training  # torch and ray wait until the settings are known to be good
+    """The exit status: 0 for a trained model, 1 for a failure told in one sentence, 2 for a mistake."""
+    loaded = with_run_name(load_settings(argv, doc=__doc__))  # exits here on --help and mistakes
+    from pipelines.training.job import how_to_go_on, run  # torch and ray wait until the settings are known to be good
 
-    return training.run(settings)
+    return run_job(run, loaded, how_to_go_on)
 
 
 if __name__ == "__main__":

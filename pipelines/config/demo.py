@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from lle.config.fields import Settings, setting
-from pipelines.config.fields import TrackingUri
+from pipelines.config.fields import Tracking
 
 
 class DemoSettings(Settings):
@@ -19,6 +22,6 @@ class DemoSettings(Settings):
     max_pixels: int = setting(150_000_000, "Larger photos are refused.", unit="px", ge=1024, le=178_000_000)
     max_megabytes: int = setting(1216, "Larger files are refused.", unit="MB", ge=1, le=2048)
     open: bool = setting(False, "Open the page in the browser.")
-    tracking: TrackingUri = setting(
-        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
-    )
+    tracking: Tracking = setting(Tracking(), "MLflow.")
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"tracking": "tracking.uri"}

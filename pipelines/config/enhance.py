@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, model_validator
 
 from lle.config.fields import Settings, setting
-from pipelines.config.fields import TrackingUri
+from pipelines.config.fields import Cluster, Tracking
 
+Inputs = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
 OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff", "avif"]
 
 
@@ -20,10 +24,8 @@ class EnhanceSettings(Settings):
         unit="URI",
         min_length=1,
     )
-    input: str = setting(
-        "",
-        "Photos, with all folders below, or one photo; as many as you like without --input.",
-        unit="folder, file or URI",
+    input: Inputs = setting(
+        (), "Photos, folders or prefixes with all below them; `--input` may be left out.", unit="folders, files or URIs"
     )
     output: str = setting(
         "",
@@ -51,7 +53,13 @@ class EnhanceSettings(Settings):
         0, "Processes that enhance; 0: this one for a few photos, else one for each GPU or core.", ge=0, le=10_000
     )
     again: bool = setting(False, "Also enhance what an earlier run has done already.")
-    tracking: TrackingUri = setting(
-        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
-    )
-    address: str = setting("", "Ray cluster to join; empty: RAY_ADDRESS, else this machine.", unit="host:port")
+    tracking: Tracking = setting(Tracking(), "MLflow.")
+    cluster: Cluster = setting(Cluster(), "Ray.")
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"tracking": "tracking.uri", "address": "cluster.address"}
+
+    @model_validator(mode="after")
+    def _something_to_enhance(self) -> EnhanceSettings:
+        if not any(self.input):
+            raise ValueError("input: no photos; name a photo, a folder or a URI, such as photo.jpg (--help lists all)")
+        return self

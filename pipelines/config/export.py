@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from lle.config.fields import Settings, setting
-from pipelines.config.fields import TrackingUri
+from pipelines.config.fields import Tracking
 
 
 class ExportSettings(Settings):
@@ -17,8 +18,8 @@ class ExportSettings(Settings):
         unit="URI",
         min_length=1,
     )
-    out: str = setting(..., "Where model.onnx or model.pt2 goes.", unit="folder", min_length=1)
+    output: str = setting(..., "Where model.onnx or model.pt2 goes.", unit="folder", min_length=1)
     format: Literal["onnx", "pt2"] = setting("onnx", "onnx runs anywhere, pt2 wherever torch does.")
-    tracking: TrackingUri = setting(
-        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
-    )
+    tracking: Tracking = setting(Tracking(), "MLflow.")
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"out": "output", "tracking": "tracking.uri"}

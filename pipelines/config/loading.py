@@ -1,12 +1,13 @@
-"""The settings of a training: defaults, then a preset, then a file, then the command line.
+"""The settings of a job: defaults, then a preset, then a file, then the command line.
 
+    settings = load(EvaluationSettings, __doc__).settings
     loaded = load_settings(["--preset", "clip_lit", "--data.dark", "photos/dark", "--data.well_lit", "photos/good"])
 
-A setting is named by its dotted path in `RunSettings`, on the command line as in YAML. All sources are read as text and
-become one tree, which pydantic converts and checks once: a mistake gets the same sentence wherever it was made.
-This module imports neither torch nor ray, so that `--help` answers at once.
+A setting is named by its dotted path in the job's settings, on the command line as in YAML. All sources are read as
+text and become one tree, which pydantic converts and checks once: a mistake gets the same sentence wherever it was
+made. This module imports neither torch nor ray, so that `--help` answers at once.
 
-    python -m pipelines.config.loading       # the table of all settings, docs/all_settings.md
+    python -m pipelines.config.loading       # the tables of all settings, docs/all_settings.md
 """
 
 from __future__ import annotations
@@ -14,41 +15,42 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, Generic, NoReturn, TypeVar, get_origin
 
-import yaml
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import TypeAdapter, ValidationError
 
 from lle.config import SKIPPABLE_PHASES, IdleWeights, idle_weights
-from lle.config.fields import OneOf
+from lle.config.fields import Settings
+from pipelines.config.files import SettingsError, read_tree
+from pipelines.config.help import as_tables, help_page
 from pipelines.config.terminal import not_utf8, print_every_name
 from pipelines.config.text import (
-    DEFAULTS,
-    GROUPS,
     OF_ONE_RUN,
-    SETTINGS,
+    RUN,
+    Tree,
     accepts,
-    as_table,
     as_yaml,
     flat,
-    is_list,
     nested,
-    no_such_setting,
     shown,
+    tree_of,
+    warn,
 )
 from pipelines.config.train import RunSettings
 
 PRESETS = Path(__file__).parent.parent / "presets"
-YES = ("true", "1", "yes", "on", "t", "y")
-PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
+NONE = "none"  # the preset that changes no default
+YES, NO = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
+WHOLE = "...\n"  # YAML's end of a document: what was cut off does not have it
+S = TypeVar("S", bound=Settings)
 
 SHORT = {"profile": "loop.profile"}  # options that need no path
 
@@ -65,82 +67,149 @@ BUNDLED_PRIOR = {
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(Generic[S]):
     """Checked settings, and where they came from.
 
     Attributes:
         settings: the tree, valid as a whole.
-        preset: name of the preset underneath.
+        preset: name of the preset underneath; empty in jobs without presets.
         sources: for each dotted path `default`, `preset NAME`, `file PATH` or `command line`.
         warnings: sentences about settings that were given and have no effect.
+        base: the shipped preset that what is kept of the settings can name.
+        chosen: paths that somebody named, by a preset of their choice, in a file or on the command line.
     """
 
-    settings: RunSettings
+    settings: S
     preset: str
     sources: dict[str, str]
     warnings: list[str] = field(default_factory=list)
+    base: str = NONE
+    chosen: frozenset[str] = frozenset()
 
 
-def load_settings(argv: Sequence[str] | None = None, default_preset: str = "quickstart") -> Loaded:
-    """Settings of a training from the command line, or the end of the program.
-
-    With `--resume`, those that the run began with; what is given besides may say where it goes on, not what it is.
+def load(
+    model: type[S],
+    doc: str | None = None,
+    argv: Sequence[str] | None = None,
+    preset: str = "",
+    words: str = "",
+    resumed: Callable[[_Layers], Loaded[S] | None] = lambda layers: None,
+) -> Loaded[S]:
+    """Settings of a job from the command line, or the end of the program.
 
     Args:
+        model: the job's settings.
+        doc: what --help begins with, the entry point's docstring.
         argv: arguments without the program's name; None: those of this process.
-        default_preset: preset used when `--preset` is not given.
+        preset: used when `--preset` is not given; empty: the job has no presets.
+        words: the setting that takes what is given without an option.
+        resumed: the settings that a run began with, if it goes on.
 
     Returns:
         The checked settings. Warnings were also printed on stderr.
 
     Raises:
-        SystemExit: code 0 after `--help` or `--dry-run`; code 2 after a mistake, with one sentence on stderr.
+        SystemExit: code 0 after `--help`, `--dry-run` or `--print-diff`; code 2 after a mistake, with one sentence on
+            stderr.
     """
     print_every_name()
     argv = sys.argv[1:] if argv is None else argv
-    try:
+    tree = tree_of(model)
+    with ending_at_mistakes():
         if mistake := not_utf8(argv):
             raise SettingsError(mistake)
-        options = _parse(argv)
-        layers = _layers(options, default_preset)
-        if options.pop("help", False):
-            _parser(_merge(layers)[0]).print_help()
+        options = _parse(tree, argv, bool(preset), words)
+        layers = _layers(tree, options, preset)
+        if (topic := options.get("help")) is not None:
+            print(help_page(tree, doc or "", topic, *layers.merged(), _presets() if preset else {}), end="")
             raise SystemExit(0)
-        preset = layers[1].source.removeprefix("preset ")
-        if options.get("resume", "").lower() in YES and _merge(layers)[0]["name"]:
-            loaded = _resumed(layers, preset, chosen=layers[1:] if "preset" in options else layers[2:])
-        else:
-            loaded = _check(*_merge(layers), preset)
-    except SettingsError as mistake:
-        print(mistake, file=sys.stderr)
-        raise SystemExit(2) from None
+        loaded = resumed(layers) or _check(tree, *layers.merged(), layers)
     for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if options.get("dry_run"):
-        print(as_yaml(loaded.settings, loaded.sources), end="")
+        warn(warning)
+    if options.get("dry_run") or options.get("print_diff"):
+        whole = as_yaml(flat(loaded.settings.model_dump()), loaded.sources)
+        print(whole if options.get("dry_run") else differences(loaded.settings, loaded, named=bool(preset)), end="")
         raise SystemExit(0)
     return loaded
 
 
-def with_run_name(loaded: Loaded) -> RunSettings:
+@contextmanager
+def ending_at_mistakes() -> Iterator[None]:
+    """End the program with status 2 at a mistake in the settings, its sentence on stderr."""
+    try:
+        yield
+    except SettingsError as mistake:
+        print(mistake, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def load_settings(
+    argv: Sequence[str] | None = None, default_preset: str = "quickstart", doc: str | None = None
+) -> Loaded[RunSettings]:
+    """`load` for a training.
+
+    With `--resume`, the settings that the run began with; what is given besides may say where it goes on, not what it
+    is.
+    """
+    return load(RunSettings, doc, argv, default_preset, resumed=_resumed)
+
+
+def with_run_name(loaded: Loaded[RunSettings]) -> Loaded[RunSettings]:
     """The settings with a name: the given one, else preset and local time, such as `quickstart-20261122-101500`."""
     if loaded.settings.name:
-        return loaded.settings
+        return loaded
     preset = re.sub(r"[^A-Za-z0-9._-]", "-", loaded.preset)[:80]
-    return loaded.settings.model_copy(update={"name": f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"})
+    name = f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"
+    return replace(loaded, settings=loaded.settings.model_copy(update={"name": name}))
 
 
 def to_yaml(settings: RunSettings) -> str:
     """Every setting but `resume` as YAML; `--config` reads the same settings back from it."""
-    return as_yaml(settings, without=("resume",))
+    return as_yaml(flat(settings.model_dump()), without=("resume",))
 
 
-def of_a_run(settings: RunSettings) -> str:
-    """What a run keeps of its settings: with `--config` they repeat it under another name, from the beginning."""
-    return as_yaml(settings, without=OF_ONE_RUN)
+def of_a_run(settings: RunSettings, loaded: Loaded[RunSettings] | None = None) -> str:
+    """What a run keeps of its settings: with `--config` they repeat it under another name, from the beginning.
+
+    Args:
+        settings: of the run.
+        loaded: as they came, with preset and sources; None: the differences from the defaults.
+    """
+    loaded = loaded or Loaded(settings, NONE, {})
+    head, rest = differences(settings, loaded, without=OF_ONE_RUN).split("\n", 1)
+    return f"{head}@{_seal(loaded.base)}\n{rest}{WHOLE}"
 
 
-def laid_over(loaded: Loaded, values: Mapping[str, Any], source: str) -> Loaded:
+def differences(settings: Settings, loaded: Loaded[Any], named: bool = True, without: Sequence[str] = ()) -> str:
+    """The shipped preset, and what differs from it, each with its source; `--config` reads the same settings back.
+
+    Args:
+        settings: may have become others than those loaded.
+        loaded: where they came from.
+        named: whether the preset is said; else there is none.
+        without: what is left out.
+    """
+    tree = tree_of(type(settings))
+    below = tree.defaults | (_preset_values(tree, loaded.base) if named else {})
+    values = flat(settings.model_dump())
+    different = {
+        path: value
+        for path, value in values.items()
+        if path not in below or (value != below[path] and value != _converted(tree, path, below[path]))
+    }
+    sources = {path: loaded.sources.get(path, "") for path in different}
+    head = f"preset: {loaded.base}\n" if named else ""
+    return head + as_yaml(different, sources, without)
+
+
+def _converted(tree: Tree, path: str, value: Any) -> Any:
+    """A value of a preset, which is text, as the settings have it."""
+    info = tree.settings[path]
+    kind: Any = Annotated[info.annotation, info]
+    return TypeAdapter(kind).validate_python(value)
+
+
+def laid_over(loaded: Loaded[RunSettings], values: Mapping[str, Any], source: str) -> Loaded[RunSettings]:
     """Settings with other values by path in some places, checked again as a whole.
 
     Args:
@@ -152,11 +221,7 @@ def laid_over(loaded: Loaded, values: Mapping[str, Any], source: str) -> Loaded:
         SettingsError: they are not allowed.
     """
     merged = {**flat(loaded.settings.model_dump()), **values}
-    return _check(merged, loaded.sources | dict.fromkeys(values, source), loaded.preset)
-
-
-class SettingsError(ValueError):
-    """A user's mistake, in one sentence."""
+    return _check(RUN, merged, loaded.sources | dict.fromkeys(values, source), loaded)
 
 
 # --- sources ----------------------------------------------------------------------------------------------------------
@@ -168,18 +233,53 @@ class _Layer:
     values: Mapping[str, Any]
 
 
-def _layers(options: dict[str, Any], default_preset: str) -> list[_Layer]:
-    """Defaults, preset, file and command line, the later over the earlier."""
-    preset_file = _find_preset(options.get("preset", default_preset))
-    preset = _without_resume(_read(preset_file), str(preset_file))
-    layers = [_Layer("default", DEFAULTS), _Layer(f"preset {preset_file.stem}", preset)]
-    if config := options.get("config"):
-        layers.append(_Layer(f"file {config}", _without_resume(_read(_file(config)), config)))
-    given = {path: value for path, value in options.items() if path in SETTINGS}
+@dataclass(frozen=True)
+class _Layers:
+    """Sources of settings, the later over the earlier; `preset`, `base` and `chosen` as in `Loaded`."""
+
+    layers: list[_Layer]
+    preset: str
+    base: str
+    first_chosen: int
+
+    def merged(self, first: int = 0) -> tuple[dict[str, Any], dict[str, str]]:
+        """Values and their sources by path."""
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for layer in self.layers[first:]:
+            values |= layer.values
+            sources |= dict.fromkeys(layer.values, layer.source)
+        return values, sources
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """Paths that somebody named."""
+        return frozenset(self.merged(self.first_chosen)[0])
+
+
+def _layers(tree: Tree, options: dict[str, Any], default_preset: str) -> _Layers:
+    """Defaults, preset, file and command line."""
+    layers, base, name = [_Layer("default", tree.defaults)], NONE, options.get("preset", "")
+    config = options.get("config")
+    own, values = _read(tree, _file(config)) if config else ("", {})
+    if own and name not in ("", own):
+        raise SettingsError(f"--preset {name}: {config} holds differences from the preset {own}; leave --preset out")
+    first_chosen = 1 if own or name else 2
+    name = own or name or default_preset
+    if name in (NONE, "") or _is_file(name):
+        below = _read(tree, _file(name)) if _is_file(name) else ("", {})
+        base = below[0] or NONE
+        layers += [_Layer(f"preset {base}", _preset_values(tree, base))] if below[0] else []
+        layers.append(_Layer(f"preset {_file(name).stem}", _without_resume(below[1], name)))
+    else:
+        base = name
+        layers.append(_Layer(f"preset {name}", _preset_values(tree, name)))
+    if config:
+        layers.append(_Layer(f"file {config}", _without_resume(values, config)))
     if "prior" in options:
         layers.append(_Layer("--prior bundled", BUNDLED_PRIOR))
-    layers.append(_Layer("command line", given))
-    return layers
+    layers.append(_Layer("command line", {path: options[path] for path in options if path in tree.settings}))
+    return _Layers(layers, _file(name).stem, base, first_chosen)
 
 
 def _without_resume(values: dict[str, Any], file: str) -> dict[str, Any]:
@@ -188,151 +288,117 @@ def _without_resume(values: dict[str, Any], file: str) -> dict[str, Any]:
         return values
     kept = {path: value for path, value in values.items() if path not in OF_ONE_RUN}
     if values.get("name") or values["resume"].lower() in YES:
-        print(
-            f"warning: {file}: its name and resume are those of the run that wrote it, and left out; "
-            "give --name NAME, and --resume to continue that run",
-            file=sys.stderr,
+        warn(
+            f"{file}: its name and resume are those of the run that wrote it, and left out; "
+            "give --name NAME, and --resume to continue that run"
         )
     return kept
 
 
-def _resumed(layers: Sequence[_Layer], preset: str, chosen: Sequence[_Layer]) -> Loaded:
-    """The settings that a run began with, and of those chosen now what may differ.
+def _resumed(layers: _Layers) -> Loaded[RunSettings] | None:
+    """The settings that a run began with, and of those chosen now what may differ; None where no run goes on.
 
     Raises:
         SettingsError: others differ too, or what the run wrote down cannot be read.
     """
     from pipelines.training.resuming import refuse_changes, remembered
 
-    given, sources = _merge(chosen)
-    merged, _ = _merge(layers)
+    merged, _ = layers.merged()
+    if str(merged["resume"]).lower() not in YES or not merged["name"]:
+        return None
+    given, sources = layers.merged(layers.first_chosen)
     known = remembered(*(merged[path] for path in ("name", "runs", "checkpoints")))
     if known is None:  # the job will say so
-        return _check(*_merge(layers), preset)
+        return None
     file, values = known
     of_this_time = {"name": merged["name"], "resume": "true"}
-    base = {**DEFAULTS, **values, **of_this_time}
+    base = {**RUN.defaults, **values, **of_this_time}
     origin = dict.fromkeys(base, f"run {file}")
-    began = _check(base, origin, preset)
-    loaded = _check({**base, **given, **of_this_time}, origin | sources, preset)
+    plain = _Layers([], layers.preset, NONE, 0)
+    began = _check(RUN, base, origin, plain)
+    loaded = _check(RUN, {**base, **given, **of_this_time}, origin | sources, plain)
     refuse_changes(flat(began.settings.model_dump()), flat(loaded.settings.model_dump()), sources, merged["name"])
     return loaded
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """Settings of a YAML file by dotted path, their values still text.
+    """Settings of a training in a YAML file by dotted path, over those of the preset that it names; still text.
 
     Raises:
         SettingsError: it is missing, cannot be read, or holds something else.
     """
-    return _read(file)
+    preset, values = _read(RUN, file)
+    return {**_preset_values(RUN, preset or NONE), **values}
 
 
-def _find_preset(name: str) -> Path:
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        return _file(name)
-    names = [file.stem for file in _presets()]
-    if name in names:
-        return PRESETS / f"{name}.yaml"
-    near = get_close_matches(name, names, n=1)
+def _preset_values(tree: Tree, name: str) -> dict[str, Any]:
+    """The settings of a shipped preset."""
+    if name == NONE:
+        return {}
+    if name in _presets():
+        return _read(tree, PRESETS / f"{name}.yaml")[1]
+    raise SettingsError(f"--preset {name}: {_no_such_preset(name)}, or give a YAML file")
+
+
+def _seal(name: str) -> str:
+    """By which a preset is known again: it may have changed when a run goes on."""
+    return sha256(as_yaml(_preset_values(RUN, name)).encode()).hexdigest()[:8]
+
+
+def _no_such_preset(name: str) -> str:
+    near = get_close_matches(name, _presets(), n=1)
     hint = f"did you mean {near[0]}? There are" if near else "choose from"
-    raise SettingsError(f"--preset {name}: no such preset; {hint} {', '.join(names)}, or give a YAML file")
+    return f"no such preset; {hint} {', '.join(_presets())}"
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or name.endswith((".yaml", ".yml"))
 
 
 def _file(name: str) -> Path:
     return Path(os.path.expanduser(name))  # noqa: PTH111  # Path's raises where nobody has a home
 
 
-def _presets() -> list[Path]:
-    return sorted(PRESETS.glob("*.yaml"))
+def _presets() -> dict[str, str]:
+    """What each shipped preset is for, by name: the first line of its file."""
+    files = sorted(PRESETS.glob("*.yaml"))
+    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files}
 
 
-class _TextLoader(yaml.BaseLoader):
-    """YAML with every scalar left as text (the settings know their types), without repeated keys, and without what
-    other programs run or unfold: tags and aliases.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.get_event()
-            raise SettingsError(f"line {event.start_mark.line + 1}: *{event.anchor}: write out what it stands for")
-        return super().compose_node(parent, index)
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        if node.tag not in PLAIN_TAGS:
-            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-            raise SettingsError(f"line {node.start_mark.line + 1}: {shown(tag)} is not read; give the plain value")
-        return super().construct_object(node, deep)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                line = node.value[index][0].start_mark.line + 1
-                raise SettingsError(f"line {line}: {key} is given twice; keep one")
-        return super().construct_mapping(node, deep)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Settings of a YAML file by dotted path; keys may be nested, dotted or both."""
+def _read(tree: Tree, file: Path) -> tuple[str, dict[str, Any]]:
+    """The preset that a YAML file names, and its settings by dotted path; keys may be nested, dotted or both."""
+    found, preset = read_tree(file), ""
+    if isinstance(found, dict) and issubclass(tree.model, RunSettings):  # other jobs have no presets
+        preset, _, seal = str(found.pop("preset", "")).partition("@")
+        if preset not in ("", NONE, *_presets()):
+            raise SettingsError(f"{file}: preset: {_no_such_preset(preset)}")
+        if seal and seal != _seal(preset):
+            warn(f"{file}: the preset {preset} has changed since this was written, and these settings with it")
     values: dict[str, Any] = {}
-    if tree := read_tree(file):
-        _collect(tree, "", values, str(file))
-    return values
+    if found:
+        _collect(tree, found, "", values, str(file))
+    return preset, values
 
 
-def read_tree(file: Path) -> Any:
-    """What a YAML file holds, every scalar as text.
-
-    Raises:
-        SettingsError: it is missing, cannot be read, is not YAML, or gives a key twice.
-    """
-    try:
-        return read_yaml(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{file}: no such file") from None
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{file}: not a text file; save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
-    except RecursionError:
-        raise SettingsError(f"{file}: nested too deeply; settings are at most a few levels deep") from None
-    except SettingsError as mistake:
-        raise SettingsError(f"{file}: {mistake}") from None
-
-
-def read_yaml(text: str) -> Any:
-    """What YAML says, every scalar as text; nothing in it is run or unfolded.
-
-    Raises:
-        yaml.YAMLError: it is none.
-        SettingsError: a key is given twice, a tag or an alias is used.
-        RecursionError: it is nested too deeply.
-    """
-    return yaml.load(text, _TextLoader)
-
-
-def _collect(tree: Any, prefix: str, values: dict[str, Any], file: str) -> None:
-    if not isinstance(tree, dict):
+def _collect(tree: Tree, found: Any, prefix: str, values: dict[str, Any], file: str) -> None:
+    if not isinstance(found, dict):
         what = prefix.rstrip(".")
         raise SettingsError(
             f"{file}: {what}: a group; put its settings below it, indented"
             if what
             else f"{file}: holds no settings; write them as `path: value`, one a line"
         )
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        if path in GROUPS:
+    for key, value in found.items():
+        path = f"{prefix}{key}" if isinstance(value, dict) else tree.now(f"{prefix}{key}", f"{file}: ")
+        if path in tree.branches:
             if value != "":  # a group with nothing below it
-                _collect(value, f"{path}.", values, file)
-        elif path not in SETTINGS:
-            raise SettingsError(f"{file}: {no_such_setting(path)}")
+                _collect(tree, value, f"{path}.", values, file)
+        elif path not in tree.settings:
+            raise SettingsError(f"{file}: {tree.no_such_setting(path)}")
         elif path in values:
             raise SettingsError(f"{file}: {path} is given twice; keep one")
         elif isinstance(value, dict):
-            raise SettingsError(f"{file}: {path}: has settings below it; give {accepts(SETTINGS[path])}")
+            raise SettingsError(f"{file}: {path}: has settings below it; give {accepts(tree.settings[path])}")
         else:
             values[path] = value
 
@@ -345,16 +411,28 @@ class _Parser(argparse.ArgumentParser):
         raise SettingsError(message.removeprefix("argument "))
 
 
-def _parse(argv: Sequence[str]) -> dict[str, Any]:
+def _parse(tree: Tree, argv: Sequence[str], presets: bool, words: str = "") -> dict[str, Any]:
     """Options given, by name; settings by path, their values still text."""
-    namespace, unknown = _parser(DEFAULTS).parse_known_args([_spelling(word) for word in argv])
+    parser = _Parser(argument_default=argparse.SUPPRESS, allow_abbrev=False, add_help=False)
+    parser.add_argument("-h", "--help", nargs="?", const="")
+    for option in ("--config", *(("--preset", "--prior") if presets else ())):
+        parser.add_argument(option)
+    for option in ("--dry-run", "--print-diff"):
+        parser.add_argument(option, action="store_true")
+    for path, info in tree.settings.items():
+        arity: dict[str, Any] = {"nargs": "+"} if get_origin(info.annotation) is tuple else {}
+        arity = {"nargs": "?", "const": "true"} if info.annotation is bool else arity
+        parser.add_argument(f"--{path}", dest=path, **arity)
+    namespace, unknown = parser.parse_known_args([_spelling(tree, word) for word in argv])
     for word in unknown:
         if word.startswith("--"):
-            raise SettingsError(no_such_setting(word.partition("=")[0].removeprefix("--"), dashes="--"))
-    if unknown:
+            raise SettingsError(tree.no_such_setting(word.partition("=")[0].removeprefix("--"), dashes="--"))
+    if unknown and not words:
         raise SettingsError(f"{unknown[0]}: not an option; settings are given as --path value")
     # argparse of Python 3.11 drops a value that is `--`.
     options = {name: "--" if value == [] else value for name, value in vars(namespace).items()}
+    if unknown:
+        options[words] = [*options.get(words, []), *unknown]
     if options.get("prior", "bundled") != "bundled":
         raise SettingsError(
             f"--prior {options['prior']}: only `bundled` has this short form; "
@@ -363,114 +441,52 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _spelling(word: str) -> str:
-    """A setting's option as its path is written, for `--profile`, `--data.image-size`, `--no-data.samples`."""
+def _spelling(tree: Tree, word: str) -> str:
+    """A setting's option as its path is written, for `--profile`, `--data.image-size`, `--no-data.samples`, and for
+    what it was called before.
+    """
     option, equals, value = word.partition("=")
-    name = option.removeprefix("--").replace("-", "_")
     if not option.startswith("--"):
         return word
-    name = SHORT.get(name, name)
-    if name in SETTINGS:
+    name = option.removeprefix("--").replace("-", "_")
+    name = SHORT[name] if SHORT.get(name) in tree.settings else tree.now(name, dashes="--")
+    if name in tree.settings:
         return f"--{name}{equals}{value}"
-    if (path := name.removeprefix("no_")) in SETTINGS and SETTINGS[path].annotation is bool and not equals:
+    if (path := name.removeprefix("no_")) in tree.settings and tree.settings[path].annotation is bool and not equals:
         return f"--{path}=false"
     return word
-
-
-def _parser(values: Mapping[str, Any]) -> _Parser:
-    """The parser; its help shows `values` as what holds when an option is not given."""
-    presets = "\n".join(f"  {file.stem:<12}{_first_comment(file)}" for file in _presets())
-    parser = _Parser(
-        prog=f"python {sys.argv[0]}",
-        usage="%(prog)s [--preset NAME] [--config FILE] [--SETTING VALUE ...]",
-        description="The preset comes first, then the file, then the settings named here.",
-        epilog=f"presets:\n{presets}",
-        formatter_class=_HelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-        add_help=False,
-    )
-    parser.add_argument("-h", "--help", action="store_true", help="Show this page, with the values of the preset.")
-    parser.add_argument("--preset", metavar="NAME", help="Preset (below), or a YAML file like one.")
-    parser.add_argument("--config", metavar="FILE", help="YAML file with settings, nested or by dotted path.")
-    parser.add_argument("--prior", metavar="bundled", help="Use the small CLIP of the package instead of the preset's.")
-    parser.add_argument("--dry-run", action="store_true", help="Print all settings and where each came from, and stop.")
-    sections: dict[str, argparse._ArgumentGroup] = {}
-    for path, info in SETTINGS.items():
-        top = path.split(".")[0]
-        if path == top:
-            title, about = "run", None
-        else:
-            title, about = top, type(RunSettings.model_fields[top].get_default()).__doc__
-        if title not in sections:
-            sections[title] = parser.add_argument_group(title, about)
-        sections[title].add_argument(
-            f"--{path}",
-            dest=path,
-            metavar=_placeholder(info),
-            **_arity(info),
-            help=f"{info.description} ({shown(values[path])})".replace("%", "%%"),
-        )
-    return parser
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=8, width=min(shutil.get_terminal_size().columns, 120) - 2)
-
-
-def _first_comment(file: Path) -> str:
-    return file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-
-
-def _arity(info: FieldInfo) -> dict[str, Any]:
-    if info.annotation is bool:
-        return {"nargs": "?", "const": "true"}
-    return {"nargs": "+"} if get_origin(info.annotation) is tuple else {}
-
-
-def _placeholder(info: FieldInfo) -> str:
-    if get_origin(info.annotation) is Literal:
-        return "{" + ",".join(get_args(info.annotation)) + "}"
-    for constraint in info.metadata:
-        if isinstance(constraint, OneOf):
-            return "{" + ",".join([*constraint.names(), *filter(None, [constraint.own])]) + "}"
-    if is_list(info):
-        return "TEXT"
-    return {bool: "true|false", int: "INT", str: "TEXT"}.get(info.annotation, "NUMBER")  # type: ignore[arg-type]
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def _merge(layers: Sequence[_Layer]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values and their sources by path."""
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for layer in layers:
-        values |= layer.values
-        sources |= dict.fromkeys(layer.values, layer.source)
-    return values, sources
-
-
 BY_USER = ("file ", "command line")
 
 
-def _check(values: dict[str, Any], sources: dict[str, str], preset: str) -> Loaded:
+def _check(
+    tree: Tree, values: dict[str, Any], sources: dict[str, str], origin: _Layers | Loaded[RunSettings]
+) -> Loaded[Any]:
+    if missing := [f"--{path}" for path in tree.settings if path not in values]:
+        raise SettingsError(f"the following arguments are required: {', '.join(missing)}")
     warnings: list[str] = []
     while True:
+        # Without the defaults of the job itself, so that it knows what was given.
+        given = {path: each for path, each in values.items() if "." in path or sources[path] != "default"}
         try:
-            settings = RunSettings.model_validate(nested(values))
+            settings = tree.model.model_validate(nested(given))
             break
         except ValidationError as error:
             cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
             if not isinstance(cause, IdleWeights):
-                raise SettingsError(_sentence(error, values, sources)) from None
+                raise SettingsError(_sentence(tree, error, values, sources)) from None
             _refuse_idle(cause.reasons, sources, BY_USER)
             values = values | dict.fromkeys(cause.reasons, "0")  # of a preset, whose other phase somebody took away
             warnings += [f"{path} ({sources[path]}) is taken as 0, for {why}" for path, why in cause.reasons.items()]
-    _refuse_idle(idle_weights(settings), sources, ("command line",))
-    return Loaded(settings, preset, sources, [*warnings, *_without_effect(settings, sources)])
+    if isinstance(settings, RunSettings):
+        _refuse_idle(idle_weights(settings), sources, ("command line",))
+        warnings += _skipped(settings, sources)
+    warnings += _without_effect(tree, settings, sources)
+    return Loaded(settings, origin.preset, sources, warnings, origin.base, origin.chosen)
 
 
 def _refuse_idle(reasons: Mapping[str, str], sources: Mapping[str, str], givers: tuple[str, ...]) -> None:
@@ -481,32 +497,36 @@ def _refuse_idle(reasons: Mapping[str, str], sources: Mapping[str, str], givers:
         raise SettingsError(f"{where}{IdleWeights(asked)}")
 
 
-def _sentence(error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+def _sentence(tree: Tree, error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     """The first mistake, with its file, its path and what would be right."""
     first = error.errors(include_url=False)[0]
     path = ".".join(part for part in first["loc"] if isinstance(part, str))
     own_words = first.get("ctx", {}).get("error")
-    if path not in SETTINGS:  # settings that contradict each other; the message names them
+    if path not in tree.settings:  # settings that contradict each other; the message names them
         return str(own_words or first["msg"])
     source = sources[path]
     where = "" if source == "command line" else source.removeprefix("file ") + ": "
-    reason = own_words or f"{shown(values[path])} is not allowed; give {accepts(SETTINGS[path])}"
+    reason = own_words or f"{shown(values[path])} is not allowed; give {accepts(tree.settings[path])}"
     return f"{where}{path}: {reason}"
 
 
-def _without_effect(settings: RunSettings, sources: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each setting that somebody chose and that the other settings make useless."""
+def _skipped(settings: RunSettings, sources: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each setting that somebody chose of a phase that is skipped."""
     values = flat(settings.model_dump())
     for phase in SKIPPABLE_PHASES:
         why = settings.why_skipped(phase)
-        for path in SETTINGS if why and values[f"schedule.{phase}.steps"] else ():
-            changed = path.startswith(f"schedule.{phase}.") and values[path] != DEFAULTS[path]
-            if changed and sources[path].startswith(BY_USER):
+        for path in RUN.below(f"schedule.{phase}") if why and values[f"schedule.{phase}.steps"] else ():
+            if values[path] != RUN.defaults[path] and sources[path].startswith(BY_USER):
                 yield f"{path} ({sources[path]}) has no effect while {why}; change that, or leave it out"
-    for path, info in SETTINGS.items():
+
+
+def _without_effect(tree: Tree, settings: Settings, sources: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each setting that somebody chose and that the other settings make useless."""
+    values = flat(settings.model_dump())
+    for path, info in tree.settings.items():
         extra = info.json_schema_extra
         needs = str(extra.get("needs", "")) if isinstance(extra, dict) else ""
-        if not needs or values[path] == DEFAULTS[path]:
+        if not needs or values[path] == tree.defaults[path]:
             continue
         other, sign, wanted = re.split("(!?=)", needs, maxsplit=1)
         if any(_same(values[other], each) for each in wanted.split("|")) == (sign == "="):
@@ -531,4 +551,6 @@ def _same(value: Any, text: str) -> bool:
 
 
 if __name__ == "__main__":
-    print(as_table(), end="")
+    from pipelines.config.jobs import JOBS
+
+    print(as_tables(JOBS), end="")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
 from lle.config.fields import Settings, setting
+from pipelines.config.fields import Cluster
 
 
 class PrepareSettings(Settings):
@@ -45,9 +47,9 @@ class PrepareSettings(Settings):
     max_over_exposed: float = setting(
         0.2, "A well-lit picture is over-exposed in no larger part.", unit="of its pixels", source="ours", ge=0, le=1
     )
-    address: str = setting(
-        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
-    )
+    cluster: Cluster = setting(Cluster(), "Ray.")
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"address": "cluster.address", "most_over_exposed": "max_over_exposed"}
 
     @model_validator(mode="after")
     def _dark_is_below_well_lit(self) -> PrepareSettings:

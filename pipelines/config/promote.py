@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import model_validator
 
 from lle.config.fields import OneOf, Settings, setting
 from lle.config.metrics import METRICS, TRUTH, deciding
-from pipelines.config.fields import TrackingUri
+from pipelines.config.fields import MEASURED_BEFORE, Cluster, Experiment, MeasuredPhotos
 
 
 class PromotionSettings(Settings):
@@ -20,15 +21,7 @@ class PromotionSettings(Settings):
         "champion", "Alias that is moved.", min_length=1, max_length=250, pattern=r"^[a-zA-Z][a-zA-Z0-9_-]*$"
     )
     rollback: bool = setting(False, "Compare nothing: make the version champion that the present one replaced.")
-    low: str = setting("", "Low-light or backlit photos that both are measured on.", unit="folder or URI")
-    high: str = setting(
-        "", "Ground truth of low: the same paths below it, suffixes may differ, and sizes.", unit="folder or URI"
-    )
-    good: str = setting(
-        "",
-        "Photos that need no enhancing and must stay as they are; empty: the ground truth serves as such, too.",
-        unit="folder or URI",
-    )
+    data: MeasuredPhotos = setting(MeasuredPhotos(), "Photos to measure on.")
     manifest: str = setting(
         "",
         "SHA-256 of every photo: written where it does not exist, else the photos must be those.",
@@ -36,7 +29,7 @@ class PromotionSettings(Settings):
     )
     repin: bool = setting(False, "The photos are meant to differ from the last promotion's: pin these instead.")
     metric: Annotated[str, OneOf(deciding)] = setting(
-        "psnr", "What decides; all but niqe and our_prior_well_lit need high."
+        "psnr", "What decides; all but niqe and our_prior_well_lit need data.truth."
     )
     margin: float = setting(0.1, "Least mean gain in the metric.", unit="dB or the metric's unit", source="ours", ge=0)
     significance: float = setting(
@@ -81,31 +74,39 @@ class PromotionSettings(Settings):
     weights: str = setting(
         "", "Folder that holds, at any depth, the weights of LPIPS and NIQE; without it they are left out."
     )
-    max_pixels: int = setting(80_000_000, "Larger pictures are set aside.", unit="px", ge=1024)
-    tracking: TrackingUri = setting(
-        "", "MLflow server or database; empty: MLFLOW_TRACKING_URI, else SQLite in the folder runs.", unit="URI"
-    )
-    experiment: str = setting("lle-promotion", "MLflow experiment.", min_length=1, max_length=250)
-    address: str = setting(
-        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
-    )
+    tracking: Experiment = setting(Experiment(experiment="lle-promotion"), "MLflow.")
+    cluster: Cluster = setting(Cluster(), "Ray.")
+
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        **MEASURED_BEFORE,
+        "measure": "metric",
+        "most_over_exposed": "max_over_exposed",
+        "most_colour_cast": "max_colour_cast",
+        "most_changed": "max_changed",
+        "most_slower": "max_slower",
+        "least_unchanged": "min_unchanged",
+    }
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> PromotionSettings:
         if self.rollback:
             return self
-        if not self.low:
-            raise ValueError("low: name the photos that both are measured on, with --low (or give --rollback)")
-        if not self.high and METRICS[self.metric].compares == TRUTH:
+        if not self.data.dark:
+            raise ValueError(
+                "data.dark: name the photos that both are measured on, with --data.dark (or give --rollback)"
+            )
+        if not self.data.truth and METRICS[self.metric].compares == TRUTH:
             others = ", ".join(each for each in deciding() if METRICS[each].compares != TRUTH)
-            raise ValueError(f"metric: {self.metric} needs ground truth; give --high, or another metric: {others}")
+            raise ValueError(
+                f"metric: {self.metric} needs ground truth; give --data.truth, or another metric: {others}"
+            )
         if self.metric != "psnr" and "margin" not in self.model_fields_set:
             raise ValueError(
                 f"margin: its default is meant for psnr, in dB; give --margin in the unit of {self.metric}"
             )
-        if not self.high and not self.good:
+        if not self.data.truth and not self.data.good:
             raise ValueError(
-                "good: without ground truth, name photos that need no enhancing, with --good; a champion must leave "
-                "them as they are"
+                "data.good: without ground truth, name photos that need no enhancing, with --data.good; a champion "
+                "must leave them as they are"
             )
         return self

@@ -1,31 +1,115 @@
-"""The tree of settings in words: dotted paths, what each setting accepts, and the tree as YAML or as a table."""
+"""Settings in words: a job's tree by dotted path, what each setting accepts, and values as YAML."""
 
 from __future__ import annotations
 
-import re
 import sys
-import types
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lle.config.fields import OneOf
+from lle.config.fields import OneOf, Settings
 from pipelines.config.train import RunSettings
 
 OF_ONE_RUN = ("name", "resume")
 
 
-def as_yaml(settings: RunSettings, sources: Mapping[str, str] | None = None, without: Collection[str] = ()) -> str:
-    """The tree as YAML, one setting a line, its source beside it as a comment if `sources` (by path) are given; but for
+class Tree:
+    """The settings of a job by dotted path; make it with `tree_of`.
+
+    Attributes:
+        model: the job's settings.
+        settings: the field of each setting.
+        branches: the field of each branch.
+        defaults: values of the settings that have one.
+        renamed: the present path of each former one.
+    """
+
+    def __init__(self, model: type[Settings]) -> None:
+        self.model = model
+        self.settings: dict[str, FieldInfo] = {}
+        self.branches: dict[str, FieldInfo] = {}
+        self._grow(model, "")
+        # Not model(): few jobs have defaults for everything.
+        fields = {name: info.get_default() for name, info in model.model_fields.items() if not info.is_required()}
+        plain = {name: each.model_dump() if isinstance(each, BaseModel) else each for name, each in fields.items()}
+        self.defaults: dict[str, Any] = flat(plain)
+        self.renamed: Mapping[str, str] = getattr(model, "RENAMED", {})
+
+    def _grow(self, model: type[BaseModel], prefix: str) -> None:
+        for name, info in model.model_fields.items():
+            if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+                self.branches[f"{prefix}{name}"] = info
+                self._grow(info.annotation, f"{prefix}{name}.")
+            else:
+                self.settings[f"{prefix}{name}"] = info
+
+    def below(self, branch: str) -> list[str]:
+        """The settings of a branch."""
+        return [path for path in self.settings if path.startswith(f"{branch}.")]
+
+    def now(self, path: str, where: str = "", dashes: str = "") -> str:
+        """The present name of a setting, with a warning where it was called by a former one; of a range's end, too."""
+        owner, _, end = path.rpartition(".")
+        new = self.renamed.get(path) or (end.isdigit() and owner in self.renamed and f"{self.renamed[owner]}.{end}")
+        if not new:
+            return path
+        warn(f"{where}{dashes}{path} is called {dashes}{new} now; the next version knows only that")
+        return new
+
+    def no_such_setting(self, path: str, dashes: str = "") -> str:
+        """What is wrong with an unknown path, and the nearest known one; `dashes` if it was an option."""
+        if path in self.branches:
+            members = dict.fromkeys(known[len(path) + 1 :].split(".")[0] for known in self.below(path))
+            return f"{dashes}{path}: a group, not a setting; it holds {', '.join(members)}"
+        near = [f"{dashes}{each}" for each in self._near(path)]
+        hint = f"did you mean {' or '.join(near)}?" if near else "--help all lists them"
+        return f"{dashes}{path}: no such setting; {hint}"
+
+    def _near(self, path: str) -> list[str]:
+        """The setting nearest to an unknown path: by the whole path, else by its name in the group nearest to its own,
+        else by its name alone; the few that share it where it is the end of several.
+        """
+        if near := get_close_matches(path, self.settings, n=1, cutoff=0.75):
+            return near
+        group, _, name = path.rpartition(".")
+        if not group and (home := get_close_matches(name, self.branches, n=1)):
+            return self.below(home[0])[:3]
+        for owner in get_close_matches(group, self.branches, n=1):
+            members = {known.rpartition(".")[2]: known for known in self.settings if known.rpartition(".")[0] == owner}
+            ending = [known for last, known in members.items() if name and last.endswith(name)]
+            if near := ending or [members[last] for last in get_close_matches(name, members, n=1)]:
+                return near[:3]
+        by_last_name = {known.rpartition(".")[2]: known for known in self.settings}
+        if ending := [known for last, known in by_last_name.items() if name and last.endswith(f"_{name}")]:
+            return ending[:3]
+        if near := get_close_matches(path, self.settings, n=1):
+            return near
+        return [by_last_name[last] for last in get_close_matches(name, by_last_name, n=1)]
+
+
+@cache
+def tree_of(model: type[Settings]) -> Tree:
+    """The tree of a job's settings."""
+    return Tree(model)
+
+
+def warn(sentence: str) -> None:
+    """Say on stderr what is no mistake."""
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
+def as_yaml(values: Mapping[str, Any], sources: Mapping[str, str] | None = None, without: Collection[str] = ()) -> str:
+    """Values by path as YAML, one setting a line, its source beside it as a comment where `sources` knows one; but for
     the settings `without`.
     """
     rows: list[tuple[str, str]] = []
     above: list[str] = []
-    for path, value in flat(settings.model_dump()).items():
+    for path, value in values.items():
         if path in without:
             continue
         *branches, leaf = path.split(".")
@@ -33,18 +117,9 @@ def as_yaml(settings: RunSettings, sources: Mapping[str, str] | None = None, wit
             if branches[:depth] != above[:depth]:
                 rows.append((f"{'  ' * (depth - 1)}{branch}:", ""))
         above = branches
-        rows.append((f"{'  ' * len(branches)}{leaf}: {scalar(value)}", sources[path] if sources else ""))
-    width = min(60, max(len(line) for line, _ in rows))
+        rows.append((f"{'  ' * len(branches)}{leaf}: {scalar(value)}", (sources or {}).get(path, "")))
+    width = min(60, max((len(line) for line, _ in rows), default=0))
     return "".join(f"{line:<{width}}  # {source}\n" if source else f"{line}\n" for line, source in rows)
-
-
-def as_table() -> str:
-    """Every setting with its default, what it accepts and what it does, as a Markdown table."""
-    lines = ["| setting | default | accepts | what it does |", "|---|---|---|---|"]
-    for path, info in SETTINGS.items():
-        cells = (f"`{path}`", f"`{scalar(DEFAULTS[path])}`", accepts(info), str(info.description))
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 def accepts(info: FieldInfo) -> str:
@@ -62,7 +137,7 @@ def accepts(info: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
     if is_list(info):
-        return "any number of texts, such as mypackage.losses:exposure_control=10"
+        return "any number of texts"
     if get_origin(kind) is tuple:
         return f"{len(get_args(kind))} numbers"
     if kind is str:
@@ -81,40 +156,6 @@ def accepts(info: FieldInfo) -> str:
 def is_list(info: FieldInfo) -> bool:
     """Whether a setting takes any number of values."""
     return get_origin(info.annotation) is tuple and Ellipsis in get_args(info.annotation)
-
-
-def no_such_setting(path: str, dashes: str = "") -> str:
-    """What is wrong with an unknown path, and the nearest known one; `dashes` if it was an option."""
-    if path in GROUPS:
-        members = dict.fromkeys(
-            known[len(path) + 1 :].split(".")[0] for known in SETTINGS if known.startswith(f"{path}.")
-        )
-        return f"{dashes}{path}: a group, not a setting; it holds {', '.join(members)}"
-    near = [f"{dashes}{each}" for each in _near_settings(path)]
-    hint = f"did you mean {' or '.join(near)}?" if near else "--help lists them all"
-    return f"{dashes}{path}: no such setting; {hint}"
-
-
-def _near_settings(path: str) -> list[str]:
-    """The setting nearest to an unknown path: by the whole path, else by its name in the group nearest to its own, else
-    by its name alone; the few that share it where it is the end of several.
-    """
-    if near := get_close_matches(path, SETTINGS, n=1, cutoff=0.75):
-        return near
-    group, _, name = path.rpartition(".")
-    if not group and (home := get_close_matches(name, GROUPS, n=1)):
-        return [known for known in SETTINGS if known.startswith(f"{home[0]}.")][:3]
-    for owner in get_close_matches(group, GROUPS, n=1):
-        members = {known.rpartition(".")[2]: known for known in SETTINGS if known.rpartition(".")[0] == owner}
-        ending = [known for last, known in members.items() if name and last.endswith(name)]
-        if near := ending or [members[last] for last in get_close_matches(name, members, n=1)]:
-            return near[:3]
-    by_last_name = {known.rpartition(".")[2]: known for known in SETTINGS}
-    if ending := [known for last, known in by_last_name.items() if name and last.endswith(f"_{name}")]:
-        return ending[:3]
-    if near := get_close_matches(path, SETTINGS, n=1):
-        return near
-    return [by_last_name[last] for last in get_close_matches(name, by_last_name, n=1)]
 
 
 def shown(value: Any) -> str:
@@ -156,20 +197,5 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _settings(info.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", info
-
-
-def _defaults() -> dict[str, Any]:
-    # Not RunSettings(): without photos that is no valid training.
-    fields = {name: info.get_default() for name, info in RunSettings.model_fields.items()}
-    return flat({name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in fields.items()})
-
-
-SETTINGS: Mapping[str, FieldInfo] = types.MappingProxyType(dict(_settings(RunSettings)))
-DEFAULTS: Mapping[str, Any] = types.MappingProxyType(_defaults())
-GROUPS = frozenset(path[: dot.start()] for path in SETTINGS for dot in re.finditer(r"\.", path))
+RUN = tree_of(RunSettings)
+SETTINGS, DEFAULTS, GROUPS = RUN.settings, RUN.defaults, frozenset(RUN.branches)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
 from lle.config.fields import Settings, setting
 from lle.config.train import TrainSettings
-from pipelines.config.fields import TrackingUri
+from pipelines.config.fields import Cluster, Experiment
 
 
 class ScalingSettings(Settings):
@@ -73,13 +74,9 @@ class ScalingSettings(Settings):
         return self
 
 
-class TrackingSettings(Settings):
+class TrackingSettings(Experiment):
     """The record in MLflow."""
 
-    uri: TrackingUri = setting(
-        "", "MLflow tracking server or database; empty: MLFLOW_TRACKING_URI, else SQLite beside the runs.", unit="URI"
-    )
-    experiment: str = setting("lle", "MLflow experiment.", min_length=1, max_length=250)
     model_name: str = setting("lle-enhancer", "Registered model.", min_length=1, max_length=250)
     alias: str = setting(
         "challenger", "Alias the new version gets.", min_length=1, max_length=250, pattern=r"^[a-zA-Z0-9_-]+$"
@@ -91,12 +88,9 @@ class TrackingSettings(Settings):
     pictures: int = setting(4, "Validation pictures in each before/after grid.", unit="pictures", ge=1, le=64)
 
 
-class ClusterSettings(Settings):
+class ClusterSettings(Cluster):
     """Where it runs."""
 
-    address: str = setting(
-        "", "Ray cluster to join; empty: RAY_ADDRESS, else a cluster on this machine.", unit="host:port"
-    )
     wait_minutes: float = setting(
         0.0,
         "How long a training waits for machines that the cluster's autoscaler brings; 0: it takes what is there.",
@@ -134,6 +128,16 @@ class RunSettings(TrainSettings):
     scaling: ScalingSettings = setting(ScalingSettings(), "Workers.")
     tracking: TrackingSettings = setting(TrackingSettings(), "MLflow.")
     cluster: ClusterSettings = setting(ClusterSettings(), "Ray.")
+
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "data.pairs_low": "data.pairs_dark",
+        "data.pairs_high": "data.pairs_truth",
+        "enhancer.kind": "enhancer.arch",
+        "enhancer.look": "enhancer.thumbnail_size",
+        "optimiser.decay": "optimiser.lr_schedule",
+        "loop.measure": "loop.metric",
+        "schedule.least_gap": "schedule.min_gap",
+    }
 
     @model_validator(mode="after")
     def _fits_its_workers(self) -> RunSettings:

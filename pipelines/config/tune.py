@@ -1,14 +1,15 @@
-"""Settings of a sweep."""
+"""Settings of a sweep: those of the search, and those of the trainings that it tries."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from lle.config.fields import Settings, setting
+from pipelines.config.train import RunSettings
 
 
-class TuneSettings(Settings):
-    """A sweep: many trainings that search settings."""
+class SearchSettings(Settings):
+    """A search: how many trainings try what."""
 
     search: str = setting("light", "What to search: a name from pipelines/searches, or a YAML file.", min_length=1)
     trials: int = setting(20, "Trainings in all.", unit="trainings", ge=1, le=10_000)
@@ -27,4 +28,9 @@ class TuneSettings(Settings):
         le=100,
     )
     concurrent: int = setting(0, "Trials at once; 0: as many as fit the cluster.", unit="trainings", ge=0, le=10_000)
-    resume: str = setting("", "Name of an interrupted sweep to go on with.", pattern=r"^[A-Za-z0-9._-]{0,90}$")
+
+
+class TuneSettings(SearchSettings, RunSettings):
+    """A sweep: many trainings that search settings."""
+
+    resume: bool = setting(False, "Continue the sweep `name`.", needs="name!=")

@@ -12,31 +12,26 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.connect import ClusterError, connect
+from cluster.connect import connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import StorageError, failing_as, from_anywhere, list_files, naming, open_uri, place
 from cluster.waiting import told_while_waiting
 from pipelines.config.prepare import PrepareSettings
 from pipelines.data.listing import DataError
-from pipelines.data.manifest import ManifestError, Totals, begin, done_parts, finish
+from pipelines.data.manifest import Totals, begin, done_parts, finish
 from pipelines.data.part import Judge, Prepared, Source, bundled_judge, pending_parts, prepare_part
-from pipelines.exits import begun, ended
+from pipelines.job import begun
 from pipelines.reporting.closing import there
 
 LEAST_SLOTS = 2
 TELL_SECONDS = 5.0
 
 
-def run(settings: PrepareSettings) -> int:
-    """`prepare` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    try:
-        with naming("output"), held(settings.output):
-            prepare(settings, console)
-    except (DataError, ManifestError, StorageError, ClusterError) as error:
-        return ended(error)
-    return 0
+def run(settings: PrepareSettings) -> None:
+    """`prepare` with its progress on stdout, where nobody else is at work; raises what that does."""
+    with naming("output"), held(settings.output):
+        prepare(settings, Console(soft_wrap=True, highlight=False, markup=False))
 
 
 def prepare(settings: PrepareSettings, console: Console) -> Totals:
@@ -53,7 +48,7 @@ def prepare(settings: PrepareSettings, console: Console) -> Totals:
 
 def _prepared(settings: PrepareSettings, console: Console) -> Totals:
     if _anything_pending(settings):
-        with connect(settings.address, cpus=LEAST_SLOTS):
+        with connect(settings.cluster.address, cpus=LEAST_SLOTS):
             progress = Progress(console)
             for prepared in prepare_parts(settings, console.print):
                 progress.add(prepared)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cluster.storage import StoredFile, list_files, name_below, open_files, system_folder, told
 from lle.images import SUFFIXES, is_image_name
+from pipelines.job import UserError
 
 RAW = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .raf .raw .rw2 "
@@ -23,7 +24,7 @@ KINDS_SHOWN, NAMES_SHOWN = 8, 3
 LONGEST_SUFFIX = 8  # with its dot; what is longer is a name with a dot in it
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """The photos cannot be used; the message names the setting and says what to change."""
 
 

@@ -27,6 +27,7 @@ from pipelines.config.prepare import PrepareSettings
 from pipelines.data import shards
 from pipelines.data.duplicates import first_equal, first_similar
 from pipelines.data.listing import LeftOut, not_a_photo
+from pipelines.job import UserError
 
 MANIFEST, SETTINGS, PARTS, SHARDS = "manifest.parquet", "prepare.json", "parts", "shards"
 MADE_BY = ("input", "short_side", "format", "quality", "max_pixels", "max_megabytes")
@@ -61,7 +62,7 @@ ROWS = pa.schema(
 )
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError):
     """A prepared set that cannot be used or continued; the message says what to change."""
 
 

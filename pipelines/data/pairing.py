@@ -9,11 +9,12 @@ from dataclasses import replace
 from cluster.storage import name_below, open_uri, told
 from pipelines.data.listing import DataError, not_a_photo
 from pipelines.data.photo_sets import PhotoSet
+from pipelines.job import UserError
 
 NAMED = 3
 
 
-class PairingError(ValueError):
+class PairingError(UserError):
     """Photos without a partner, or with more than one; the message names three of them."""
 
 

@@ -18,25 +18,25 @@ from pyarrow import fs
 from rich.console import Console
 from rich.table import Table
 
-from cluster.connect import ClusterError, connect
+from cluster.connect import connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.storage import StorageError, explain, failing_as, fitting, inside, naming, open_uri
+from cluster.storage import explain, failing_as, fitting, inside, naming, open_uri
 from lle.metrics import METRICS
 from pipelines.config.evaluate import EvaluationSettings
 from pipelines.config.promote import PromotionSettings
+from pipelines.config.text import flat
 from pipelines.data.listing import DataError
 from pipelines.data.pairing import stem
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.report import COMPARED, TITLES, Summary, evaluation_page, keep_worst_views, verdicts
 from pipelines.evaluation.worker import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_models
-from pipelines.exits import begun, ended
-from pipelines.models.named import ModelError
+from pipelines.job import begun
 from pipelines.models.resolve import find_model
 from pipelines.reporting.closing import record_of, there
 from pipelines.reporting.page import REPORT, render
 from pipelines.reporting.words import direction, plain, split
-from pipelines.tracking.address import TrackingError, tracking_uri
+from pipelines.tracking.address import tracking_uri
 from pipelines.tracking.runs import dataset, record_evaluation, recorded_run
 from pipelines.tracking.source import git_revision, source_hash
 
@@ -47,15 +47,10 @@ MODEL = "model"
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
 
 
-def run(settings: EvaluationSettings) -> int:
-    """`evaluate` as a job: the table on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    try:
-        with naming("out"), held(settings.out):
-            evaluate(settings, console)
-    except (DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
-        return ended(error)
-    return 0
+def run(settings: EvaluationSettings) -> None:
+    """`evaluate` with its table on stdout, where nobody else is at work; raises what that does."""
+    with naming("output"), held(settings.output):
+        evaluate(settings, Console(soft_wrap=True, highlight=False, markup=False))
 
 
 def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
@@ -68,16 +63,17 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
         DataError, ModelError, StorageError, TrackingError, ClusterError: one sentence each; all but the last two, and
             pairs of different sizes, before a cluster is joined.
     """
-    refuse_foreign_files(settings.out)
-    tracking = tracking_uri(settings.tracking, RUNS)
-    refuse_throwaway({"out": settings.out, "tracking": tracking if settings.log else ""})
+    data = settings.data
+    refuse_foreign_files(settings.output)
+    tracking = tracking_uri(settings.tracking.uri, RUNS)
+    refuse_throwaway({"output": settings.output, "tracking": tracking if settings.log else ""})
     model = find_model(settings.model, tracking)
     try:
         suite = load_metric_suite(settings.weights)
     except ValueError as error:
         raise DataError(str(error)) from error
     photos, refused = find_evaluated_photos(
-        settings.low, settings.high, settings.good, settings.pictures, settings.max_pixels, console.print
+        data.dark, data.truth, data.good, settings.pictures, data.max_pixels, console.print
     )
     for name, reason in suite.skipped.items():
         console.print(f"{name} is left out: {reason}")
@@ -87,18 +83,18 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     console.print(f"measuring {model.name} ({model.parameters:,} parameters){beside} on {len(photos)} photos ...")
     measured = [Measured("", path, refused=reason) for path, reason in refused.items()]
     others: dict[str, list[Measured]] = {name: [] for name in baselines}
-    with connect(settings.address, cpus=LEAST_SLOTS) as resources:
+    with connect(settings.cluster.address, cpus=LEAST_SLOTS) as resources:
         models = {MODEL: model, **baselines}
-        found = measure_models(models, suite, photos, settings.max_pixels, resources, (MODEL,), console.print)
+        found = measure_models(models, suite, photos, data.max_pixels, resources, (MODEL,), console.print)
         measured += keep_worst_views(_sorted_out(found, others), settings.pictures)
     measured.sort(key=lambda each: (each.group, each.name))
     about = {
         "model": settings.model,
         **model.record,
         "parameters": model.parameters,
-        "low": settings.low,
-        "high": settings.high,
-        "good": settings.good,
+        "low": data.dark,
+        "high": data.truth,
+        "good": data.good,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": git_revision(),
         "source_hash": source_hash(),
@@ -109,41 +105,49 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     page = evaluation_page(model.name, about, summary, measured, beside_it)
     files = {**result_files(measured, about), REPORT: render(page)}
     with begun():
-        write_files(settings.out, files)
+        write_files(settings.output, files)
     print_summary(console, model.name, summary, beside_it)
     for each in measured:
         if each.refused:
             console.print(f"set aside: {each.name}: {each.refused}")
-    console.print(f"{REPORT}, numbers and pictures in {there(settings.out)}")
+    console.print(f"{REPORT}, numbers and pictures in {there(settings.output)}")
     if settings.log:
         means = {f"{group}/{name}": found["mean"] for group, part in summary.items() for name, found in part.items()}
-        parameters = {name: str(value) for name, value in settings.model_dump().items()} | model.record
+        parameters = {name: str(value) for name, value in flat(settings.model_dump()).items()} | model.record
         run_id = record_evaluation(
-            tracking, settings.experiment, model.name, PROGRAM, parameters, means, files, evaluated(settings, photos)
+            tracking,
+            settings.tracking.experiment,
+            model.name,
+            PROGRAM,
+            parameters,
+            means,
+            files,
+            evaluated(settings, photos),
         )
         console.print(f"recorded as run {run_id}: {record_of(recorded_run(tracking, run_id))}")
     return summary
 
 
-def refuse_foreign_files(out: str) -> None:
+def refuse_foreign_files(output: str) -> None:
     """Refuse a place whose report is not an evaluation's, such as a training's folder: it would be written over.
 
     Raises:
         DataError: it holds such a file.
         StorageError: it cannot be looked at.
     """
-    filesystem, root = open_uri(out)
-    with failing_as(f"out: {out} cannot be read"):
+    filesystem, root = open_uri(output)
+    with failing_as(f"output: {output} cannot be read"):
         there = {name: filesystem.get_file_info(f"{root}/{name}").type for name in (NUMBERS, *OTHERS)}
     foreign = [name for name in OTHERS if there[name] != fs.FileType.NotFound]
     if foreign and there[NUMBERS] == fs.FileType.NotFound:
-        raise DataError(f"out: {out} holds a {foreign[0]} that no evaluation has written; choose another folder")
+        raise DataError(f"output: {output} holds a {foreign[0]} that no evaluation has written; choose another folder")
 
 
 def evaluated(settings: EvaluationSettings | PromotionSettings, photos: Sequence[Photo]) -> list[DatasetInput]:
     """The sets of an evaluation as MLflow shows them; their digest tells which photos, not what is in them."""
     found = []
-    for name, group, uri in (("low", LOW, settings.low), ("high", LOW, settings.high), ("good", GOOD, settings.good)):
+    data = settings.data
+    for name, group, uri in (("low", LOW, data.dark), ("high", LOW, data.truth), ("good", GOOD, data.good)):
         names = sorted(photo.name for photo in photos if photo.group == group)
         if uri and names:
             digest = sha256(json.dumps(names).encode()).hexdigest()
@@ -235,18 +239,18 @@ def picture_name(photo: str, alone: bool = True) -> str:
     return fitting(stem(name) if alone else name, ".jpg")
 
 
-def write_files(out: str, files: dict[str, bytes]) -> None:
+def write_files(output: str, files: dict[str, bytes]) -> None:
     """Write files below a folder or URI, folders made as needed.
 
     Raises:
         DataError: they cannot be written there.
     """
     try:
-        filesystem, root = open_uri(out)
+        filesystem, root = open_uri(output)
         for name, content in files.items():
             path = inside(filesystem, root, name)
             filesystem.create_dir(path.rpartition("/")[0], recursive=True)
             with filesystem.open_output_stream(path) as stream:
                 stream.write(content)
     except OSError as error:
-        raise DataError(f"out: {out} cannot be written ({explain(error)}); choose another") from error
+        raise DataError(f"output: {output} cannot be written ({explain(error)}); choose another") from error

@@ -82,12 +82,12 @@ class Measured:
 
 
 def find_evaluated_photos(
-    low: str, high: str, good: str, pictures: int, max_pixels: int, tell: Callable[[str], None] = lambda line: None
+    dark: str, truth: str, good: str, pictures: int, max_pixels: int, tell: Callable[[str], None] = lambda line: None
 ) -> tuple[list[Photo], dict[str, str]]:
     """The photos of an evaluation, and those that were set aside with their reason.
 
     Args:
-        low, high, good: folders or prefixes; empty where there are none.
+        dark, truth, good: folders or prefixes; empty where there are none.
         pictures: before/after pictures of each set.
         max_pixels: pixel budget.
         tell: told what is no photo in each folder.
@@ -95,21 +95,22 @@ def find_evaluated_photos(
     Raises:
         DataError: an empty or absent folder, photos without a partner, or one folder inside another.
     """
+    given = {"data.dark": dark, "data.truth": truth, "data.good": good}
+    refuse_nested({"data.dark": dark, "data.truth": truth})
     data = DataSettings(max_pixels=max_pixels)
-    refuse_nested({"low": low, "high": high})
-    sets = {name: list_photos(uri, name, data) for name, uri in (("low", low), ("high", high), ("good", good)) if uri}
+    sets = {name: list_photos(uri, name, data) for name, uri in given.items() if uri}
     for name, each in sets.items():
         if each.left_out:
             tell(f"{name}: {each.left_out}")
-    low, high, good = (from_anywhere(uri) if uri else "" for uri in (low, high, good))
+    dark, truth, good = (from_anywhere(uri) if uri else "" for uri in given.values())
     photos, refused = list[Photo](), {path: why for each in sets.values() for path, why in each.refused.items()}
-    if high:
-        lows, highs = aligned(sets["low"], sets["high"], "low and high")
-        photos += [Photo(LOW, low, path, high, truth) for path, truth in zip(lows.paths, highs.paths, strict=True)]
-    elif low:
-        photos += [Photo(LOW, low, path) for path in sets["low"].paths]
+    if truth:
+        lows, highs = aligned(sets["data.dark"], sets["data.truth"], "data.dark and data.truth")
+        photos += [Photo(LOW, dark, path, truth, true) for path, true in zip(lows.paths, highs.paths, strict=True)]
+    elif dark:
+        photos += [Photo(LOW, dark, path) for path in sets["data.dark"].paths]
     if good:
-        photos += [Photo(GOOD, good, path) for path in sets["good"].paths]
+        photos += [Photo(GOOD, good, path) for path in sets["data.good"].paths]
     return [*_with_shown(photos, pictures)], refused
 
 
@@ -188,7 +189,7 @@ def measure_models(
             name = row.pop("by")
             measured = Measured(**{**row, "values": json.loads(row["values"])})
             if measured.mismatch:
-                raise DataError(f"low and high: {measured.mismatch}")
+                raise DataError(f"data.dark and data.truth: {measured.mismatch}")
             yield name, measured
 
 

@@ -10,7 +10,6 @@ import asyncio
 import base64
 import re
 import socket
-import sys
 import time
 import webbrowser
 from pathlib import Path
@@ -34,7 +33,7 @@ from lle.images import ImageError, decode_picture, encode_picture, on_white, rea
 from lle.model import BUNDLED, enhance_picture, enhance_pixels
 from pipelines.config.demo import DemoSettings
 from pipelines.config.train import TrackingSettings
-from pipelines.exits import MISTAKEN, ended
+from pipelines.job import UserError
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 from pipelines.reporting.light_map import RAMP, light_map
 from pipelines.reporting.page import data_uri, template, view
@@ -65,28 +64,23 @@ class Refusal(Exception):
         self.reason, self.status = reason, status
 
 
-def run(settings: DemoSettings) -> int:
-    """Serve the page until interrupted; mistakes as one sentence on stderr; the exit status."""
-    try:
-        model = chosen_model(settings)
-        listener = listening(settings.port)
-    except (ModelError, TrackingError) as error:
-        return ended(error)
-    except OSError as error:
-        print(f"error: port: {settings.port} cannot be had ({error.strerror}); choose another --port", file=sys.stderr)
-        return MISTAKEN
+def run(settings: DemoSettings) -> None:
+    """Serve the page until interrupted; raises what is told in one sentence."""
+    model, listener = chosen_model(settings), listening(settings.port)
     address = f"http://{HOST}:{listener.getsockname()[1]}"
     print(f"{address}  enhances with {model.uri}; Ctrl-C ends it", flush=True)
     if settings.open:
         webbrowser.open(address)
     server = uvicorn.Server(uvicorn.Config(demo_app(model, settings), log_level="warning", lifespan="off"))
     server.run(sockets=[listener])
-    return 0
 
 
 def listening(port: int) -> socket.socket:
-    """A socket that only this machine reaches; raises OSError where the port is taken."""
-    return socket.create_server((HOST, port))
+    """A socket that only this machine reaches; raises UserError where the port is taken."""
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise UserError(f"port: {port} cannot be had ({error.strerror}); choose another --port") from error
 
 
 def chosen_model(settings: DemoSettings) -> NamedModel:
@@ -95,7 +89,7 @@ def chosen_model(settings: DemoSettings) -> NamedModel:
     Raises:
         ModelError, TrackingError: the named one is not there.
     """
-    tracking = tracking_uri(settings.tracking, RUNS)
+    tracking = tracking_uri(settings.tracking.uri, RUNS)
     if settings.model:
         return find_model(settings.model, tracking)
     database = sqlite_path(tracking)

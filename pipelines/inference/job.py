@@ -15,19 +15,18 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from cluster.connect import ClusterError, connect
+from cluster.connect import connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
-from cluster.storage import StorageError, naming, told
+from cluster.storage import naming, told
 from pipelines.config.enhance import EnhanceSettings
-from pipelines.data.listing import DataError
-from pipelines.exits import begun, ended
 from pipelines.inference.progress import REPORT, UNREAD, Done, Entry
 from pipelines.inference.work import NAMES_SHOWN, Beside, Part, Photo, find_work, parts
 from pipelines.inference.worker import enhance_here, enhance_photos
+from pipelines.job import FAILED, begun
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 from pipelines.reporting.closing import IN_A_JOB, shown, there
-from pipelines.tracking.address import TrackingError, tracking_uri
+from pipelines.tracking.address import tracking_uri
 
 RUNS = "runs"
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
@@ -68,53 +67,39 @@ class Tally:
         return f"{self.done / seconds:.2f} images/s, {self.pixels / 1e6 / seconds:.2f} megapixels/s"
 
 
-def run(settings: EnhanceSettings, inputs: Sequence[str] = ()) -> int:
-    """`enhance` as a job: progress on stdout, mistakes as one sentence on stderr.
-
-    Args:
-        settings: one input among them, or none.
-        inputs: more of them.
+def run(settings: EnhanceSettings) -> int:
+    """`enhance` what is left of each input, with progress on stdout; raises what is told in one sentence.
 
     Returns:
-        0: every photo is done; 1: some failed, the job broke off, or another is at work in the output; 2: it could not
-        begin.
+        0: every photo is done; 1: some failed.
     """
     status = 0
-    try:
-        for part in parts(settings, [*([settings.input] if settings.input else []), *inputs]):
-            output = part.settings.output
-            refuse_throwaway({"output": output})
-            with naming("output"), nullcontext() if part.beside else held(output):
-                status = max(status, enhance_what_is_left(part))
-    except (DataError, StorageError) as error:
-        return ended(error)
+    for part in parts(settings):
+        output = part.settings.output
+        refuse_throwaway({"output": output})
+        with naming("output"), nullcontext() if part.beside else held(output):
+            status = max(status, enhance_what_is_left(part))
     return status
 
 
 def enhance_what_is_left(part: Part) -> int:
     """`run` in an output that nobody else works in."""
     settings = part.settings
-    try:
-        model = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
-        refuse_unknown_strength(model, settings.strength)
+    model = find_model(settings.model, tracking_uri(settings.tracking.uri, RUNS))
+    refuse_unknown_strength(model, settings.strength)
+    with naming("output"):
+        done = Beside(settings.output) if part.beside else Done(settings.output)
+    photos, skipped = find_work(settings, model.version, done, say)
+    if done.unreadable:
+        say(
+            f"{done.unreadable} rows of {REPORT} in {settings.output} cannot be read: their photos count as not done, "
+            f"and the table is kept as {UNREAD}"
+        )
+    if photos or done.unreadable:
         with naming("output"):
-            done = Beside(settings.output) if part.beside else Done(settings.output)
-        photos, skipped = find_work(settings, model.version, done, say, part.inputs)
-        if done.unreadable:
-            say(
-                f"{done.unreadable} rows of {REPORT} in {settings.output} cannot be read: their photos count as not "
-                f"done, and the table is kept as {UNREAD}"
-            )
-        if photos or done.unreadable:
-            with naming("output"):
-                done.write_report()  # or who may not write there would learn it from every single photo
-    except (DataError, ModelError, StorageError, TrackingError) as error:
-        return ended(error)
-    try:
-        with begun():
-            tally = enhance(settings, model, photos, done) if photos else Tally()
-    except (ClusterError, StorageError) as error:
-        return ended(error)
+            done.write_report()  # or who may not write there would learn it from every single photo
+    with begun():
+        tally = enhance(settings, model, photos, done) if photos else Tally()
     say(
         f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")
@@ -128,7 +113,7 @@ def enhance_what_is_left(part: Part) -> int:
             say(f"there already: {_listed(done.there)} (--again writes anew)")
     else:
         say(f"photos and {REPORT} in {there(settings.output)}")
-    return 1 if tally.failed else 0
+    return FAILED if tally.failed else 0
 
 
 def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], done: Done | Beside) -> Tally:
@@ -143,10 +128,12 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
     try:
         with ExitStack() as stack:
             if stays_here(settings, len(photos)):
+                if settings.workers > 1:
+                    say("workers: this process does them all without Ray; pip install 'lle[pipeline]' brings it")
                 results = enhance_here(model, photos, settings)
             else:
                 slots = max(LEAST_SLOTS, settings.workers + 1)
-                resources = stack.enter_context(connect(settings.address, cpus=slots))
+                resources = stack.enter_context(connect(settings.cluster.address, cpus=slots))
                 results = enhance_photos(model, photos, settings, resources, say)
             for entry, began in stack.enter_context(closing(results)):
                 done.note(entry)
@@ -165,7 +152,7 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
 
 def stays_here(settings: EnhanceSettings, photos: int) -> bool:
     """Whether this process enhances them itself: no cluster is named, and they are few or Ray is not installed."""
-    if settings.address or any(os.environ.get(name) for name in ("RAY_ADDRESS", IN_A_JOB)):
+    if settings.cluster.address or any(os.environ.get(name) for name in ("RAY_ADDRESS", IN_A_JOB)):
         return False
     return (photos <= FEW and settings.workers <= 1) or find_spec("ray") is None
 

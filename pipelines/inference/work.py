@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -38,13 +38,11 @@ class Part:
     """What has one output.
 
     Attributes:
-        settings: with that output.
-        inputs: folders, photos or URIs.
+        settings: with that output, and its own part of the input.
         beside: whether the results go beside the photos, which all lie below the output then.
     """
 
     settings: EnhanceSettings
-    inputs: tuple[str, ...]
     beside: bool = False
 
 
@@ -82,7 +80,7 @@ class Beside:
         """There is none."""
 
 
-def parts(settings: EnhanceSettings, inputs: Sequence[str]) -> list[Part]:
+def parts(settings: EnhanceSettings) -> list[Part]:
     """What there is to do, by output: the one of the settings, else one for each folder and one for all single photos.
 
     Raises:
@@ -90,20 +88,20 @@ def parts(settings: EnhanceSettings, inputs: Sequence[str]) -> list[Part]:
         StorageError: an input that is none.
     """
     if settings.output:
-        return [Part(settings, tuple(inputs))]
+        return [Part(settings)]
     found, files = list[Part](), list[str]()
     with naming("input"):
-        for each in inputs:
+        for each in settings.input:
             filesystem, path = open_files(each)
             if filesystem.type_name != "local":
                 raise DataError(f"output: {told(each)} lies in a store; say where the results go with --output")
             if not Path(path).is_dir():
                 files.append(posixpath.join(os.path.realpath(posixpath.dirname(path)), posixpath.basename(path)))
-            elif not path.endswith(MARK) or len(inputs) == 1:  # those are ours, in a list such as `*`
-                found.append(Part(settings.model_copy(update={"output": f"{path}{MARK}"}), (each,)))
+            elif not path.endswith(MARK) or len(settings.input) == 1:  # those are ours, in a list such as `*`
+                found.append(Part(settings.model_copy(update={"input": (each,), "output": f"{path}{MARK}"})))
     if files:
         root = os.path.commonpath([posixpath.dirname(path) for path in files])
-        found.append(Part(settings.model_copy(update={"output": root}), tuple(files), beside=True))
+        found.append(Part(settings.model_copy(update={"input": tuple(files), "output": root}), beside=True))
     return found
 
 
@@ -112,7 +110,6 @@ def find_work(
     model_version: str,
     done: Done | Beside,
     tell: Callable[[str], None] = lambda line: None,
-    inputs: Sequence[str] = (),
 ) -> tuple[list[Photo], int]:
     """The photos of the input that are to be enhanced, and how many are done already.
 
@@ -121,13 +118,12 @@ def find_work(
         model_version: of what will enhance them.
         done: the notes of the output.
         tell: told what is left out of the input.
-        inputs: several, instead of that of the settings.
 
     Raises:
         DataError: no photo there, or results would be written over photos.
         StorageError: it cannot be listed.
     """
-    inputs, beside = inputs or (settings.input,), isinstance(done, Beside)
+    inputs, beside = settings.input, isinstance(done, Beside)
     with naming("input"):
         if len({open_files(each)[0].type_name for each in inputs}) > 1:
             raise DataError("input: photos of this machine and of a store; enhance them one after the other")

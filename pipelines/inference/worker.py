@@ -132,7 +132,7 @@ class Worker:
 
     def __init__(self, model: NamedModel, settings: EnhanceSettings, threads: int = LEAST_THREADS) -> None:
         self._network, self._settings, self._threads = model.network, settings, threads
-        self._source, _ = open_files(settings.input)
+        self._source, _ = open_files(settings.input[0])
         self._target, self._root = open_files(settings.output)
         self._one_at_a_time = threading.Lock()
         self.began = time.time()

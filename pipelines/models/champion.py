@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from cluster.lease import Holder
 from cluster.redaction import redacted
+from pipelines.job import UserError
 from pipelines.tracking.address import TrackingError
 from pipelines.tracking.runs import client_of, first_line, quieten
 
@@ -39,7 +40,7 @@ SETTLE_SECONDS = 2.0  # before looking whether one of two that took a lock over 
 _held = set[str]()  # tokens of the locks that this process means to hold
 
 
-class PromotionError(RuntimeError):
+class PromotionError(UserError):
     """Nobody becomes champion, and everything stays as it was; the message says why."""
 
 
@@ -168,7 +169,7 @@ class Registry:
                     raise
                 raise PromotionError(
                     f"model: {redacted(self.uri)} has no registered model {self.name}; check the name and "
-                    "--tracking, or register one with pipelines/train.py"
+                    "--tracking.uri, or register one with pipelines/train.py"
                 ) from error
 
     def _champion(self, registered: RegisteredModel) -> str:

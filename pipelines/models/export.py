@@ -20,11 +20,11 @@ from cluster.storage import StorageError, local_path, naming
 from lle.exporting import ABOUT_STRENGTH, INPUT, STRENGTH, ExportError, save_onnx, save_pt2
 from lle.model import Model
 from pipelines.config.export import ExportSettings
-from pipelines.exits import begun, ended
+from pipelines.job import begun
 from pipelines.models.named import ModelError
 from pipelines.models.resolve import find_model
 from pipelines.reporting.closing import shown
-from pipelines.tracking.address import TrackingError, tracking_uri
+from pipelines.tracking.address import tracking_uri
 
 RUNS = "runs"
 CHECKED_SIZES = ((2, 3), (48, 64), (1100, 72), (201, 1060))  # none of them the example's; long sides are thinned out
@@ -37,24 +37,20 @@ HOW_STRENGTH = {
 }
 
 
-def run(settings: ExportSettings) -> int:
-    """`export` as a job: the file on stdout, mistakes as one sentence on stderr; the exit status."""
+def run(settings: ExportSettings) -> None:
+    """`export`, with the file on stdout, where nobody else is at work; raises what that does."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")
-    try:
-        with naming("out"), held(settings.out):
-            file, difference, strengths = export(settings)
-    except (ExportError, ModelError, StorageError, TrackingError) as error:
-        return ended(error)
+    with naming("output"), held(settings.output):
+        file, difference, strengths = export(settings)
     sizes = ", ".join(f"{height} x {width}" for height, width in CHECKED_SIZES)
     console.print(f"{shown(file.absolute())}: {file.stat().st_size / 1e6:.1f} MB")
     told = f"differs from the model by {difference * 255:.2g} of 255 at most, checked at {sizes}"
     if len(strengths) > 1:
         told += f"\ntakes a strength {ABOUT_STRENGTH}, checked too: {HOW_STRENGTH[settings.format]}"
     console.print(told)
-    return 0
 
 
 def export(settings: ExportSettings) -> tuple[Path, float, tuple[float, ...]]:
@@ -66,12 +62,12 @@ def export(settings: ExportSettings) -> tuple[Path, float, tuple[float, ...]]:
     Raises:
         ExportError, ModelError, TrackingError: one sentence each.
     """
-    found = find_model(settings.model, tracking_uri(settings.tracking, RUNS))
+    found = find_model(settings.model, tracking_uri(settings.tracking.uri, RUNS))
     if not isinstance(found.network, Model):
         raise ModelError(f"model: {settings.model} is not one of ours; give a registered or saved model")
-    file = Path(local_path(settings.out, "out")) / f"model.{settings.format}"
+    file = Path(local_path(settings.output, "output")) / f"model.{settings.format}"
     if file.exists():
-        raise StorageError(f"out: {file} exists; choose another folder, or remove it")
+        raise StorageError(f"output: {file} exists; choose another folder, or remove it")
     save, load = {"onnx": (save_onnx, load_onnx), "pt2": (save_pt2, load_pt2)}[settings.format]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +79,7 @@ def export(settings: ExportSettings) -> tuple[Path, float, tuple[float, ...]]:
                 os.link(unchecked, file)  # which, unlike a renaming, replaces nothing
                 return file, difference, strengths_of(found.network)
     except OSError as error:
-        raise ExportError(f"out: {file} cannot be written ({error.strerror or error}); choose another") from error
+        raise ExportError(f"output: {file} cannot be written ({error.strerror or error}); choose another") from error
     raise ExportError(
         f"{settings.format}: what was exported differs from the model by {difference * 255:.1f} of 255; it was "
         "removed, please report the versions of torch and onnxruntime"

@@ -10,9 +10,10 @@ from torch import nn
 
 from lle.enhancers.base import count_weights
 from lle.model import Model
+from pipelines.job import UserError
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A URI that names no model; the message says what to change."""
 
 

@@ -23,6 +23,7 @@ from lle.baselines import auto_exposure, auto_gain, auto_gamma, denoise, exposur
 from lle.enhancers import Enhancer
 from lle.enhancers.published import load_published
 from lle.model import BUNDLED, load
+from pipelines.config.text import warn
 from pipelines.models.named import ModelError, NamedModel
 
 BASELINES: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -56,7 +57,9 @@ def find_model(uri: str, tracking: str) -> NamedModel:
             return NamedModel(uri, uri, load(fetch_model(found_at, tracking, folder)), found_at)
     if kind == "published":
         return _published(uri, rest)
-    if kind in ("baseline", "control"):  # its name in version 0.1
+    if kind == "control":
+        warn(f"model: {uri} is called baseline:{rest} now; the next version knows only that")
+    if kind in ("baseline", "control"):
         return _baseline(uri, rest)
     if colon and "/" not in kind and kind != "file" and len(kind) > 1 and not _exists(uri):
         raise ModelError(

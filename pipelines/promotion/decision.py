@@ -131,7 +131,9 @@ def refuse_too_few(photos: int, significance: float) -> None:
     """
     if 0.5**photos > significance:
         needed = ceil(-log2(significance))
-        raise DataError(f"low: {photos} photos can never be significant at {significance:g}; give {needed} or more")
+        raise DataError(
+            f"data.dark: {photos} photos can never be significant at {significance:g}; give {needed} or more"
+        )
 
 
 def check_guards(

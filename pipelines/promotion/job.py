@@ -12,12 +12,13 @@ import numpy as np
 from mlflow.entities import DatasetInput
 from rich.console import Console
 
-from cluster.connect import ClusterError, connect
+from cluster.connect import connect
 from cluster.lasting import refuse_throwaway
-from cluster.storage import StorageError, fitting
+from cluster.storage import fitting
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import BUNDLED, enhance
 from pipelines.config.promote import PromotionSettings
+from pipelines.config.text import flat
 from pipelines.data.listing import DataError
 from pipelines.data.photo_sets import read_photo
 from pipelines.evaluation.job import LEAST_SLOTS, RUNS, evaluated, result_files, summarise
@@ -33,7 +34,7 @@ from pipelines.evaluation.worker import (
     measure_models,
     measure_photo,
 )
-from pipelines.exits import begun, ended
+from pipelines.job import FAILED, begun
 from pipelines.models.champion import PromotionError, Registry
 from pipelines.models.named import ModelError, NamedModel
 from pipelines.models.resolve import find_model
@@ -65,23 +66,20 @@ LEAST_ROUNDS, TIMED_SECONDS = 3, 60.0
 
 
 def run(settings: PromotionSettings) -> int:
-    """`promote` or `roll_back` as a job: tables and reasons on stdout, mistakes as one sentence on stderr.
+    """`promote` or `roll_back`, with tables and reasons on stdout; raises what those do.
 
     Returns:
         0: there is a new champion; 1: all is as it was.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    try:
-        tracking = tracking_uri(settings.tracking, RUNS)
-        registry = Registry(tracking, settings.model, settings.champion)
-        refuse_throwaway({"tracking": tracking, "manifest": settings.manifest if settings.repin else ""})
-        if settings.rollback:
-            before, now = roll_back(registry)
-            console.print(f"version {now} of {settings.model} is {settings.champion} again, in place of {before}")
-            return 0
-        return 0 if promote(settings, registry, console) else 1
-    except (PromotionError, DataError, ModelError, StorageError, TrackingError, ClusterError) as error:
-        return ended(error)
+    tracking = tracking_uri(settings.tracking.uri, RUNS)
+    registry = Registry(tracking, settings.model, settings.champion)
+    refuse_throwaway({"tracking": tracking, "manifest": settings.manifest if settings.repin else ""})
+    if settings.rollback:
+        before, now = roll_back(registry)
+        console.print(f"version {now} of {settings.model} is {settings.champion} again, in place of {before}")
+        return 0
+    return 0 if promote(settings, registry, console) else FAILED
 
 
 def roll_back(registry: Registry) -> tuple[str, str]:
@@ -127,7 +125,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         PromotionError, DataError, ModelError, StorageError, TrackingError, ClusterError: one sentence each; the
             alias stays where it was.
     """
-    version, champion = registry.version(settings.candidate), registry.champion
+    data, version, champion = settings.data, registry.version(settings.candidate), registry.champion
     if version == champion:
         raise PromotionError(f"candidate: {settings.candidate} is version {version}, which is the champion already")
     candidate = find_model(f"models:/{settings.model}/{version}", registry.uri)
@@ -135,13 +133,11 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     if champion:
         rivals = {CHAMPION: find_champion(registry, champion), **rivals}
     suite = find_metric_suite(settings)
-    photos, refused = find_evaluated_photos(
-        settings.low, settings.high, settings.good, 0, settings.max_pixels, console.print
-    )
+    photos, refused = find_evaluated_photos(data.dark, data.truth, data.good, 0, data.max_pixels, console.print)
     refuse_too_few(sum(photo.group == LOW for photo in photos), settings.significance)
-    contents = read_contents(photos, settings.max_pixels)
+    contents = read_contents(photos, data.max_pixels)
     refuse_other_photos(settings, contents, registry.evaluation_set)
-    photos += truth_as_good(photos) if not settings.good else []
+    photos += truth_as_good(photos) if not data.good else []
 
     deleted = "" if champion else registry.deleted_champion
     missing = f"no champion, for version {deleted} was deleted, but" if deleted else "no champion yet, but"
@@ -150,15 +146,15 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         f"version {version} of {settings.model} against {against} {len(COMPARED)} baselines that learn nothing "
         f"({', '.join(COMPARED)}), on {len(photos)} photos ..."
     )
-    if not settings.good:
-        console.print("no --good was given: the ground truth must stay as it is, too")
+    if not data.good:
+        console.print("no --data.good was given: the ground truth must stay as it is, too")
     for path, reason in refused.items():
         console.print(f"set aside: {path}: {reason}")
     models = {CANDIDATE: candidate, **rivals}
     found: dict[str, list[Measured]] = {name: [] for name in models}
-    with connect(settings.address, cpus=LEAST_SLOTS) as resources:
+    with connect(settings.cluster.address, cpus=LEAST_SLOTS) as resources:
         shown = (CANDIDATE, CHAMPION)
-        measured = measure_models(models, suite, photos, settings.max_pixels, resources, shown, console.print)
+        measured = measure_models(models, suite, photos, data.max_pixels, resources, shown, console.print)
         for name, each in measured:
             found[name].append(each)
     found = {name: sorted(each, key=lambda one: (one.group, one.name)) for name, each in found.items()}
@@ -241,7 +237,7 @@ def compare(
     checks = [check_gain(settings, list(each.values()), name) for name, each in gained.items()]
     timed = [photo for photo in photos if photo.group == LOW and photo.name in gained[rival]]
     beside = models[CHAMPION] if champion else find_model(BUNDLED, "")
-    slower = times_slower(models[CANDIDATE], beside, timed, settings.max_pixels)
+    slower = times_slower(models[CANDIDATE], beside, timed, settings.data.max_pixels)
     checks += check_guards(settings, found[CHAMPION if champion else INPUT], ours, slower, first=not champion)
     baseline = INPUT if champion else rival
     return Comparison(settings.model, version, champion, found[rival], ours, gained[rival], checks, baseline, baselines)
@@ -253,7 +249,7 @@ def with_views(
     """The comparison with the pictures that the rival, a baseline, makes of the photos that gain least."""
     worst = set(least_gained(settings, compared))
     again = {
-        photo.name: measure_photo(rival, suite, photo, settings.max_pixels)
+        photo.name: measure_photo(rival, suite, photo, settings.data.max_pixels)
         for photo in photos
         if photo.group == LOW and photo.name in worst
     }
@@ -290,8 +286,8 @@ def refuse_other_photos(settings: PromotionSettings, contents: dict[str, str], p
         check_unchanged(contents, settings.manifest)
     if pinned and pinned != contents_hash(contents):
         raise DataError(
-            f"low, high and good: not the photos of the last promotion of {settings.model} (SHA-256 {pinned[:12]}..., "
-            "see manifest.json in its run); give those, or pin these with --repin"
+            f"data.dark, data.truth and data.good: not the photos of the last promotion of {settings.model} (SHA-256 "
+            f"{pinned[:12]}..., see manifest.json in its run); give those, or pin these with --repin"
         )
 
 
@@ -354,9 +350,9 @@ def record(
     """
     numbers = {f"passed/{check.name}": float(check.passed) for check in checks}
     numbers[f"gain/{settings.metric}"] = float(np.mean(list(gained.values())))
-    parameters = {name: str(value) for name, value in settings.model_dump().items()} | described
+    parameters = {name: str(value) for name, value in flat(settings.model_dump()).items()} | described
     name = f"{settings.model} {described['candidate_version']}"
-    return record_evaluation(uri, settings.experiment, name, PROGRAM, parameters, numbers, files, datasets)
+    return record_evaluation(uri, settings.tracking.experiment, name, PROGRAM, parameters, numbers, files, datasets)
 
 
 def _below(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from cluster.redaction import without_password
 from cluster.storage import SQLITE, StorageError, local_path, sqlite_path, sqlite_uri
+from pipelines.job import FAILED, UserError
 
 
-class TrackingError(RuntimeError):
+class TrackingError(UserError):
     """The tracking server does not answer; the message names the setting."""
+
+    status = FAILED
 
 
 def tracking_uri(given: str, runs: str) -> str:

@@ -32,6 +32,7 @@ from cluster.storage import StorageError, explain, open_uri, s3_endpoint, write_
 from lle.training import checkpoint as checkpoint_files
 from lle.training.checkpoint import STATE, TENSORS, Checkpoint, CheckpointError
 from lle.training.hooks import Report
+from pipelines.job import UserError
 
 MARK = "run.json"
 ATTEMPTS = 3
@@ -54,7 +55,7 @@ class Mark:
     began: str = ""
 
 
-class TakenError(ValueError):
+class TakenError(UserError):
     """Something lies where a new run's checkpoints should go; the message says what, and the ways on."""
 
 

@@ -52,21 +52,22 @@ def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list
     """Commands that enhance with a model, measure it and propose it, on the photos that are at hand."""
     saved = shown(folder / "model")
     paired = bool(data.pairs_dark)
-    measured = ["--low", there(data.pairs_dark), "--high", there(data.pairs_truth)] if paired else []
-    measured = measured or ["--low", there(data.dark)]
+    measured = ["--data.dark", there(data.pairs_dark), "--data.truth", there(data.pairs_truth)] if paired else []
+    measured = measured or ["--data.dark", there(data.dark)]
     photos = there(data.dark)
     if _is_prepared(data.dark):  # shards, which are not enhanced
         photos = there(data.pairs_dark) if paired else "PHOTOS"
     enhance = ["--model", saved, "--input", photos, "--output", shown(folder / "enhanced")]
-    evaluate = ["--model", saved, *measured, "--out", shown(folder / "evaluation")]
+    evaluate = ["--model", saved, *measured, "--output", shown(folder / "evaluation")]
     lines = [
         f"next        {command('enhance', *enhance)}",
         f"            {command('evaluate', *evaluate)}",
     ]
     if version := re.fullmatch(r"models:/([^/]+)/(\d+)", model):
         judge = [] if paired else ["--metric", "our_prior_well_lit", "--margin", WELL_LIT_MARGIN]
-        place = ["--tracking", run.uri] if redacted(run.uri) == run.uri else []
-        promote = ["--model", version[1], "--candidate", version[2], *measured, "--good", there(data.well_lit)]
+        place = ["--tracking.uri", run.uri] if redacted(run.uri) == run.uri else []
+        good = ["--data.good", there(data.well_lit)]
+        promote = ["--model", version[1], "--candidate", version[2], *measured, *good]
         lines.append(f"            {command('promote', *promote, *judge, *place)}")
     return [*lines, "            with your own photos in place of those; docs/ tells of each"]
 

@@ -17,7 +17,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
 from safetensors import SafetensorError
 
-from cluster.connect import ALLOCATOR, QUIET, ClusterError, connect, grown, nodes
+from cluster.connect import ALLOCATOR, QUIET, connect, grown, nodes
 from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.storage import StorageError, open_uri
@@ -27,19 +27,20 @@ from lle.enhancers import NETWORKS, build_enhancer
 from lle.images import encode
 from lle.losses.objective import check_own_terms
 from lle.model import load
-from lle.training.checkpoint import CheckpointError
+from lle.prior.weights import check_prior
 from lle.training.optimisers import optimiser_class
+from pipelines import job
+from pipelines.config.loading import Loaded
 from pipelines.config.train import RunSettings
-from pipelines.data.listing import DataError
 from pipelines.data.pinned import photos_of_run
 from pipelines.data.samples import quickstart_folders, write_quickstart_data
 from pipelines.data.training_photos import TrainingPhotos
-from pipelines.exits import ended
+from pipelines.job import AGAIN
 from pipelines.models.named import ModelError
 from pipelines.models.resolve import find_model
 from pipelines.reporting.page import REPORT, render
-from pipelines.signals import AGAIN, name_of, rearm, run_job
-from pipelines.tracking.address import TrackingError, tracking_uri
+from pipelines.signals import name_of, rearm
+from pipelines.tracking.address import tracking_uri
 from pipelines.tracking.history import HISTORY, read_history
 from pipelines.tracking.recorder import Recorder
 from pipelines.tracking.runs import TrackedRun, first_line, log_file, recorded_run
@@ -66,37 +67,34 @@ RECORD_SECONDS, STOPPED_SECONDS = 30.0, 5.0  # for what MLflow has not taken yet
 RAYS_LIMIT = 600.0  # s without an answer, after which Ray Train replaces a worker
 
 
-def run(settings: RunSettings) -> int:
-    """`fit` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-
-    def job() -> int:
-        try:
-            fit(settings, console)
-        except (DataError, ClusterError, StorageError, CheckpointError, TrackingError, TrainingError) as error:
-            return ended(error)
-        except (OSError, SafetensorError) as error:  # such as a full disk while the results are written
-            print(f"error: runs: {first_line(error)}; then continue with {resume_command(settings)}", file=sys.stderr)
-            return 1
-        return 0
-
-    return run_job(job, lambda: how_to_go_on(settings))
+def run(loaded: Loaded[RunSettings]) -> None:
+    """`fit` with its progress on stdout; raises what `fit` does."""
+    check_prior(loaded.settings.prior)
+    try:
+        fit(loaded, Console(soft_wrap=True, highlight=False, markup=False))
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:  # such as a full disk while the results are written
+        with job.begun():
+            way_on = f"then continue with {resume_command(loaded.settings)}"
+            raise TrainingError(f"runs: {first_line(error)}; {way_on}") from error
 
 
-def how_to_go_on(settings: RunSettings) -> str:
+def how_to_go_on(loaded: Loaded[RunSettings]) -> str:
     """What to do after a stop."""
+    settings = loaded.settings
     if folder_of(settings).exists():
         return f"continue with --resume --name {settings.name}: {resume_command(settings)}"
     return f"there was no checkpoint yet, and nothing is kept: {AGAIN}"
 
 
-def fit(settings: RunSettings, console: Console) -> dict[str, Any]:
+def fit(loaded: Loaded[RunSettings], console: Console) -> dict[str, Any]:
     """Train, compare with the controls, register the model, and leave `runs/NAME/` behind.
 
     A run that is finished stays as it is; if MLflow did not take its model, that is all that is done.
 
     Args:
-        settings: valid settings with a name.
+        loaded: valid settings with a name, and their sources.
         console: where progress and results go.
 
     Returns:
@@ -106,7 +104,7 @@ def fit(settings: RunSettings, console: Console) -> dict[str, Any]:
         DataError, ClusterError, StorageError, TrackingError, TrainingError: one sentence each; before the training
             starts they leave no folder behind.
     """
-    started = time.perf_counter()
+    started, settings = time.perf_counter(), loaded.settings
     refuse_throwaway(written_places(settings))
     if settings.resume and (summary := summary_of(settings)):
         return finished_before(settings, summary, console)
@@ -123,7 +121,7 @@ def fit(settings: RunSettings, console: Console) -> dict[str, Any]:
             refuse_too_large(scaling, nodes())
             refuse_unshared("checkpoints" if settings.checkpoints else "runs", checkpoints_uri(settings))
             with tracked_run(chosen, photos, folder, tell=console.print) as run:
-                note_settings(settings, folder)
+                note_settings(settings, folder, loaded)
                 with report_if_cut_off(chosen, run, folder):
                     ended = train(chosen, photos, run, scaling, folder, console)
                 return conclude(chosen, photos, run, ended, folder, console, started)

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.loading import SettingsError, read_settings
-from pipelines.config.text import OF_ONE_RUN, SETTINGS, flat, shown
+from pipelines.config.files import SettingsError
+from pipelines.config.loading import WHOLE, read_settings
+from pipelines.config.text import OF_ONE_RUN, RUN, flat, shown
 
 RUN_SETTINGS = "settings.yaml"
-LAST_GROUP = "cluster."
+LAST_GROUP = "cluster."  # of the files that hold every setting, as runs wrote them once
 
 # Where a run goes on, how fast, what is told and what becomes of the model: nothing that changes its weights.
 MAY_DIFFER = (
@@ -68,7 +69,8 @@ def _read_whole(file: Path) -> dict[str, Any]:
         values = read_settings(file)
     except SettingsError as mistake:
         raise SettingsError(f"{mistake}; {remedy}") from None
-    if not any(path.startswith(LAST_GROUP) for path in values):
+    is_whole = file.read_text(encoding="utf-8").endswith(WHOLE)
+    if not is_whole and not any(path.startswith(LAST_GROUP) for path in values):
         raise SettingsError(f"{file}: ends too early; {remedy}")
     return values
 
@@ -84,5 +86,5 @@ def _of_last_checkpoint(uri: str) -> tuple[str, dict[str, Any]] | None:
         raise SettingsError(f"--resume: {error}") from None
     if newest is None:
         return None
-    values = flat(newest.settings)
-    return uri, {path: value for path, value in values.items() if path in SETTINGS and path not in OF_ONE_RUN}
+    values = {RUN.now(path, f"{uri}: "): value for path, value in flat(newest.settings).items()}
+    return uri, {path: value for path, value in values.items() if path in RUN.settings and path not in OF_ONE_RUN}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.storage import StorageError, local_path
-from pipelines.config.loading import of_a_run
+from pipelines.config.loading import Loaded, of_a_run
 from pipelines.config.train import RunSettings
 from pipelines.tracking.address import tracking_uri
 from pipelines.training import TrainingError
@@ -62,10 +62,10 @@ def folder_of(settings: RunSettings) -> Path:
     return Path(local_path(settings.runs, "runs")) / settings.name
 
 
-def note_settings(settings: RunSettings, folder: Path) -> None:
+def note_settings(settings: RunSettings, folder: Path, loaded: Loaded[RunSettings]) -> None:
     """Write down what a run began with, for when it goes on; once."""
     if not (folder / SETTINGS).exists():
-        (folder / SETTINGS).write_text(of_a_run(settings), encoding="utf-8")
+        (folder / SETTINGS).write_text(of_a_run(settings, loaded), encoding="utf-8")
 
 
 def is_begun(folder: Path, uri: str) -> bool:

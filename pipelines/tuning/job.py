@@ -12,19 +12,16 @@ from typing import cast
 from ray.train import ScalingConfig
 from rich.console import Console
 
-from cluster.connect import ClusterError, connect, nodes
+from cluster.connect import connect, nodes
 from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.storage import StorageError
-from lle.training.checkpoint import CheckpointError
-from pipelines.config.loading import SettingsError, of_a_run
-from pipelines.config.text import OF_ONE_RUN, as_yaml
-from pipelines.data.listing import DataError
+from lle.prior.weights import check_prior
+from pipelines.config.loading import of_a_run
 from pipelines.data.pinned import photos_of_run
-from pipelines.exits import ended
+from pipelines.job import AGAIN
 from pipelines.reporting.closing import command, record_of, shown, there
-from pipelines.signals import AGAIN, rearm, run_job
-from pipelines.tracking.address import TrackingError
+from pipelines.signals import rearm
 from pipelines.tracking.runs import TrackedRun, log_files, tag_run
 from pipelines.training import TrainingError
 from pipelines.training.checkpoints import forget
@@ -37,29 +34,20 @@ from pipelines.tuning.search_space import Plan, remember, remembered, trial_sett
 from pipelines.tuning.tuner import metric_of, run_trials
 
 BEST = "best.yaml"
-MISTAKES = (DataError, ClusterError, StorageError, CheckpointError, TrackingError, TrainingError, SettingsError)
 
 
-def run(plan: Plan) -> int:
-    """`search_settings` as a job: progress on stdout, mistakes as one sentence on stderr; the exit status."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-
-    def job() -> int:
-        try:
-            search_settings(plan, console)
-        except MISTAKES as error:
-            return ended(error)
-        return 0
-
-    return run_job(job, lambda: how_to_go_on(plan))
+def run(plan: Plan) -> None:
+    """`search_settings` with its progress on stdout; raises what that does."""
+    check_prior(plan.training.settings.prior)
+    search_settings(plan, Console(soft_wrap=True, highlight=False, markup=False))
 
 
 def how_to_go_on(plan: Plan) -> str:
     """What to do after a stop."""
     if not remembered(plan.folder):
         return f"no trial had begun yet, and nothing is kept: {AGAIN}"
-    resume = command("tune", "--resume", plan.sweep.name, "--runs", shown(plan.folder.parent))
-    return f"continue with --resume {plan.sweep.name}: {resume}"
+    resume = command("tune", "--resume", "--name", plan.sweep.name, "--runs", shown(plan.folder.parent))
+    return f"continue with --resume --name {plan.sweep.name}: {resume}"
 
 
 def search_settings(plan: Plan, console: Console) -> list[Tried]:
@@ -103,7 +91,7 @@ def search_settings(plan: Plan, console: Console) -> list[Tried]:
             named = settings.model_copy(update={"name": plan.sweep.name, "resume": plan.resume})
             with tracked_run(named, photos, folder, tell=console.print) as parent:
                 if not plan.resume:
-                    remember(plan, of_a_run(settings))
+                    remember(plan, of_a_run(settings, plan.training))
                 shared = replace(plan.training, settings=settings)
                 console.print(f"{plan.sweep.trials} trials, {at_once} at once; the measure is {metric}")
                 tried = run_trials(plan, shared, photos, parent, scaling, at_once, console)
@@ -119,7 +107,7 @@ def sweep_folder(plan: Plan) -> Iterator[Path]:
         TrainingError: it exists.
     """
     folder, elsewhere = plan.folder, plan.training.settings.checkpoints
-    way_on = f", or continue it with --resume {folder.name}"
+    way_on = ", or continue it with --resume"
     made = new_folder(folder, plan.resume, lambda: way_on if remembered(folder) else "")
     marked = ""
     try:
@@ -170,7 +158,7 @@ def conclude(plan: Plan, tried: list[Tried], parent: TrackedRun, metric: str, co
     best = trial_settings(tried[0].drawn, plan.training, plan.sweep.name)
     write_plots(plan, tried, parent, metric)
     title = f"# {tried[0].name}: {metric} {tried[0].value:.4f}\n"
-    best_yaml = title + as_yaml(best.settings, best.sources, without=OF_ONE_RUN)
+    best_yaml = title + of_a_run(best.settings, best)
     (plan.folder / BEST).write_text(best_yaml, encoding="utf-8")  # last of all
     log_files(parent, plan.folder)
     tag_run(parent, {"sweep.best": tried[0].name, "sweep.best_run_id": tried[0].run_id})

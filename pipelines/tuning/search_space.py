@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -25,9 +25,11 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pipelines.config.loading import Loaded, SettingsError, laid_over, load_settings, read_tree, read_yaml
-from pipelines.config.text import SETTINGS, flat, is_list, no_such_setting, shown
-from pipelines.config.tune import TuneSettings
+from pipelines.config.files import SettingsError, read_tree, read_yaml
+from pipelines.config.loading import NO, YES, Loaded, laid_over, load, load_settings
+from pipelines.config.text import OF_ONE_RUN, RUN, SETTINGS, flat, is_list, shown, warn
+from pipelines.config.train import RunSettings
+from pipelines.config.tune import SearchSettings, TuneSettings
 
 SEARCHES = Path(__file__).parent.parent / "searches"
 KINDS = {
@@ -77,8 +79,8 @@ class Plan:
         resume: whether the sweep began earlier.
     """
 
-    sweep: TuneSettings
-    training: Loaded
+    sweep: SearchSettings
+    training: Loaded[RunSettings]
     search: Search
     resume: bool = False
 
@@ -90,25 +92,39 @@ class Plan:
         return Path(local_path(self.training.settings.runs, "runs")) / self.sweep.name
 
 
-def prepared(given: TuneSettings, arguments: list[str]) -> Plan:
+def prepared(argv: Sequence[str] | None = None, doc: str | None = None) -> Plan:
     """The sweep that was asked for; or the one that was interrupted, as its folder remembers it.
 
     Args:
-        given: the sweep's settings.
-        arguments: settings of the training, as for pipelines/train.py.
+        argv: arguments, also those of the training; None: those of this process.
+        doc: what --help begins with.
 
     Raises:
         SettingsError: the search space does not fit the settings, there is no such sweep, or it began with others.
         SystemExit: mistakes in the arguments, already told.
     """
-    training = load_settings(arguments)
-    if given.resume:
-        return _remembered(given, training, arguments)
+    loaded = load(TuneSettings, doc, with_name(sys.argv[1:] if argv is None else argv), "quickstart")
+    settings = loaded.settings
+    given = SearchSettings.model_validate(settings.model_dump(include=set(SearchSettings.model_fields)))
+    of_training = settings.model_dump(include=set(RunSettings.model_fields) - set(OF_ONE_RUN))
+    training = Loaded(**{**vars(loaded), "settings": RunSettings.model_validate(of_training)})
+    if settings.resume:
+        return _remembered(given, training)
     file = find_search(given.search)
     search = read_search(file)
     check_search(search, training, file)
     name = given.name or f"{re.sub(r'[^A-Za-z0-9._-]', '-', file.stem)[:70]}-{datetime.now():%Y%m%d-%H%M%S}"
     return Plan(given.model_copy(update={"name": name}), training, search)
+
+
+def with_name(argv: Sequence[str]) -> list[str]:
+    """`--resume NAME`, as it was said once, as `--resume --name NAME`."""
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--resume=") else [word])]
+    for index, name in enumerate(words[1:], start=1):
+        if words[index - 1] == "--resume" and not name.startswith("--") and name.lower() not in (*YES, *NO):
+            warn(f"--resume {name} is said --resume --name {name} now; the next version knows only that")
+            return [*words[:index], f"--name={name}", *words[index + 1 :]]
+    return words
 
 
 def remember(plan: Plan, settings_yaml: str) -> None:
@@ -152,6 +168,7 @@ def read_search(file: Path) -> Search:
         raise SettingsError(f"{file}: searches nothing; write `path: uniform(LOW, HIGH)`, one a line")
     search: dict[str, Distribution] = {}
     for path, text in _leaves(tree).items():
+        path = RUN.now(path, f"{file}: ")
         info = _setting(path, file)
         if path.startswith(tuple(f"{fixed}." for fixed in FIXED)) or path in FIXED:
             raise SettingsError(
@@ -165,7 +182,7 @@ def read_search(file: Path) -> Search:
     return search
 
 
-def check_search(search: Search, training: Loaded, file: Path) -> None:
+def check_search(search: Search, training: Loaded[RunSettings], file: Path) -> None:
     """Refuse what the settings do not allow: the extremes of each distribution, beside the shared settings.
 
     Raises:
@@ -193,10 +210,10 @@ def check_search(search: Search, training: Loaded, file: Path) -> None:
             warnings |= dict.fromkeys(each for each in checked.warnings if each.startswith(f"{owner} "))
         for warning in warnings:
             if not any(other in warning for other in groups if other != owner):
-                print(f"warning: {warning}", file=sys.stderr)
+                warn(warning)
 
 
-def settings_of(drawn: Mapping[str, Any], training: Loaded) -> dict[str, Any]:
+def settings_of(drawn: Mapping[str, Any], training: Loaded[RunSettings]) -> dict[str, Any]:
     """Settings by path from what was drawn: entries of ranges put into their range, text of choices read."""
     plain = flat(training.settings.model_dump())
     values: dict[str, Any] = {}
@@ -213,13 +230,13 @@ def settings_of(drawn: Mapping[str, Any], training: Loaded) -> dict[str, Any]:
     return values
 
 
-def trial_settings(drawn: Mapping[str, Any], training: Loaded, name: str) -> Loaded:
+def trial_settings(drawn: Mapping[str, Any], training: Loaded[RunSettings], name: str) -> Loaded[RunSettings]:
     """The settings of a trial; raises SettingsError where what was drawn does not go together."""
     return laid_over(training, settings_of(drawn, training), f"search {name}")
 
 
-def _remembered(sweep: TuneSettings, given: Loaded, arguments: list[str]) -> Plan:
-    name = sweep.resume
+def _remembered(sweep: SearchSettings, given: Loaded[RunSettings]) -> Plan:
+    name = sweep.name
     from cluster.storage import StorageError, local_path
 
     try:
@@ -227,42 +244,34 @@ def _remembered(sweep: TuneSettings, given: Loaded, arguments: list[str]) -> Pla
     except StorageError as error:
         raise SettingsError(str(error)) from None
     if not remembered(folder):
-        raise SettingsError(f"--resume {name}: {folder} holds no sweep; check the name, and --runs")
+        raise SettingsError(f"--name {name}: {folder} holds no sweep; check the name, and --runs")
     remembers = read_tree(folder / "sweep.yaml")
+    if isinstance(remembers, dict):
+        remembers.pop("resume", "")  # of former versions
     try:
-        began = TuneSettings.model_validate(remembers)
+        began = SearchSettings.model_validate(remembers)
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"]
         raise SettingsError(f"{folder / 'sweep.yaml'}: not as a sweep has written it ({reason})") from None
     search = read_search(folder / "search.yaml")
     training = load_settings(["--config", str(folder / "settings.yaml")])
 
-    options = {option: getattr(sweep, option) for option in sweep.model_fields_set - {"resume", "search"}}
+    options = {path: value for path, value in sweep.model_dump().items() if path in given.chosen - {"search"}}
     _refuse_changes(name, options, began.model_dump())
-    if "search" in sweep.model_fields_set and read_search(find_search(sweep.search)) != search:
-        raise SettingsError(f"--resume {name}: search: {sweep.search} is not what it searches; {INSTEAD}")
-    settings = _chosen(given, arguments)
+    if "search" in given.chosen and read_search(find_search(sweep.search)) != search:
+        raise SettingsError(f"--resume: search: {sweep.search} is not what {name} searches; {INSTEAD}")
+    values = flat(given.settings.model_dump())
+    settings = {path: values[path] for path in SETTINGS if path in given.chosen and path not in OF_ONE_RUN}
     here = {path: settings.pop(path) for path in list(settings) if path.startswith(OF_THE_PLACE)}
     _refuse_changes(name, settings, flat(training.settings.model_dump()))
     return Plan(began, laid_over(training, here, "command line"), search, resume=True)
-
-
-def _chosen(given: Loaded, arguments: list[str]) -> dict[str, Any]:
-    """Settings by path that the arguments name, themselves or in a file; not those of the default preset."""
-    named_preset = any(word.partition("=")[0] == "--preset" for word in arguments)
-    values = flat(given.settings.model_dump())
-    return {
-        path: values[path]
-        for path, source in given.sources.items()
-        if source.startswith(("file ", "command line")) or (named_preset and source.startswith("preset "))
-    }
 
 
 def _refuse_changes(name: str, chosen: Mapping[str, Any], began: Mapping[str, Any]) -> None:
     for option, value in chosen.items():
         if value != began[option]:
             raise SettingsError(
-                f"--resume {name}: {option} was {shown(began[option])} when it began, and cannot become "
+                f"--resume: {option} was {shown(began[option])} when {name} began, and cannot become "
                 f"{shown(value)}; {INSTEAD}"
             )
 
@@ -286,7 +295,7 @@ def _setting(path: str, file: Path) -> FieldInfo:
     if path in SETTINGS:
         return SETTINGS[path]
     if owner not in SETTINGS:
-        raise SettingsError(f"{file}: {no_such_setting(path).replace('did you mean', 'perhaps you meant')}")
+        raise SettingsError(f"{file}: {RUN.no_such_setting(path).replace('did you mean', 'perhaps you meant')}")
     if get_origin(SETTINGS[owner].annotation) is not tuple or is_list(SETTINGS[owner]):
         raise SettingsError(f"{file}: {path}: {owner} is one value, without parts; search {owner} itself")
     count = len(get_args(SETTINGS[owner].annotation))

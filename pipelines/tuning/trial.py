@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ POLL_SECONDS = 0.2
 def run_trial(
     drawn: dict[str, Any],
     *,
-    training: Loaded,
+    training: Loaded[RunSettings],
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,
@@ -65,7 +66,7 @@ def run_trial(
         }
     )
     if not {metric, "outcome"} <= noted(folder / SUMMARY).keys():
-        train_trial(settings, photos, parent, scaling, metric, folder)
+        train_trial(replace(loaded, settings=settings), photos, parent, scaling, metric, folder)
     tune.report(noted(folder / SUMMARY))
 
 
@@ -84,7 +85,7 @@ def parent_name(trial: str) -> str:
 
 
 def train_trial(
-    settings: RunSettings,
+    loaded: Loaded[RunSettings],
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,
@@ -92,11 +93,12 @@ def train_trial(
     folder: Path,
 ) -> None:
     """Train, and leave the trial's folder with model, picture and summary behind."""
+    settings = loaded.settings
     with (
         (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log,
         tracked_run(settings, photos, folder, parent.run_id) as run,
     ):
-        note_settings(settings, folder)
+        note_settings(settings, folder, loaded)
         reports = TrialReports(metric, run.run_id, folder / VALIDATIONS)
         console = Console(file=log, width=200, markup=False)
         try:

@@ -41,7 +41,7 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS
 
 def run_trials(
     plan: Plan,
-    training: Loaded,
+    training: Loaded[RunSettings],
     photos: TrainingPhotos,
     parent: TrackedRun,
     scaling: ScalingConfig,

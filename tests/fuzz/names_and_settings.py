@@ -32,38 +32,29 @@ from cluster.storage import (
     told,
 )
 from lle.config import DataSettings
-from pipelines.config.command_line import parse_known_settings, parse_settings
-from pipelines.config.demo import DemoSettings
 from pipelines.config.enhance import EnhanceSettings
-from pipelines.config.evaluate import EvaluationSettings
-from pipelines.config.export import ExportSettings
-from pipelines.config.loading import SettingsError, load_settings, to_yaml
+from pipelines.config.jobs import JOBS
+from pipelines.config.loading import load, load_settings, of_a_run
 from pipelines.config.prepare import PrepareSettings
-from pipelines.config.promote import PromotionSettings
-from pipelines.config.text import SETTINGS
-from pipelines.config.tune import TuneSettings
-from pipelines.data.listing import DataError
+from pipelines.config.text import SETTINGS, tree_of
 from pipelines.data.manifest import begin, finish
-from pipelines.data.pairing import PairingError, paired
+from pipelines.data.pairing import paired
 from pipelines.data.part import pending_parts, prepare_part
 from pipelines.data.photo_sets import list_photos
 from pipelines.evaluation.job import picture_name
 from pipelines.evaluation.worker import find_evaluated_photos
 from pipelines.inference.progress import Done
 from pipelines.inference.work import find_work, result_name
-from pipelines.models.named import ModelError
+from pipelines.job import UserError
 from pipelines.models.resolve import find_model
-from pipelines.tracking.address import TrackingError, tracking_uri
+from pipelines.tracking.address import tracking_uri
 from pipelines.tuning.search_space import prepared
 
 Choice = TypeVar("Choice")
 
-SENTENCES = (StorageError, DataError, ModelError, PairingError, SettingsError, TrackingError)
+SENTENCES = (StorageError, UserError)
 """What a job tells in one line."""
 
-MODELS = (
-    DemoSettings, EnhanceSettings, EvaluationSettings, ExportSettings, PrepareSettings, PromotionSettings, TuneSettings,
-)  # fmt: skip
 WORDS = (
     "", " ", "~", "~nobody", "~/x", ".", "..", "/", "//", "a", "photos", "runs", "0", "1", "-1", "1e999", "nan", "inf",
     "9" * 5000, "0.5", "true", "no", "null", "[1, 2]", "[1, 2", "{a: b}", "!!python/name:os.system", "&a [*a]", "*a",
@@ -116,16 +107,16 @@ def try_one(data: bytes) -> None:
             act(chooser)
 
 
-def flat_settings(chooser: Chooser) -> None:
-    """The command line of a job with flat settings."""
-    model = chooser.one_of(MODELS)
+def job_settings(chooser: Chooser) -> None:
+    """The command line of a job."""
+    tree = tree_of(JOBS[chooser.one_of(list(JOBS))])
     words = list[str]()
-    for name, info in model.model_fields.items():
-        if info.is_required() or chooser.number(6) == 1:
-            words.append(f"--{name.replace('_', '-')}={chooser.text()}")
+    for path in tree.settings:
+        if path not in tree.defaults or chooser.number(6) == 1:
+            words.append(f"--{path.replace('_', '-')}={chooser.text()}")
     words += [chooser.text() for _ in range(chooser.number(3))]
     with exits():
-        parse_settings(model, "", words)
+        load(tree.model, "", words)
 
 
 def training_settings(chooser: Chooser) -> None:
@@ -140,8 +131,9 @@ def training_settings(chooser: Chooser) -> None:
         words += ["--config", "given.yaml"]
     with exits():
         loaded = load_settings(words)
-        Path("again.yaml").write_text(to_yaml(loaded.settings), encoding="utf-8")
-        assert load_settings(["--config", "again.yaml"]).settings == loaded.settings
+        Path("again.yaml").write_text(of_a_run(loaded.settings, loaded), encoding="utf-8")
+        without = loaded.settings.model_copy(update={"name": "", "resume": False})
+        assert load_settings(["--config", "again.yaml"]).settings == without
 
 
 def sweep_settings(chooser: Chooser) -> None:
@@ -152,7 +144,7 @@ def sweep_settings(chooser: Chooser) -> None:
         Path("space.yaml").write_bytes(os.fsencode("\n".join(lines)))
         words += ["--search", "space.yaml"]
     with exits():
-        prepared(*parse_known_settings(TuneSettings, "", words))
+        prepared(words)
 
 
 def places(chooser: Chooser) -> None:
@@ -276,7 +268,7 @@ def _picture() -> bytes:
 
 PICTURE = _picture()
 ACTS: tuple[Callable[[Chooser], None], ...] = (
-    flat_settings, training_settings, sweep_settings, places, places, names, pairs, trees,
+    job_settings, training_settings, sweep_settings, places, places, names, pairs, trees,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from PIL import Image
 
 from lle.images import read
 from pipelines.config.demo import DemoSettings
+from pipelines.config.fields import MeasuredPhotos
 from pipelines.config.promote import PromotionSettings
 from pipelines.evaluation.worker import LOW, Measured
 from pipelines.inference.demo import HOST, demo_app
@@ -228,7 +229,7 @@ def test_a_promotions_report_shows_champion_beside_candidate(page, tmp_path: Pat
         Measured(LOW, f"{index}.png", {"psnr": 21.0 + index}, views=[before, baseline, new, truth])
         for index in range(6)
     ]
-    settings, gained = PromotionSettings(low="low", high="high"), gains("psnr", rival, ours)
+    settings, gained = PromotionSettings(data=MeasuredPhotos(dark="low", truth="high")), gains("psnr", rival, ours)
     checks = [check_gain(settings, [*gained.values()]), *check_guards(settings, rival, ours, 9.0)]
     compared = Comparison("lle-enhancer", "2", "1", rival, ours, gained, checks)
     file = tmp_path / "report.html"

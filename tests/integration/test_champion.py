@@ -198,7 +198,7 @@ def test_lost_answers_neither_lock_anybody_out_nor_promote_unheard(
 def test_after_a_deletion_it_is_said_what_is_gone_and_the_pinned_photos_stay(
     registry: Registry, capsys: pytest.CaptureFixture[str]
 ):
-    client, rollback = MlflowClient(registry.uri), ["--tracking", registry.uri, "--rollback"]
+    client, rollback = MlflowClient(registry.uri), ["--tracking.uri", registry.uri, "--rollback"]
 
     def told(arguments: list[str]) -> str:
         assert main(arguments) == 2
@@ -225,7 +225,7 @@ def test_after_a_deletion_it_is_said_what_is_gone_and_the_pinned_photos_stay(
     assert registry.champion == "3" and registry.deleted_champion == ""
 
     client.delete_registered_model(NAME)
-    assert "has no registered model lle-enhancer; check the name and --tracking, or register one" in told(rollback)
+    assert "has no registered model lle-enhancer; check the name and --tracking.uri, or register one" in told(rollback)
     with pytest.raises(PromotionError, match="has no registered model lle-enhancer"):
         registry.promote("3", "3", "photos", "run")
     assert names(registry) == []
@@ -239,13 +239,13 @@ def test_after_a_deletion_it_is_said_what_is_gone_and_the_pinned_photos_stay(
         (["--candidate", "nobody"], "candidate: lle-enhancer has no version or alias nobody"),
         (
             ["--model", "lle-enhacner"],
-            "has no registered model lle-enhacner; check the name and --tracking, or register",
+            "has no registered model lle-enhacner; check the name and --tracking.uri, or register",
         ),
     ],
 )
 def test_what_is_not_in_the_registry_is_told_in_one_sentence(
     registry: Registry, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ):
-    assert main(["--tracking", registry.uri, "--low", "DIR", "--high", "DIR", *arguments]) == 2
+    assert main(["--tracking.uri", registry.uri, "--data.dark", "DIR", "--data.truth", "DIR", *arguments]) == 2
     told = capsys.readouterr().err
     assert message in told and told.startswith("error: ") and told.count("\n") == 1

@@ -21,7 +21,13 @@ PHOTOS = 21
 
 
 def enhance(cluster: Cluster, repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(repository / "pipelines" / "enhance.py"), "--address", cluster.address, *arguments]
+    command = [
+        sys.executable,
+        str(repository / "pipelines" / "enhance.py"),
+        "--cluster.address",
+        cluster.address,
+        *arguments,
+    ]
     return run(command, cluster.environment, 300)
 
 

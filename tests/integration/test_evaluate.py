@@ -53,7 +53,13 @@ def model() -> Model:
 
 
 def evaluate(cluster: Cluster, repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(repository / "pipelines" / "evaluate.py"), "--address", cluster.address, *arguments]
+    command = [
+        sys.executable,
+        str(repository / "pipelines" / "evaluate.py"),
+        "--cluster.address",
+        cluster.address,
+        *arguments,
+    ]
     return run(command, cluster.environment, 300)
 
 
@@ -67,9 +73,9 @@ def test_an_evaluation_measures_every_photo_and_records_it(
 ):
     tracking, out = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "out"
     done = evaluate(
-        cluster, repository, "--model", str(model.save(tmp_path / "mine")), "--low", str(photos / "low"),
-        "--high", str(photos / "high"), "--good", str(photos / "good"), "--out", str(out), "--pictures", "2",
-        "--log", "--tracking", tracking,
+        cluster, repository, "--model", str(model.save(tmp_path / "mine")), "--data.dark", str(photos / "low"),
+        "--data.truth", str(photos / "high"), "--data.good", str(photos / "good"), "--output", str(out),
+        "--pictures", "2", "--log", "--tracking.uri", tracking,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "lpips is left out" in done.stdout and "scene0/0.png: " in done.stdout
@@ -116,8 +122,8 @@ def test_a_registered_model_measures_like_the_saved_one(
         ("logged", f"runs:/{started.info.run_id}"),
     ):
         done = evaluate(
-            cluster, repository, "--model", uri, "--low", str(photos / "low"), "--high", str(photos / "high"),
-            "--out", str(tmp_path / name), "--log", "--tracking", tracking,
+            cluster, repository, "--model", uri, "--data.dark", str(photos / "low"),
+            "--data.truth", str(photos / "high"), "--output", str(tmp_path / name), "--log", "--tracking.uri", tracking,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         found[name] = numbers(tmp_path / name)
@@ -137,9 +143,12 @@ def test_a_pair_of_different_sizes_ends_with_one_sentence(
 ):
     Image.new("RGB", (30, 20)).save(photos / "high" / "scene1" / "3.png")
     done = evaluate(
-        cluster, repository, "--model", "baseline:auto-gain", "--low", str(photos / "low"),
-        "--high", str(photos / "high"), "--out", str(tmp_path / "out"),
+        cluster, repository, "--model", "baseline:auto-gain", "--data.dark", str(photos / "low"),
+        "--data.truth", str(photos / "high"), "--output", str(tmp_path / "out"),
     )  # fmt: skip
     assert done.returncode == 1
-    assert "error: low and high: scene1/3.png differs in size, 64x43 and 30x20; pairs must be aligned" in done.stderr
+    assert (
+        "error: data.dark and data.truth: scene1/3.png differs in size, 64x43 and 30x20; pairs must be aligned"
+        in done.stderr
+    )
     assert not (tmp_path / "out").exists()

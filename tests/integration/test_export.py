@@ -52,7 +52,7 @@ def test_enhancers_give_their_pictures_in_onnxruntime(settings: EnhancerSettings
 
 @pytest.mark.parametrize("format", ["onnx", "pt2"])
 def test_the_bundled_model_is_exported_with_its_batch_free(format: str, tmp_path: Path, capsys):
-    assert main(["--model", "bundled", "--out", str(tmp_path / "out"), "--format", format]) == 0
+    assert main(["--model", "bundled", "--output", str(tmp_path / "out"), "--format", format]) == 0
     told, model = capsys.readouterr().out, lle.load("bundled")
     assert "of 255 at most, checked at 2 x 3, " in told
     file = tmp_path / "out" / f"model.{format}"
@@ -110,6 +110,6 @@ def test_a_difference_is_seen():
     ],
 )
 def test_what_cannot_be_exported_is_told_in_one_sentence(model: str, message: str, tmp_path: Path, capsys):
-    assert main(["--model", model, "--out", str(tmp_path)]) == 2
+    assert main(["--model", model, "--output", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == 1

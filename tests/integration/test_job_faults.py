@@ -125,7 +125,13 @@ class Jobs:
 
     def _start(self, name: str, *arguments: str) -> Job:
         log = self.logs / f"{name}{len(self.started)}.log"
-        command = [sys.executable, f"{self.repository}/pipelines/{name}.py", *arguments, "--address", self.address]
+        command = [
+            sys.executable,
+            f"{self.repository}/pipelines/{name}.py",
+            *arguments,
+            "--cluster.address",
+            self.address,
+        ]
         with log.open("wb") as file:
             process = subprocess.Popen(
                 command, env=self.environment, stdout=file, stderr=file, cwd=self.logs, start_new_session=True
@@ -534,8 +540,15 @@ def recorded(
         ),
         train=start("train", "--preset", str(tiny), *trained, *checkpoints, "--name", "trained"),
     )  # fmt: skip
-    photos = ["--low", "s3://for-enhance/good", "--high", "s3://for-enhance/truth", "--address", cluster.address]
-    challenger = ("--model", "models:/lle-enhancer@challenger", "--out")
+    photos = [
+        "--data.dark",
+        "s3://for-enhance/good",
+        "--data.truth",
+        "s3://for-enhance/truth",
+        "--cluster.address",
+        cluster.address,
+    ]
+    challenger = ("--model", "models:/lle-enhancer@challenger", "--output")
     ended(
         evaluate=start("evaluate", *challenger, str(folder / "evaluated"), "--log", *photos),
         promote=start("promote", *photos),

@@ -36,7 +36,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(repository: Path, cluster: Cluster, source: Path, target: Path) -> list[str]:
     return [
         sys.executable, str(repository / "pipelines" / "prepare.py"), "--input", str(source), "--output", str(target),
-        "--short-side", "64", "--part-files", "8", "--address", cluster.address,
+        "--short-side", "64", "--part-files", "8", "--cluster.address", cluster.address,
     ]  # fmt: skip
 
 

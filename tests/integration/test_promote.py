@@ -93,8 +93,8 @@ def promote(
     cluster: Cluster, repository: Path, registry: Registry, photos: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     command = [
-        sys.executable, str(repository / "pipelines" / "promote.py"), "--address", cluster.address,
-        "--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high"),
+        sys.executable, str(repository / "pipelines" / "promote.py"), "--cluster.address", cluster.address,
+        "--tracking.uri", registry.uri, "--data.dark", str(photos / "low"), "--data.truth", str(photos / "high"),
         "--manifest", str(photos / "photos.json"), *arguments,
     ]  # fmt: skip
     return run(command, cluster.environment, 300)
@@ -105,7 +105,7 @@ def test_a_version_becomes_champion_only_by_beating_it(
 ):
     harmful = promote(cluster, repository, registry, photos, "--candidate", "2")
     assert harmful.returncode == 1, harmful.stdout[-3000:] + harmful.stderr[-3000:]
-    assert "no --good was given: the ground truth must stay as it is, too" in harmful.stdout
+    assert "no --data.good was given: the ground truth must stay as it is, too" in harmful.stdout
     assert "FAILED  Likeness to the input 14." in harmful.stdout and "wanted: 20.00 dB or more" in harmful.stdout
     assert "not promoted: unchanged" in harmful.stdout and registry.champion == ""
     assert max(len(line) for line in harmful.stdout.splitlines() if "│" in line) <= 80
@@ -158,10 +158,13 @@ def test_a_version_becomes_champion_only_by_beating_it(
     ] * 4 * 5  # of each case: input, truth, baseline, champion, candidate
 
     Image.new("RGB", (64, 40)).save(photos / "high" / "0.png")
-    assert main(["--tracking", registry.uri, "--low", str(photos / "low"), "--high", str(photos / "high")]) == 2
+    assert (
+        main(["--tracking.uri", registry.uri, "--data.dark", str(photos / "low"), "--data.truth", str(photos / "high")])
+        == 2
+    )
     assert "not the photos of the last promotion of lle-enhancer" in capsys.readouterr().err
 
-    assert main(["--tracking", registry.uri, "--rollback"]) == 0
+    assert main(["--tracking.uri", registry.uri, "--rollback"]) == 0
     assert "version 1 of lle-enhancer is champion again, in place of 2" in capsys.readouterr().out
     assert registry.champion == "1"
 

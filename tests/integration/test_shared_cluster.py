@@ -93,11 +93,11 @@ def jobs(two_cpus: Cluster, tmp_path_factory: pytest.TempPathFactory, repository
         **{name: ("train.py", *common, "--name", name) for name in TRAININGS},
         "sweep": ("tune.py", *common, "--name", "sweep", "--search", str(folder / "search.yaml"), "--trials", "2"),
         "enhance": (
-            "enhance.py", "--address", two_cpus.address, "--model", "baseline:auto-gamma",
+            "enhance.py", "--cluster.address", two_cpus.address, "--model", "baseline:auto-gamma",
             "--input", str(folder / "dark"), "--output", str(folder / "enhanced"),
         ),
         "prepare": (
-            "prepare.py", "--address", two_cpus.address,
+            "prepare.py", "--cluster.address", two_cpus.address,
             "--input", str(folder / "day"), "--output", str(folder / "prepared"),
         ),
     }  # fmt: skip

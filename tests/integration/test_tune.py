@@ -86,7 +86,7 @@ def test_a_sweep_ends_by_itself_whoever_dies(cluster: Cluster, command, tiny: Pa
     process.wait(30)
     done = {path: path.read_text() for path in folder.glob("*/summary.json")}
 
-    process, second = command("--resume", "sweep")
+    process, second = command("--resume", "--name", "sweep")
     assert process.wait(600) == 0, second.read_text()[-4000:]
     output = second.read_text()
     counts = told(second, "trials", "stopped early", "failed")[-1].split()

@@ -48,10 +48,10 @@ from pipelines import demo
 from pipelines.config.demo import DemoSettings
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.evaluate import EvaluationSettings
-from pipelines.config.loading import SettingsError, load_settings, read_tree, to_yaml
+from pipelines.config.files import SettingsError, read_tree
+from pipelines.config.loading import load_settings, to_yaml
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings, TrackingSettings
-from pipelines.config.tune import TuneSettings
 from pipelines.data.decoding import Decode
 from pipelines.data.listing import DataError
 from pipelines.data.manifest import begin, done_parts, finish
@@ -211,7 +211,7 @@ def test_a_search_or_a_sweep_cannot_run_code_either(tmp_path: Path, canary: Path
     ):
         sweep.write_text(content)
         with pytest.raises(SettingsError, match=reason) as refused:
-            prepared(TuneSettings(resume="mine"), ["--runs", str(tmp_path / "runs"), "--data.samples"])
+            prepared(["--resume", "--name", "mine", "--runs", str(tmp_path / "runs"), "--data.samples"])
         sentence(refused.value)
 
 
@@ -715,12 +715,12 @@ def test_the_page_holds_no_more_of_an_upload_than_its_limit():
 def test_a_password_cannot_become_a_setting_and_is_not_shown(uri: str, capsys: pytest.CaptureFixture[str]):
     for make in (
         lambda: TrackingSettings(uri=uri),
-        lambda: DemoSettings(tracking=uri),
-        lambda: EvaluationSettings(model="bundled", out="o", good="g", tracking=uri),
+        lambda: DemoSettings(tracking={"uri": uri}),
+        lambda: EvaluationSettings(model="bundled", output="o", data={"good": "g"}, tracking={"uri": uri}),
     ):
         with pytest.raises(ValidationError, match="holds a password, which every record of the run would repeat"):
             make()
-    for command in (lambda: load_settings(["--tracking.uri", uri]), lambda: demo.main(["--tracking", uri])):
+    for command in (lambda: load_settings(["--tracking.uri", uri]), lambda: demo.main(["--tracking.uri", uri])):
         with pytest.raises(SystemExit):
             command()
         said = capsys.readouterr().err

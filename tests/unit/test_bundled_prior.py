@@ -22,7 +22,7 @@ from lle.prior.pretraining import (
     zero_shot_well_lit,
 )
 from pipelines.data.samples import HELD_OUT, dead_leaves, sample_photos
-from pipelines.pretrain_prior import PRIOR_PHOTOS, auc, evaluate
+from pipelines.training.prior import PRIOR_PHOTOS, auc, evaluate
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

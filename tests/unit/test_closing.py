@@ -55,9 +55,9 @@ def test_commands_are_for_this_model_and_for_the_photos_at_hand(here: Path):
         line[-line[::-1].index(next(w for w in line if w.endswith(".py"))) :] for line in told
     )
     assert enhance == ["--model", "runs/night/model", "--input", "my dark", "--output", "runs/night/enhanced"]
-    assert evaluate[2:] == ["--low", "low", "--high", "high", "--out", "runs/night/evaluation"]
+    assert evaluate[2:] == ["--data.dark", "low", "--data.truth", "high", "--output", "runs/night/evaluation"]
     assert promote[:4] == ["--model", "lle-enhancer", "--candidate", "3"]
-    assert promote[-4:] == ["--good", "s3://p/day", "--tracking", SERVER.uri]
+    assert promote[-4:] == ["--data.good", "s3://p/day", "--tracking.uri", SERVER.uri]
     unpaired = DataSettings(dark="dark", well_lit="day")
     assert "--metric our_prior_well_lit" in lines(here / "runs" / "night", unpaired)[-2]
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 
 from lle.images import decode
 from pipelines.config.demo import DemoSettings
+from pipelines.config.fields import Tracking
 from pipelines.demo import main
 from pipelines.inference.demo import Refusal, brighten, chosen_model
 from pipelines.models.named import NamedModel
@@ -38,7 +39,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2
 
 def test_without_a_registry_the_bundled_model_is_taken(tmp_path: Path):
     database = tmp_path / "mlflow.db"
-    assert chosen_model(DemoSettings(tracking=f"sqlite:///{database}")).uri == "bundled"
+    assert chosen_model(DemoSettings(tracking=Tracking(uri=f"sqlite:///{database}"))).uri == "bundled"
     assert not database.exists()
 
 

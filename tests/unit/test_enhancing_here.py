@@ -165,6 +165,14 @@ def test_without_ray_all_photos_stay_here_but_a_named_cluster_is_not_passed_over
     assert not stays_here(EnhanceSettings(address="10.0.0.1:6379"), 1)
 
 
+def test_workers_that_cannot_be_had_without_ray_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(job, "find_spec", lambda name: None)
+    assert enhance("a.png", "--workers", "2") == 0
+    assert "workers: this process does them all without Ray" in capsys.readouterr().out
+
+
 def test_a_job_that_is_stopped_notes_what_it_has_done_and_goes_on_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -140,7 +140,7 @@ def test_published_networks_have_names_and_parameters(shared: Path):
 def test_a_uri_that_names_no_model_is_told_in_one_sentence(folders, tmp_path: Path, capsys, uri: str, message: str):
     with pytest.raises(ModelError):
         find_model(uri, "")
-    told = refusal(capsys, "--model", uri, "--low", folders["low"], "--out", str(tmp_path / "out"))
+    told = refusal(capsys, "--model", uri, "--data.dark", folders["low"], "--output", str(tmp_path / "out"))
     assert told.startswith("error: model: ") and message in told
     assert not (tmp_path / "out").exists()
 
@@ -148,7 +148,15 @@ def test_a_uri_that_names_no_model_is_told_in_one_sentence(folders, tmp_path: Pa
 def test_a_registry_without_the_model_is_told_in_one_sentence(folders, tmp_path: Path, capsys):
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
     told = refusal(
-        capsys, "--model", "models:/absent@best", "--low", folders["low"], "--out", "out", "--tracking", tracking
+        capsys,
+        "--model",
+        "models:/absent@best",
+        "--data.dark",
+        folders["low"],
+        "--output",
+        "out",
+        "--tracking.uri",
+        tracking,
     )
     assert "has no models:/absent@best (" in told and "model: sqlite:///" in told
 
@@ -157,7 +165,7 @@ def test_a_registry_without_the_model_is_told_in_one_sentence(folders, tmp_path:
 
 
 def test_photos_of_each_set_are_found_with_their_ground_truth(folders):
-    photos, refused = find_evaluated_photos(**folders, pictures=2, max_pixels=BUDGET)
+    photos, refused = find_evaluated_photos(*folders.values(), pictures=2, max_pixels=BUDGET)
     assert refused == {}
     assert [(each.group, each.name, Path(each.truth_path).name) for each in photos] == [
         ("low", "0.png", "0.png"), ("low", "1.png", "1.png"), ("low", "2.png", "2.png"),
@@ -176,15 +184,23 @@ def test_an_unreadable_photo_is_set_aside_with_its_partner(folders):
 def test_pairs_of_different_names_are_told_in_one_sentence(folders, tmp_path: Path, capsys):
     Path(folders["high"], "2.png").rename(Path(folders["high"], "3.png"))
     told = refusal(
-        capsys, "--model", "baseline:input", "--low", folders["low"], "--high", folders["high"], "--out", str(tmp_path)
+        capsys,
+        "--model",
+        "baseline:input",
+        "--data.dark",
+        folders["low"],
+        "--data.truth",
+        folders["high"],
+        "--output",
+        str(tmp_path),
     )
-    assert "low and high: 2.png, 3.png have no partner of the same name" in told
+    assert "data.dark and data.truth: 2.png, 3.png have no partner of the same name" in told
 
 
-@pytest.mark.parametrize("name", ["low", "good"])
+@pytest.mark.parametrize("name", ["data.dark", "data.good"])
 def test_empty_and_absent_folders_are_told_in_one_sentence(folders, tmp_path: Path, capsys, name: str):
     (tmp_path / "empty").mkdir()
-    common = ("--model", "baseline:input", "--out", str(tmp_path / "out"))
+    common = ("--model", "baseline:input", "--output", str(tmp_path / "out"))
     assert f"{name}: {tmp_path / 'empty'} holds no picture" in refusal(
         capsys, *common, f"--{name}", str(tmp_path / "empty")
     )
@@ -196,13 +212,19 @@ def test_empty_and_absent_folders_are_told_in_one_sentence(folders, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: --model, --out"),
-        (["--model", "baseline:input", "--out", "o"], "low and good: name at least one folder of photos"),
-        (["--model", "baseline:input", "--out", "o", "--high", "h", "--good", "g"], "high: is the ground truth of low"),
-        (["--model", "baseline:input", "--out", "o", "--low", "l", "--pictures", "-1"], "pictures: -1 is not allowed"),
+        ([], "the following arguments are required: --model, --output"),
+        (["--model", "baseline:input", "--output", "o"], "data.dark and data.good: name at least one folder of photos"),
         (
-            ["--model", "baseline:input", "--out", "o", "--low", "l", "--hihg", "h"],
-            "unrecognized arguments: --hihg h; did you mean --high?",
+            ["--model", "baseline:input", "--output", "o", "--data.truth", "h", "--data.good", "g"],
+            "data.truth: is the ground truth of data.dark",
+        ),
+        (
+            ["--model", "baseline:input", "--output", "o", "--data.dark", "l", "--pictures", "-1"],
+            "pictures: -1 is not allowed",
+        ),
+        (
+            ["--model", "baseline:input", "--output", "o", "--data.dark", "l", "--data.turth", "h"],
+            "--data.turth: no such setting; did you mean --data.truth?",
         ),
     ],
 )
@@ -214,7 +236,7 @@ def test_mistakes_on_the_command_line_are_told_in_one_sentence(capsys, arguments
 
 
 def test_the_best_exposure_of_a_photo_is_no_worse_than_any_that_knows_less(folders):
-    photo = find_evaluated_photos(**folders, pictures=0, max_pixels=BUDGET)[0][0]
+    photo = find_evaluated_photos(*folders.values(), pictures=0, max_pixels=BUDGET)[0][0]
     image, truth = (
         torch.from_numpy(read_photo(*where, BUDGET)).permute(2, 0, 1)[None] / 255
         for where in ((photo.uri, photo.path), (photo.truth_uri, photo.truth_path))
@@ -228,7 +250,7 @@ def test_the_best_exposure_of_a_photo_is_no_worse_than_any_that_knows_less(folde
 
 
 def test_a_dark_photo_is_measured_against_its_ground_truth(folders, suite: MetricSuite):
-    photo = find_evaluated_photos(**folders, pictures=1, max_pixels=BUDGET)[0][0]
+    photo = find_evaluated_photos(*folders.values(), pictures=1, max_pixels=BUDGET)[0][0]
     measured = measure_photo(find_model("baseline:auto-gain=0.5", ""), suite, photo, BUDGET)
     assert not measured.refused and not measured.mismatch
     assert set(measured.values) == {
@@ -255,7 +277,7 @@ def test_a_good_photo_is_compared_with_itself(folders, suite: MetricSuite):
 
 
 def test_a_pair_of_different_sizes_and_a_broken_file_are_told_by_name(folders, suite: MetricSuite):
-    low = find_evaluated_photos(**folders, pictures=0, max_pixels=BUDGET)[0]
+    low = find_evaluated_photos(*folders.values(), pictures=0, max_pixels=BUDGET)[0]
     model = find_model("baseline:input", "")
     crossed = Photo("low", low[0].uri, low[0].path, low[1].truth_uri, low[1].truth_path)
     assert (
@@ -324,7 +346,7 @@ def test_the_files_hold_every_number_and_picture(tmp_path: Path):
 
 def test_files_that_cannot_be_written_are_told(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="out: .* cannot be written"):
+    with pytest.raises(DataError, match="output: .* cannot be written"):
         write_files(str(tmp_path / "file"), {"metrics.json": b"{}"})
 
 

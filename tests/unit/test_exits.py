@@ -11,18 +11,18 @@ import pytest
 
 from cluster.connect import ClusterError
 from lle.images import encode
-from pipelines import exits
+from pipelines import job as jobs
 from pipelines.data.listing import DataError
-from pipelines.exits import begun, ended
+from pipelines.job import begun, ended
 from pipelines.tracking.address import TrackingError
 
 NOBODY = "http://127.0.0.1:9"
 Arguments = Callable[[str, str], list[str]]
 
 JOBS: dict[str, Arguments] = {
-    "evaluate": lambda model, photos: ["--model", model, "--low", photos, "--out", "out"],
+    "evaluate": lambda model, photos: ["--model", model, "--data.dark", photos, "--output", "out"],
     "enhance": lambda model, photos: ["--model", model, "--input", photos, "--output", "out"],
-    "export": lambda model, photos: ["--model", model, "--out", "out"],
+    "export": lambda model, photos: ["--model", model, "--output", "out"],
     "demo": lambda model, photos: ["--model", model, "--port", "0"],
 }
 ALL = [*JOBS, "prepare", "promote", "train", "tune"]
@@ -60,7 +60,7 @@ def status(job: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 def test_an_unknown_option_is_a_mistake_in_every_job(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     given = {
         "prepare": ["--input", "in", "--output", "out"],
-        "promote": ["--low", "low", "--high", "high"],
+        "promote": ["--data.dark", "low", "--data.truth", "high"],
         "train": [],
         "tune": [],
     }
@@ -81,18 +81,18 @@ def test_a_missing_model_is_a_mistake_in_every_job(
 def test_a_registry_that_does_not_answer_is_a_failure_in_every_job(
     job: str, photos: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*JOBS[job]("models:/lle-enhancer@champion", photos), "--tracking", NOBODY]
+    arguments = [*JOBS[job]("models:/lle-enhancer@champion", photos), "--tracking.uri", NOBODY]
     assert status(job, arguments, capsys) == 1
 
 
 def test_a_registry_that_does_not_answer_is_a_failure_of_a_promotion(capsys: pytest.CaptureFixture[str]) -> None:
-    assert status("promote", ["--low", "low", "--high", "high", "--tracking", NOBODY], capsys) == 1
+    assert status("promote", ["--data.dark", "low", "--data.truth", "high", "--tracking.uri", NOBODY], capsys) == 1
 
 
 @pytest.mark.parametrize(
     ("job", "arguments"),
     [
-        ("evaluate", ["--model", "bundled", "--low", "nowhere", "--out", "out"]),
+        ("evaluate", ["--model", "bundled", "--data.dark", "nowhere", "--output", "out"]),
         ("enhance", ["--model", "bundled", "--input", "nowhere", "--output", "out"]),
         ("prepare", ["--input", "nowhere", "--output", "out"]),
         ("train", ["--data.dark", "nowhere", "--data.well_lit", "nowhere2", "--runs", "runs"]),
@@ -111,11 +111,11 @@ def test_a_missing_prior_is_a_mistake(job: str, photos: str, capsys: pytest.Capt
 
 
 def test_the_same_error_is_a_failure_once_the_job_has_begun(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(DataError("low: nothing there")) == exits.MISTAKEN == 2
+    assert ended(DataError("data.dark: nothing there")) == jobs.MISTAKEN == 2
     with pytest.raises(DataError) as failed, begun():
-        raise DataError("out: the disk is full")
-    assert ended(failed.value) == exits.FAILED == 1
-    assert capsys.readouterr().err == "error: low: nothing there\nerror: out: the disk is full\n"
+        raise DataError("output: the disk is full")
+    assert ended(failed.value) == jobs.FAILED == 1
+    assert capsys.readouterr().err == "error: data.dark: nothing there\nerror: output: the disk is full\n"
 
 
 @pytest.mark.parametrize("error", [ClusterError("nobody answers"), TrackingError("nobody answers")])

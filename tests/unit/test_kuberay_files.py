@@ -236,7 +236,7 @@ def test_jobs_run_the_programs_that_exist_with_settings_that_exist(objects: list
     job = next(each["spec"] for each in objects if each["kind"] == "RayJob")
     start, program, *arguments = job["entrypoint"].removeprefix("cd /app && exec ").split()
     assert start == "python" and (repository / program).is_file()
-    settings = with_run_name(load_settings(arguments))
+    settings = with_run_name(load_settings(arguments)).settings
     workers = job["rayClusterSpec"]["workerGroupSpecs"][0]
     assert settings.runs == "/runs" and settings.scaling.workers <= workers["replicas"]
     gpus = workers["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu", "0")

@@ -21,24 +21,24 @@ from cluster.lease import Holder, LeaseError, held
 from cluster.storage import LEASE, StorageError, list_files
 from pipelines import enhance, evaluate, export, prepare, tune
 from pipelines.config.loading import load_settings, to_yaml
-from pipelines.config.tune import TuneSettings
+from pipelines.config.tune import SearchSettings
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.tuning.search_space import Distribution, Plan, remember
 
 HOLD = """
 import sys, time
 from cluster import lease
-from pipelines.signals import run_job
+from pipelines.job import run_job
 for name in ("TTL_SECONDS", "BEAT_SECONDS", "LOOK_SECONDS"):
     setattr(lease, name, 0.1)
-def job():
+def job(settings):
     with lease.held(sys.argv[1]):
         try:
             print("held", flush=True)
             time.sleep(600)
         finally:
             print("cleaned up", flush=True)
-sys.exit(run_job(job))
+sys.exit(run_job(job, None))
 """
 
 
@@ -282,9 +282,9 @@ def test_a_place_that_cannot_be_written_is_told_as_such(tmp_path: Path):
     [
         (prepare.main, ["--input", "photos", "--output", "out"]),
         (enhance.main, ["--model", "baseline:input", "--input", "photos", "--output", "out"]),
-        (evaluate.main, ["--model", "baseline:input", "--low", "photos", "--out", "out"]),
-        (export.main, ["--model", "bundled", "--out", "out"]),
-        (tune.main, ["--resume", "out", "--runs", "."]),
+        (evaluate.main, ["--model", "baseline:input", "--data.dark", "photos", "--output", "out"]),
+        (export.main, ["--model", "bundled", "--output", "out"]),
+        (tune.main, ["--resume", "--name", "out", "--runs", "."]),
     ],
 )
 def test_every_job_leaves_a_place_alone_that_somebody_works_in(
@@ -297,7 +297,7 @@ def test_every_job_leaves_a_place_alone_that_somebody_works_in(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "a.png")
-    plan = Plan(TuneSettings(name="out"), load_settings(["--runs", "."]), {"seed": Distribution("int", (1, 2))})
+    plan = Plan(SearchSettings(name="out"), load_settings(["--runs", "."]), {"seed": Distribution("int", (1, 2))})
     plan.folder.mkdir()
     remember(plan, to_yaml(plan.training.settings))
     with held("out"):

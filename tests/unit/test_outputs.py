@@ -28,9 +28,9 @@ def photos(tmp_path: Path) -> str:
 
 def test_an_export_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "model.pt2").write_bytes(MINE)
-    assert export.main(["--model", "bundled", "--out", str(tmp_path), "--format", "pt2"]) == 2
+    assert export.main(["--model", "bundled", "--output", str(tmp_path), "--format", "pt2"]) == 2
     told = capsys.readouterr().err
-    assert told == f"error: out: {tmp_path / 'model.pt2'} exists; choose another folder, or remove it\n"
+    assert told == f"error: output: {tmp_path / 'model.pt2'} exists; choose another folder, or remove it\n"
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [MINE]
 
 
@@ -67,5 +67,5 @@ def test_a_preparation_does_not_write_over_the_manifest_of_something_else(tmp_pa
 
 def test_a_prior_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "light_prior.safetensors").write_bytes(MINE)
-    assert pretrain_prior.main(["--out", str(tmp_path)]) == 2
+    assert pretrain_prior.main(["--output", str(tmp_path)]) == 2
     assert "light_prior.safetensors exists; choose another folder" in capsys.readouterr().err

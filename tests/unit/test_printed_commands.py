@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import re
 import shlex
@@ -11,15 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config.command_line import parse_known_settings, parse_settings
-from pipelines.config.demo import DemoSettings
-from pipelines.config.enhance import EnhanceSettings
-from pipelines.config.evaluate import EvaluationSettings
-from pipelines.config.export import ExportSettings
-from pipelines.config.loading import load_settings, of_a_run
-from pipelines.config.prepare import PrepareSettings
-from pipelines.config.promote import PromotionSettings
-from pipelines.config.tune import TuneSettings
+from pipelines.config.jobs import JOBS
+from pipelines.config.loading import load, load_settings, of_a_run
 from pipelines.tuning.search_space import prepared, remember
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,14 +19,6 @@ PLACES = ("README.md", "ray_cluster.yaml", "docs/**/*.md", "lle/**/*.md", "clust
 COMMAND = re.compile(  # lines go on after a backslash, or folded
     r"(?:python pipelines/(\w+)\.py|^lle (\w+))((?:\\\n|\n *--|[^\n`])*)", re.MULTILINE
 )
-SETTINGS = {
-    "demo": DemoSettings,
-    "enhance": EnhanceSettings,
-    "evaluate": EvaluationSettings,
-    "export": ExportSettings,
-    "prepare": PrepareSettings,
-    "promote": PromotionSettings,
-}
 
 
 def printed() -> Iterator[tuple[str, str, str]]:
@@ -54,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with what the commands name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE.yaml").write_text("optimiser.enhancer_lr: loguniform(1e-5, 1e-3)\n")
-    sweep = prepared(TuneSettings(search="FILE.yaml", name="NAME"), [])
+    sweep = prepared(["--search", "FILE.yaml", "--name", "NAME"])
     sweep.folder.mkdir(parents=True)
     remember(sweep, of_a_run(sweep.training.settings))
     (sweep.folder / "best.yaml").write_text(of_a_run(sweep.training.settings))
@@ -71,7 +55,7 @@ def words(arguments: str) -> list[str]:
 
 
 def test_there_are_commands_of_every_job():
-    assert {job for _, job, _ in COMMANDS} >= {"train", "tune", *SETTINGS}
+    assert {job for _, job, _ in COMMANDS} >= JOBS.keys()
     assert all((REPOSITORY / "pipelines" / f"{job}.py").exists() for _, job, _ in COMMANDS)
 
 
@@ -84,13 +68,11 @@ def test_a_printed_command_is_understood(here: Path, file: str, job: str, argume
         if job == "train":
             load_settings(given)
         elif job == "tune":
-            prepared(*parse_known_settings(TuneSettings, "", given))
-        elif job == "pretrain_prior":
-            importlib.import_module("pipelines.pretrain_prior")._parse(given)
+            prepared(given)
         elif job == "enhance":  # which also takes photos without an option
-            _, rest = parse_known_settings(EnhanceSettings, "", given)
-            assert not any(word.startswith("-") for word in rest), f"{file}: {rest}"
+            load(JOBS[job], "", given, words="input")
         else:
-            parse_settings(SETTINGS[job], "", given)
+            load(JOBS[job], "", given)
     except SystemExit as end:
-        assert end.code == 0 and {"--dry-run", "--help"} & set(given), f"{file}: {capsys.readouterr().err}"
+        assert end.code == 0 and {"--dry-run", "--print-diff", "--help"} & set(given), capsys.readouterr().err
+    assert " is called " not in (told := capsys.readouterr().err) and " is said " not in told, f"{file}: {told}"

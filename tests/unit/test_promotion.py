@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from pipelines.config.fields import MeasuredPhotos
 from pipelines.config.promote import PromotionSettings
 from pipelines.data.listing import DataError
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
@@ -23,7 +24,7 @@ from pipelines.promotion.job import times_slower, truth_as_good
 
 
 def settings(**others) -> PromotionSettings:
-    return PromotionSettings(low="low", high="high", **others)
+    return PromotionSettings(data=MeasuredPhotos(dark="low", truth="high"), **others)
 
 
 def measured(group: str = LOW, **values: list[float]) -> list[Measured]:
@@ -71,7 +72,7 @@ def test_a_margin_of_zero_still_wants_significance():
 
 
 def test_too_few_photos_say_how_many_would_do():
-    with pytest.raises(DataError, match="low: 4 photos can never be significant at 0.05; give 5 or more"):
+    with pytest.raises(DataError, match="data.dark: 4 photos can never be significant at 0.05; give 5 or more"):
         refuse_too_few(4, 0.05)
     refuse_too_few(5, 0.05)
 
@@ -250,22 +251,30 @@ def test_another_file_is_no_manifest(text: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ([], 2, "low: name the photos that both are measured on, with --low (or give --rollback)"),
-        (["--low", "DIR"], 2, "metric: psnr needs ground truth; give --high, or another metric: niqe, our_prior"),
+        ([], 2, "data.dark: name the photos that both are measured on, with --data.dark (or give --rollback)"),
         (
-            ["--low", "DIR", "--metric", "niqe"],
+            ["--data.dark", "DIR"],
+            2,
+            "metric: psnr needs ground truth; give --data.truth, or another metric: niqe, our_prior",
+        ),
+        (
+            ["--data.dark", "DIR", "--metric", "niqe"],
             2,
             "margin: its default is meant for psnr, in dB; give --margin in the",
         ),
         (
-            ["--low", "DIR", "--metric", "niqe", "--margin", "1"],
+            ["--data.dark", "DIR", "--metric", "niqe", "--margin", "1"],
             2,
-            "good: without ground truth, name photos that need no enhancing, with --good",
+            "data.good: without ground truth, name photos that need no enhancing, with --data.good",
         ),
-        (["--low", "DIR", "--high", "DIR", "--metric", "loss"], 2, "metric: loss is not allowed; give"),
-        (["--low", "DIR", "--high", "DIR", "--champion", "7"], 2, "champion: 7 is not allowed"),
-        (["--low", "DIR", "--high", "DIR", "--significance", "0"], 2, "significance: 0 is not allowed"),
-        (["--rollback", "--tracking", "http://127.0.0.1:9"], 1, "tracking: MLflow at http://127.0.0.1:9 refuses or is"),
+        (["--data.dark", "DIR", "--data.truth", "DIR", "--metric", "loss"], 2, "metric: loss is not allowed; give"),
+        (["--data.dark", "DIR", "--data.truth", "DIR", "--champion", "7"], 2, "champion: 7 is not allowed"),
+        (["--data.dark", "DIR", "--data.truth", "DIR", "--significance", "0"], 2, "significance: 0 is not allowed"),
+        (
+            ["--rollback", "--tracking.uri", "http://127.0.0.1:9"],
+            1,
+            "tracking: MLflow at http://127.0.0.1:9 refuses or is",
+        ),
     ],
 )
 def test_a_mistake_ends_with_one_sentence(

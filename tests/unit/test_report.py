@@ -20,6 +20,7 @@ from lle.enhancers import build_enhancer
 from lle.images import decode
 from lle.metrics import METRICS, psnr
 from lle.training.validation import ValidationSet
+from pipelines.config.fields import MeasuredPhotos
 from pipelines.config.promote import PromotionSettings
 from pipelines.config.train import RunSettings
 from pipelines.evaluation.job import print_summary
@@ -315,14 +316,14 @@ def comparison(champion: str, *gained: float) -> Comparison:
         )
         for gain in gained
     ]
-    settings = PromotionSettings(low="low", high="high", worst=2)
+    settings = PromotionSettings(data=MeasuredPhotos(dark="low", truth="high"), worst=2)
     found = gains("psnr", rival, ours)
     guards = check_guards(settings, rival, ours, 1.1) if champion else []
     return Comparison("mine", "7", champion, rival, ours, found, [check_gain(settings, [*found.values()]), *guards])
 
 
 def told(compared: Comparison) -> Page:
-    settings = PromotionSettings(low="low", high="high", worst=2)
+    settings = PromotionSettings(data=MeasuredPhotos(dark="low", truth="high"), worst=2)
     return promotion_page(settings, compared, worst_cases(settings, compared), {"revision": "abc"})
 
 

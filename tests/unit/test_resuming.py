@@ -12,10 +12,11 @@ from rich.console import Console
 from test_checkpoints import report
 
 from lle.config import DataSettings, PhaseLength, ScheduleSettings
-from pipelines.config.loading import load_settings, of_a_run, to_yaml
+from pipelines.config.loading import Loaded, load_settings, of_a_run, to_yaml
 from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.data.photo_sets import PhotoSet
 from pipelines.data.training_photos import TrainingPhotos
+from pipelines.job import run_job
 from pipelines.training import TrainingError
 from pipelines.training import job as training
 from pipelines.training.checkpoints import MARK, Checkpoints, begin
@@ -23,6 +24,11 @@ from pipelines.training.publishing import best_model
 from pipelines.training.record import RUN_ID, tracked_run
 from pipelines.training.resuming import RUN_SETTINGS
 from pipelines.training.run_folder import SUMMARY, checkpoints_uri, run_folder
+
+
+def ended(settings: RunSettings) -> int:
+    """The exit status of a training."""
+    return run_job(training.run, Loaded(settings, "none", {}), training.how_to_go_on)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +87,7 @@ def test_a_resume_that_fails_deletes_and_changes_nothing(night: RunSettings, set
         (folder / RUN_SETTINGS).write_text("data: {")
     before = contents(folder)
     Path(night.data.dark).rename(f"{night.data.dark}-elsewhere")
-    assert training.run(night.model_copy(update={"resume": True})) == 2
+    assert ended(night.model_copy(update={"resume": True})) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: data.dark: ") and told.count("\n") == 1
     assert contents(folder) == before
@@ -92,7 +98,7 @@ def test_a_new_run_never_takes_the_checkpoints_of_one_of_the_same_name(night: Ru
     cut_off(there)
     elsewhere = there.model_copy(update={"runs": str(tmp_path / "other")})  # as on another machine
     before = contents(tmp_path / "store")
-    assert training.run(elsewhere) == 2
+    assert ended(elsewhere) == 2
     told = capsys.readouterr().err
     assert "holds the run night, which began on " in told
     assert "choose another --name, or continue it with --resume" in told and told.count("\n") == 1
@@ -103,9 +109,9 @@ def test_a_folder_that_is_no_run_is_not_to_be_resumed(night: RunSettings, capsys
     folder = Path(night.runs) / "night"
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("mine")
-    assert training.run(night) == 2
+    assert ended(night) == 2
     assert capsys.readouterr().err == f"error: name: {folder} exists; choose another --name\n"
-    assert training.run(night.model_copy(update={"resume": True})) == 2
+    assert ended(night.model_copy(update={"resume": True})) == 2
     assert "holds no checkpoint" in capsys.readouterr().err and contents(folder) == {"thesis.txt": b"mine"}
 
 
@@ -121,7 +127,7 @@ def test_a_run_stopped_before_its_first_checkpoint_leaves_its_name_free(
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "tell_photos", lambda photos, console: stopped(console))
-        assert training.run(night) == (130 if stop is KeyboardInterrupt else 143)
+        assert ended(night) == (130 if stop is KeyboardInterrupt else 143)
     told = capsys.readouterr().err
     assert told == "stopped; there was no checkpoint yet, and nothing is kept: the same command begins anew\n"
     assert not (Path(night.runs) / "night").exists() and not [*tmp_path.glob("store/*")]
@@ -264,6 +270,6 @@ def test_a_finished_run_is_left_alone(night: RunSettings, capsys):
     numbers = {"model": "models:/lle-enhancer/3", "mlflow_run_id": "0123", "seconds": 1.0, "images_per_second": 2.0}
     (folder / SUMMARY).write_text(json.dumps(numbers | {"data_wait_share": 0.1}))
     before = contents(folder)
-    assert training.run(night.model_copy(update={"resume": True})) == 0
+    assert ended(night.model_copy(update={"resume": True})) == 0
     assert "night is finished, and stays as it is" in capsys.readouterr().out
     assert contents(folder) == before and MARK in "".join(before)

@@ -5,28 +5,20 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
 import pytest
 
-from lle.config.fields import Settings
-from pipelines import config
-from pipelines.config.text import GROUPS, SETTINGS
+from pipelines.config.jobs import JOBS
+from pipelines.config.text import tree_of
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(file for folder in ("lle", "pipelines") for file in (ROOT / folder).rglob("*.py"))
-MODULES = [import_module(f"pipelines.config.{each.name}") for each in iter_modules(config.__path__)]
-JOBS = [
-    each
-    for module in MODULES
-    for each in vars(module).values()
-    if isinstance(each, type) and issubclass(each, Settings)
-]
-FIELDS = {name.replace("_", "-") for job in JOBS for name in job.model_fields}
-OF_THE_COMMAND_LINE = {"preset", "config", "prior", "dry-run", "help", "profile"}
-TOPS = {path.split(".")[0] for path in GROUPS}
+FORMER = {path for job in JOBS.values() for path in tree_of(job).renamed}
+TREES = [tree_of(job) for job in JOBS.values()]
+KNOWN = {path for tree in TREES for path in (*tree.settings, *tree.branches)}
+OF_THE_COMMAND_LINE = {"preset", "config", "prior", "dry-run", "print-diff", "help", "profile"}
+TOPS = {path.split(".")[0] for path in KNOWN if "." in path}
 OTHERS = {
     "env-manager", "working-dir", "backend-store-uri",  # of MLflow's and Ray's own commands
     "always", "dirty", "abbrev", "error-unmatch", "exclude",  # of git's
@@ -63,11 +55,11 @@ def test_the_search_for_names_finds_some() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_option_and_setting_that_a_sentence_names_exists(file: Path) -> None:
-    known = FIELDS | OF_THE_COMMAND_LINE | OTHERS | own_options(file)
+    known = {path.replace("_", "-") for path in KNOWN} | OF_THE_COMMAND_LINE | OTHERS | own_options(file)
     for line, text in sentences(file):
         for option in re.findall(r"(?<![\w-])--([a-z][\w.-]*[a-z0-9])(?![\w.{-]*\{)", text):
             path = option.replace("-", "_").removeprefix("no_")
-            fine = path in SETTINGS if "." in option else option.replace("_", "-") in known
+            fine = path in KNOWN if "." in option else option.replace("_", "-") in known
             assert fine, f"{file}:{line}: --{option} is no option"
         for path in re.findall(r"(?<![\w./-])([a-z]\w*(?:\.[a-z]\w*)+)(?![\w./({-])", text):
             if (
@@ -76,4 +68,4 @@ def test_every_option_and_setting_that_a_sentence_names_exists(file: Path) -> No
                 and not is_module(path)
                 and not path.endswith((".py", ".yaml", ".md", ".json"))
             ):
-                assert path in SETTINGS or path in GROUPS, f"{file}:{line}: {path} is no setting"
+                assert path in KNOWN or path in FORMER, f"{file}:{line}: {path} is no setting"

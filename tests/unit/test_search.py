@@ -8,9 +8,8 @@ import optuna
 import pytest
 import yaml
 
-from pipelines.config.loading import SettingsError, load_settings, to_yaml
-from pipelines.config.text import as_yaml
-from pipelines.config.tune import TuneSettings
+from pipelines.config.files import SettingsError
+from pipelines.config.loading import load_settings, of_a_run, to_yaml
 from pipelines.tuning.search_space import (
     SEARCHES,
     Distribution,
@@ -116,7 +115,7 @@ def test_a_searched_setting_without_effect_gets_a_warning(tmp_path: Path, capsys
 
 @pytest.mark.parametrize("file", sorted(SEARCHES.glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_searches_that_ship_may_be_searched(file: Path, capsys: pytest.CaptureFixture[str]):
-    prepared(TuneSettings(search=file.stem), ["--preset", MEANT_FOR[file.stem], *PHOTOS])
+    prepared(["--search", file.stem, "--preset", MEANT_FOR[file.stem], *PHOTOS])
     assert "no effect" not in capsys.readouterr().err
 
 
@@ -127,10 +126,10 @@ MEANT_FOR = {"light": "quickstart", "curves": "pie", "camera": "exposure"}
 def test_a_sweep_is_remembered_whole(tmp_path: Path):
     file = tmp_path / "mine.yaml"
     file.write_text("optimiser.enhancer_lr: loguniform(1e-5, 1e-3)\nenhancer.arch: choice(compact, bilateral)")
-    begun = prepared(TuneSettings(search=str(file), trials=7), ["--runs", str(tmp_path), "--seed", "3"])
+    begun = prepared(["--search", str(file), "--trials", "7", "--runs", str(tmp_path), "--seed", "3"])
     begun.folder.mkdir()
-    remember(begun, to_yaml(begun.training.settings))
-    again = prepared(TuneSettings(resume=begun.sweep.name), ["--runs", str(tmp_path)])
+    remember(begun, of_a_run(begun.training.settings, begun.training))
+    again = prepared(["--resume", "--name", begun.sweep.name, "--runs", str(tmp_path)])
     assert again.resume and again.folder == begun.folder
     assert (again.sweep, again.search, again.training.settings) == (begun.sweep, begun.search, begun.training.settings)
 
@@ -140,40 +139,39 @@ def begun(tmp_path: Path):
     """A sweep of seven trials, called `mine`, that can be resumed."""
     file = tmp_path / "mine.yaml"
     file.write_text("optimiser.enhancer_lr: loguniform(1e-5, 1e-3)")
-    sweep = TuneSettings(search=str(file), trials=7, name="mine")
-    plan = prepared(sweep, ["--runs", str(tmp_path), "--seed", "3", "--curves.gamma.under", "2", "5"])
+    settings = ["--runs", str(tmp_path), "--seed", "3", "--curves.gamma.under", "2", "5"]
+    plan = prepared(["--search", str(file), "--trials", "7", "--name", "mine", *settings])
     plan.folder.mkdir()
     remember(plan, to_yaml(plan.training.settings))
     return plan
 
 
 @pytest.mark.parametrize(
-    ("options", "arguments", "told"),
+    ("arguments", "told"),
     [
-        ({"trials": 9}, [], "trials was 7 when it began, and cannot become 9"),
-        ({"concurrent": 2}, [], "concurrent was 0 when it began, and cannot become 2"),
-        ({"name": "yours"}, [], "name was mine when it began, and cannot become yours"),
-        ({"search": "light"}, [], "search: light is not what it searches"),
-        ({}, ["--seed", "4"], "seed was 3 when it began, and cannot become 4"),
-        ({}, ["--curves.gamma.under", "2", "6"], "curves.gamma.under was [2.0, 5.0] when it began"),
-        ({}, ["--preset", "clip_lit", *PHOTOS], "when it began, and cannot become"),
-        ({}, ["--config", "{folder}/other.yaml"], "schedule.rounds was 2 when it began, and cannot become 9"),
+        (["--trials", "9"], "trials was 7 when mine began, and cannot become 9"),
+        (["--concurrent", "2"], "concurrent was 0 when mine began, and cannot become 2"),
+        (["--search", "light"], "search: light is not what mine searches"),
+        (["--seed", "4"], "seed was 3 when mine began, and cannot become 4"),
+        (["--curves.gamma.under", "2", "6"], "curves.gamma.under was [2.0, 5.0] when mine began"),
+        (["--preset", "clip_lit", *PHOTOS], "when mine began, and cannot become"),
+        (["--config", "{folder}/other.yaml"], "schedule.rounds was 2 when mine began, and cannot become 9"),
     ],
 )
-def test_a_resumed_sweep_refuses_what_differs(begun, options: dict, arguments: list[str], told: str):
+def test_a_resumed_sweep_refuses_what_differs(begun, arguments: list[str], told: str):
     folder = begun.folder.parent
     (folder / "other.yaml").write_text("schedule.rounds: 9")
     arguments = [each.format(folder=folder) for each in arguments]
     with pytest.raises(SettingsError) as refusal:
-        prepared(TuneSettings(resume="mine", **options), ["--runs", str(folder), *arguments])
-    assert str(refusal.value).startswith("--resume mine: ") and told in str(refusal.value)
+        prepared(["--resume", "--name", "mine", "--runs", str(folder), *arguments])
+    assert str(refusal.value).startswith("--resume: ") and told in str(refusal.value)
     assert str(refusal.value).endswith("; leave that out, or begin another sweep")
 
 
 def test_a_resumed_sweep_takes_the_command_it_began_with_on_another_cluster(begun, tmp_path: Path):
-    again = TuneSettings(resume="mine", search=begun.sweep.search, trials=7, name="mine")
+    again = ["--resume", "--search", begun.sweep.search, "--trials", "7", "--name", "mine"]
     same = ["--preset=quickstart", "--runs", str(tmp_path), "--seed", "3", "--curves.gamma.under", "2", "5"]
-    plan = prepared(again, [*same, "--cluster.address", "10.0.0.7:6379"])
+    plan = prepared([*again, *same, "--cluster.address", "10.0.0.7:6379"])
     settings = plan.training.settings
     assert settings.cluster.address == "10.0.0.7:6379" and plan.sweep == begun.sweep
     elsewhere = begun.training.settings.model_copy(update={"cluster": settings.cluster})
@@ -187,12 +185,14 @@ def test_the_best_settings_are_a_file_that_train_takes(option: str, tmp_path: Pa
     )
     best = trial_settings({path: each.values[0] for path, each in search.items()}, training, "mine")
     file = tmp_path / "best.yaml"
-    file.write_text("# best\n" + as_yaml(best.settings, best.sources))
+    file.write_text("# best\n" + of_a_run(best.settings, best))
     assert load_settings([option, str(file)]).settings == best.settings
     with pytest.raises(SystemExit) as end:
         load_settings([option, str(file), "--dry-run"])
     assert end.value.code == 0 and capsys.readouterr().err == ""
-    assert yaml.safe_load(file.read_text())["optimiser"]["enhancer_lr"] == 1e-5
+    kept = yaml.safe_load(file.read_text())
+    assert kept.pop("preset").startswith("quickstart@")
+    assert kept == {"optimiser": {"enhancer_lr": 1e-5}, "curves": {"gamma": {"under": [2.0, 8.0]}}}
 
 
 def test_importance_finds_the_setting_that_matters():

@@ -14,8 +14,8 @@ import pytest
 SCRIPT = """
 import signal, sys, time
 {before}
-from pipelines.signals import run_job
-def job():
+from pipelines.job import run_job
+def job(settings):
     try:
         print("ready", flush=True)
         time.sleep({seconds})
@@ -23,7 +23,7 @@ def job():
     finally:
         open({file!r}, "w").write("cleaned up")
         print("a line that nobody may read any more", flush=True)
-sys.exit(run_job(job, "the same command does the rest"))
+sys.exit(run_job(job, None, "the same command does the rest"))
 """
 
 

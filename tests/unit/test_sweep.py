@@ -12,7 +12,7 @@ from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.schedulers import TrialScheduler
 
 from pipelines.config.loading import load_settings
-from pipelines.config.tune import TuneSettings
+from pipelines.config.tune import SearchSettings
 from pipelines.tracking.runs import TrackedRun, client_of
 from pipelines.training import TrainingError
 from pipelines.training.run_folder import SUMMARY
@@ -98,7 +98,7 @@ def test_the_best_of_a_sweep_is_a_number_of_its_own_run(tmp_path: Path):
 
 
 def plan(**sweep: int) -> Plan:
-    return Plan(TuneSettings(**sweep), load_settings(["--scaling.workers", "2"]), {})
+    return Plan(SearchSettings(**sweep), load_settings(["--scaling.workers", "2"]), {})
 
 
 def test_as_many_trials_at_once_as_the_cluster_holds():

@@ -54,7 +54,11 @@ def find_model(uri: str, tracking: str) -> NamedModel:
         logged = f"{uri}/model" if kind == "runs" and "/" not in rest.removeprefix("/") else uri
         found_at = resolve_model(logged, tracking)
         with TemporaryDirectory() as folder:
-            return NamedModel(uri, uri, load(fetch_model(found_at, tracking, folder)), found_at)
+            fetched = fetch_model(found_at, tracking, folder)
+            try:
+                return NamedModel(uri, uri, load(fetched), found_at)
+            except ValueError as error:
+                raise ModelError(f"model: {str(error).replace(folder, uri)}") from error
     if kind == "published":
         return _published(uri, rest)
     if kind == "control":

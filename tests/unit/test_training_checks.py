@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -230,6 +231,12 @@ def test_a_training_begins_with_the_champion_whichever_version_that_is(tmp_path:
         client.set_registered_model_alias("warm", "champion", str(number))
         assert begins_with(chosen.model_copy(update={"enhancer": model.settings}), model)
         assert not begins_with(chosen.model_copy(update={"enhancer": model.settings}), curves(seed=8))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(sys, "path", [each for each in sys.path if each != str(tmp_path / "outside")])
+        elsewhere.delitem(sys.modules, "nets_of_a_user")
+        reason = "^init_from: models:/warm@champion: its network is not ours: enhancer.arch: nets_of_a_user cannot be"
+        with pytest.raises(training.TrainingError, match=reason):
+            training.starting_weights(chosen)
     served = mlflow.pyfunc.load_model("models:/warm/2")
     (png,) = served.predict([encode_picture(decode_picture(Path(folders["dark"], "0.png").read_bytes()))])
     assert decode_picture(png).pixels.shape == (20, 20, 3)

@@ -153,8 +153,8 @@ def test_workers_of_ray_find_the_code_of_a_wheel(whole: Environment, photos: Pat
     ("words", "package"),
     [
         (("train",), "ray"),
-        (("evaluate", "--model", "bundled", "--low", "photos", "--out", "out"), "ray"),
-        (("enhance", "photos", "--output", "out", "--address", "127.0.0.1:6379"), "ray"),
+        (("evaluate", "--model", "bundled", "--data.dark", "photos", "--output", "out"), "ray"),
+        (("enhance", "photos", "--output", "out", "--cluster.address", "127.0.0.1:6379"), "ray"),
         (("enhance", "photo.jpg", "--model", "models:/lle-enhancer@champion"), "mlflow"),
         (("enhance", "s3://bucket/photos", "--output", "out"), "pyarrow"),
     ],

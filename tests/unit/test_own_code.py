@@ -166,7 +166,7 @@ def test_trying_a_network_leaves_it_as_it_was_made(module) -> None:
     expected = torch.rand(1)
     torch.manual_seed(3)
     network = build_enhancer(EnhancerSettings(arch="own_nets:Net", options='{"start": 0.5}'))
-    assert network.training and float(network.seen) == 0 and float(network.gain) == 0.5
+    assert network.training and float(network.seen) == 0 and float(network.gain.detach()) == 0.5
     assert torch.equal(torch.rand(1), expected), "no random number was taken"
 
 

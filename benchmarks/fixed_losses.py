@@ -24,7 +24,8 @@ from lle.regions import find_regions
 from lle.training.hooks import Hooks, Step
 from lle.training.loop import train
 from lle.training.validation import ValidationSet, Validator
-from pipelines.config.loading import PRESETS, load_settings
+from pipelines.config.loading import load_settings
+from pipelines.config.presets import PRESETS
 
 SIDE = 64
 STEPS = 2

@@ -1,4 +1,4 @@
-"""Enhance photos: a photo, a folder or a prefix in, the same brightened out; beside it, or under its names elsewhere.
+"""Enhance photos: a photo, a folder or a prefix in, the same brightened out, beside it or elsewhere.
 
 python pipelines/enhance.py photo.jpg
 python pipelines/enhance.py a.jpg b.jpg photos/ --output brighter

@@ -13,24 +13,30 @@ made. This module imports neither torch nor ray, so that `--help` answers at onc
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from difflib import get_close_matches
-from hashlib import sha256
-from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TypeVar, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
 from lle.config import SKIPPABLE_PHASES, IdleWeights, idle_weights
 from lle.config.fields import Settings
-from pipelines.config.files import SettingsError, read_tree
+from pipelines.config.files import SettingsError
 from pipelines.config.help import as_tables, help_page
+from pipelines.config.presets import (
+    NONE,
+    WHOLE,
+    is_file,
+    preset_values,
+    presets,
+    read,
+    seal,
+    user_path,
+)
 from pipelines.config.terminal import not_utf8, print_every_name
 from pipelines.config.text import (
     OF_ONE_RUN,
@@ -46,10 +52,7 @@ from pipelines.config.text import (
 )
 from pipelines.config.train import RunSettings
 
-PRESETS = Path(__file__).parent.parent / "presets"
-NONE = "none"  # the preset that changes no default
 YES, NO = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
-WHOLE = "...\n"  # YAML's end of a document: what was cut off does not have it
 S = TypeVar("S", bound=Settings)
 
 SHORT = {"profile": "loop.profile"}  # options that need no path
@@ -121,7 +124,7 @@ def load(
         options = _parse(tree, argv, bool(preset), words)
         layers = _layers(tree, options, preset)
         if (topic := options.get("help")) is not None:
-            print(help_page(tree, doc or "", topic, *layers.merged(), _presets() if preset else {}), end="")
+            print(help_page(tree, doc or "", topic, *layers.merged(), presets() if preset else {}), end="")
             raise SystemExit(0)
         loaded = resumed(layers) or _check(tree, *layers.merged(), layers)
     for warning in loaded.warnings:
@@ -177,7 +180,7 @@ def of_a_run(settings: RunSettings, loaded: Loaded[RunSettings] | None = None) -
     """
     loaded = loaded or Loaded(settings, NONE, {})
     head, rest = differences(settings, loaded, without=OF_ONE_RUN).split("\n", 1)
-    return f"{head}@{_seal(loaded.base)}\n{rest}{WHOLE}"
+    return f"{head}@{seal(loaded.base)}\n{rest}{WHOLE}"
 
 
 def differences(settings: Settings, loaded: Loaded[Any], named: bool = True, without: Sequence[str] = ()) -> str:
@@ -190,7 +193,7 @@ def differences(settings: Settings, loaded: Loaded[Any], named: bool = True, wit
         without: what is left out.
     """
     tree = tree_of(type(settings))
-    below = tree.defaults | (_preset_values(tree, loaded.base) if named else {})
+    below = tree.defaults | (preset_values(tree, loaded.base) if named else {})
     values = flat(settings.model_dump())
     different = {
         path: value
@@ -261,25 +264,25 @@ def _layers(tree: Tree, options: dict[str, Any], default_preset: str) -> _Layers
     """Defaults, preset, file and command line."""
     layers, base, name = [_Layer("default", tree.defaults)], NONE, options.get("preset", "")
     config = options.get("config")
-    own, values = _read(tree, _file(config)) if config else ("", {})
+    own, values = read(tree, user_path(config)) if config else ("", {})
     if own and name not in ("", own):
         raise SettingsError(f"--preset {name}: {config} holds differences from the preset {own}; leave --preset out")
     first_chosen = 1 if own or name else 2
     name = own or name or default_preset
-    if name in (NONE, "") or _is_file(name):
-        below = _read(tree, _file(name)) if _is_file(name) else ("", {})
+    if name in (NONE, "") or is_file(name):
+        below = read(tree, user_path(name)) if is_file(name) else ("", {})
         base = below[0] or NONE
-        layers += [_Layer(f"preset {base}", _preset_values(tree, base))] if below[0] else []
-        layers.append(_Layer(f"preset {_file(name).stem}", _without_resume(below[1], name)))
+        layers += [_Layer(f"preset {base}", preset_values(tree, base))] if below[0] else []
+        layers.append(_Layer(f"preset {user_path(name).stem}", _without_resume(below[1], name)))
     else:
         base = name
-        layers.append(_Layer(f"preset {name}", _preset_values(tree, name)))
+        layers.append(_Layer(f"preset {name}", preset_values(tree, name)))
     if config:
         layers.append(_Layer(f"file {config}", _without_resume(values, config)))
     if "prior" in options:
         layers.append(_Layer("--prior bundled", BUNDLED_PRIOR))
     layers.append(_Layer("command line", {path: options[path] for path in options if path in tree.settings}))
-    return _Layers(layers, _file(name).stem, base, first_chosen)
+    return _Layers(layers, user_path(name).stem, base, first_chosen)
 
 
 def _without_resume(values: dict[str, Any], file: str) -> dict[str, Any]:
@@ -319,88 +322,6 @@ def _resumed(layers: _Layers) -> Loaded[RunSettings] | None:
     loaded = _check(RUN, {**base, **given, **of_this_time}, origin | sources, plain)
     refuse_changes(flat(began.settings.model_dump()), flat(loaded.settings.model_dump()), sources, merged["name"])
     return loaded
-
-
-def read_settings(file: Path) -> dict[str, Any]:
-    """Settings of a training in a YAML file by dotted path, over those of the preset that it names; still text.
-
-    Raises:
-        SettingsError: it is missing, cannot be read, or holds something else.
-    """
-    preset, values = _read(RUN, file)
-    return {**_preset_values(RUN, preset or NONE), **values}
-
-
-def _preset_values(tree: Tree, name: str) -> dict[str, Any]:
-    """The settings of a shipped preset."""
-    if name == NONE:
-        return {}
-    if name in _presets():
-        return _read(tree, PRESETS / f"{name}.yaml")[1]
-    raise SettingsError(f"--preset {name}: {_no_such_preset(name)}, or give a YAML file")
-
-
-def _seal(name: str) -> str:
-    """By which a preset is known again: it may have changed when a run goes on."""
-    return sha256(as_yaml(_preset_values(RUN, name)).encode()).hexdigest()[:8]
-
-
-def _no_such_preset(name: str) -> str:
-    near = get_close_matches(name, _presets(), n=1)
-    hint = f"did you mean {near[0]}? There are" if near else "choose from"
-    return f"no such preset; {hint} {', '.join(_presets())}"
-
-
-def _is_file(name: str) -> bool:
-    return "/" in name or name.endswith((".yaml", ".yml"))
-
-
-def _file(name: str) -> Path:
-    return Path(os.path.expanduser(name))  # noqa: PTH111  # Path's raises where nobody has a home
-
-
-def _presets() -> dict[str, str]:
-    """What each shipped preset is for, by name: the first line of its file."""
-    files = sorted(PRESETS.glob("*.yaml"))
-    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files}
-
-
-def _read(tree: Tree, file: Path) -> tuple[str, dict[str, Any]]:
-    """The preset that a YAML file names, and its settings by dotted path; keys may be nested, dotted or both."""
-    found, preset = read_tree(file), ""
-    if isinstance(found, dict) and issubclass(tree.model, RunSettings):  # other jobs have no presets
-        preset, _, seal = str(found.pop("preset", "")).partition("@")
-        if preset not in ("", NONE, *_presets()):
-            raise SettingsError(f"{file}: preset: {_no_such_preset(preset)}")
-        if seal and seal != _seal(preset):
-            warn(f"{file}: the preset {preset} has changed since this was written, and these settings with it")
-    values: dict[str, Any] = {}
-    if found:
-        _collect(tree, found, "", values, str(file))
-    return preset, values
-
-
-def _collect(tree: Tree, found: Any, prefix: str, values: dict[str, Any], file: str) -> None:
-    if not isinstance(found, dict):
-        what = prefix.rstrip(".")
-        raise SettingsError(
-            f"{file}: {what}: a group; put its settings below it, indented"
-            if what
-            else f"{file}: holds no settings; write them as `path: value`, one a line"
-        )
-    for key, value in found.items():
-        path = f"{prefix}{key}" if isinstance(value, dict) else tree.now(f"{prefix}{key}", f"{file}: ")
-        if path in tree.branches:
-            if value != "":  # a group with nothing below it
-                _collect(tree, value, f"{path}.", values, file)
-        elif path not in tree.settings:
-            raise SettingsError(f"{file}: {tree.no_such_setting(path)}")
-        elif path in values:
-            raise SettingsError(f"{file}: {path} is given twice; keep one")
-        elif isinstance(value, dict):
-            raise SettingsError(f"{file}: {path}: has settings below it; give {accepts(tree.settings[path])}")
-        else:
-            values[path] = value
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

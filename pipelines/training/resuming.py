@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config.files import SettingsError
-from pipelines.config.loading import WHOLE, read_settings
+from pipelines.config.presets import WHOLE, read_settings
 from pipelines.config.text import OF_ONE_RUN, RUN, flat, shown
 
 RUN_SETTINGS = "settings.yaml"

@@ -11,7 +11,8 @@ import yaml
 from lle.config.fields import Settings
 from pipelines import demo, enhance, evaluate, export, prepare, pretrain_prior, promote, train, tune
 from pipelines.config.jobs import JOBS
-from pipelines.config.loading import PRESETS, load, load_settings, of_a_run
+from pipelines.config.loading import load, load_settings, of_a_run
+from pipelines.config.presets import PRESETS
 from pipelines.config.text import RUN, flat, tree_of
 from pipelines.models.resolve import find_model
 from pipelines.training.resuming import remembered

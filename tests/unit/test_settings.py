@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from pipelines.config.help import as_tables
 from pipelines.config.jobs import JOBS
-from pipelines.config.loading import PRESETS, Loaded, load_settings, to_yaml, with_run_name
+from pipelines.config.loading import Loaded, load_settings, to_yaml, with_run_name
+from pipelines.config.presets import PRESETS
 from pipelines.config.text import DEFAULTS, GROUPS, RUN, SETTINGS, flat, nested
 from pipelines.config.train import RunSettings
 

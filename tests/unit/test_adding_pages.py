@@ -92,7 +92,7 @@ found = {
     "validated": [report.metrics for report in told.reports if report.metrics][-1],
     "best": outcome.best,
     "suite": load_metric_suite("")(picture, picture * 0.5, picture, False),
-    "promotion": PromotionSettings(low="a", high="b", metric="spread_error", margin=0.1).metric,
+    "promotion": PromotionSettings(data={"dark": "a", "truth": "b"}, metric="spread_error", margin=0.1).metric,
     "said": [plain("spread_error"), direction("spread_error")],
     "listed": [file.path for file in list_files("nas://share/photos")],
 }

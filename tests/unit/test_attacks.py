@@ -621,7 +621,7 @@ def test_training_enhancing_and_preparing_set_a_bomb_aside(tmp_path: Path, nothi
     worker = Worker(NamedModel("", "", torch.nn.Identity()), given)
     [entry] = worker.enhance(find_work(given, "", Done(given.output))[0])
     assert OVER in entry.failed
-    settings = PrepareSettings(input=given.input, output=str(tmp_path / "set"))
+    settings = PrepareSettings(input=given.input[0], output=str(tmp_path / "set"))
     begin(settings)
     [part] = pending_parts(settings, [])
     assert prepare_part(settings, part).kept == 0

@@ -406,7 +406,7 @@ def test_pixels_are_enhanced_like_pictures():
     [
         (["--output", "y"], "input: no photos; name a photo"),
         (["--input", "x", "--output", "y"], "input: x does not exist"),
-        (["x", "--outptu", "y"], "unrecognized arguments: --outptu y; did you mean --output?"),
+        (["x", "--outptu", "y"], "--outptu: no such setting; did you mean --output?"),
         (["--model", "baseline:input", "--input", "x", "--output", "y", "--quality", "0"], "quality: 0 is not allowed"),
         (["--model", "baseline:input", "--input", "x", "--output", "y", "--format", "heic"], "one of same, jpeg, png"),
         (["--model", "baseline:magic", "--input", "x", "--output", "y"], "baseline:magic is no baseline"),

@@ -122,12 +122,12 @@ def test_a_format_of_another_kind_is_added_to_the_name_of_a_result(folder: Path)
 
 def test_photos_in_a_store_need_an_output(folder: Path):
     with pytest.raises(DataError, match="output: s3://b/a.jpg lies in a store; say where the results go with --output"):
-        parts(EnhanceSettings(), ["s3://b/a.jpg"])
+        parts(EnhanceSettings(input="s3://b/a.jpg"))
 
 
 def test_photos_of_a_store_and_of_this_machine_are_not_mixed(folder: Path):
     with pytest.raises(DataError, match="input: photos of this machine and of a store"):
-        find_work(EnhanceSettings(output="out"), "model", Done("out"), inputs=("a.png", "s3://b/a.jpg"))
+        find_work(EnhanceSettings(input=("a.png", "s3://b/a.jpg"), output="out"), "model", Done("out"))
 
 
 def test_what_fails_is_told_and_the_others_are_written(folder: Path, capsys: pytest.CaptureFixture[str]):
@@ -146,7 +146,7 @@ def test_what_fails_is_told_and_the_others_are_written(folder: Path, capsys: pyt
         ({}, FEW + 1, {}, False),
         ({"workers": 1}, 1, {}, True),
         ({"workers": 2}, 1, {}, False),
-        ({"address": "10.0.0.1:6379"}, 1, {}, False),
+        ({"cluster": {"address": "10.0.0.1:6379"}}, 1, {}, False),
         ({}, 1, {"RAY_ADDRESS": "auto"}, False),
         ({}, 1, {IN_A_JOB: "{}"}, False),
     ],
@@ -156,13 +156,13 @@ def test_few_photos_stay_in_this_process_unless_a_cluster_or_workers_are_asked_f
 ):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert stays_here(EnhanceSettings(**changes), photos) is here
+    assert stays_here(EnhanceSettings(input="a.png", **changes), photos) is here
 
 
 def test_without_ray_all_photos_stay_here_but_a_named_cluster_is_not_passed_over(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(job, "find_spec", lambda name: None)
-    assert stays_here(EnhanceSettings(workers=8), 10**6)
-    assert not stays_here(EnhanceSettings(address="10.0.0.1:6379"), 1)
+    assert stays_here(EnhanceSettings(input="a.png", workers=8), 10**6)
+    assert not stays_here(EnhanceSettings(input="a.png", cluster={"address": "10.0.0.1:6379"}), 1)
 
 
 def test_workers_that_cannot_be_had_without_ray_are_told(

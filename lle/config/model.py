@@ -69,7 +69,7 @@ class EnhancerSettings(Settings):
     fully_believed: bool = setting(
         False,
         "What the head of the scene network says counts fully in use, as while it learns; else by how dark a photo is.",
-        source="ours",  # it needs the scene network, but to say so of the quickstart's would trouble who changes only that
+        source="ours",  # without `needs`: the quickstart sets it, whatever network is chosen
     )
     options: str = setting("", 'Arguments of a class of your own, as JSON: {"depth": 3}; empty: none.')
 

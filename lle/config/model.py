@@ -66,6 +66,11 @@ class EnhancerSettings(Settings):
         source="ours",
         needs=only_with("camera"),
     )
+    fully_believed: bool = setting(
+        False,
+        "What the head of the scene network says counts fully in use, as while it learns; else by how dark a photo is.",
+        source="ours",  # without `needs`: the quickstart sets it, whatever network is chosen
+    )
     options: str = setting("", 'Arguments of a class of your own, as JSON: {"depth": 3}; empty: none.')
 
     @model_validator(mode="before")

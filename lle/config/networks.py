@@ -39,7 +39,7 @@ NETWORKS: dict[str, Network] = {
     ),
     "scene": Network(
         "lle.enhancers.scene:SceneEnhancer",
-        ("denoise", "camera"),
+        ("denoise", "camera", "fully_believed"),
         "the same by what a picture shows, with an ImageNet network that ships with the package",
     ),
 }

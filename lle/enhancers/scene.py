@@ -7,7 +7,8 @@ sees best, whatever the light was; a head on its features says by how much that 
 
 u0: the lift to .44, so the network begins as that baseline; F: the frozen tower; g: near 0 where the picture is good
 already, for a small correction is more often a mistake than wanted: t is .6 upwards, 1 downwards; b: how far the head
-is believed, for where .44 misses, it misses by less the less a picture lacks. In training g and b are 1.
+is believed, for where .44 misses, it misses by less the less a picture lacks. In training g and b are 1, and b stays 1
+where a network has learned the level of one set of photos.
 
 A camera that it does not know has a cast of its own, and exposes scenes by a rule of its own. Five numbers for all its
 pictures can learn that, while the rest rests: logarithms of gains that are taken before anything is decided, and a and
@@ -42,10 +43,12 @@ class SceneEnhancer(OneExposure):
     Args:
         denoise: channels of the denoiser; 0: none.
         camera: beside, five numbers of a camera, which learn alone.
+        fully_believed: b is 1 in use, too.
     """
 
-    def __init__(self, denoise: int = 32, camera: bool = False) -> None:
+    def __init__(self, denoise: int = 32, camera: bool = False, fully_believed: bool = False) -> None:
         super().__init__()
+        self.fully_believed = fully_believed
         self.tower = Tower()
         self.camera = nn.Parameter(torch.zeros(5)) if camera else None
         self.head = nn.Sequential(
@@ -76,7 +79,7 @@ class SceneEnhancer(OneExposure):
             small = (small * cast).clamp(max=1)
         found = self.look(small)
         said, lift = self.head(found).float(), found[:, -1:]
-        believed = 1.0 if self.head.training else lift.abs() / BELIEVED_AT
+        believed = 1.0 if self.head.training or self.fully_believed else lift.abs() / BELIEVED_AT
         exposure, balance = lift + believed * said[:, :1], gains(said[:, 1:])
         if self.camera is not None:
             exposure = exposure + self.camera[3] + self.camera[4] * (lift - USUAL_LIFT)

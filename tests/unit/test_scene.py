@@ -69,6 +69,9 @@ def test_its_head_is_believed_as_far_as_the_picture_is_dark():
         image, learning = scene(-1.0), enhancer.train()
         exposure = learning.light(image)[1]
         torch.testing.assert_close(exposure, lift_to_mean(seen_small(image), GREY) + 0.4, atol=1e-5, rtol=0)
+        sure = SceneEnhancer(denoise=0, fully_believed=True).eval()
+        sure.load_state_dict(enhancer.state_dict())
+        torch.testing.assert_close(sure.light(image)[1], exposure, atol=1e-5, rtol=0)
 
 
 def test_lamps_in_the_dark_keep_their_detail():

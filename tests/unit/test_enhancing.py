@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -345,6 +346,14 @@ def test_any_file_name_comes_back_from_the_report(tmp_path: Path, name: str):
     (tmp_path / REPORT).write_bytes(_table([entry, Entry("bad", "", "", "bad", failed="why,\r\n\ud800\0 \u2026")]))
     first, second = _rows((tmp_path / REPORT).read_bytes())
     assert first == entry and second == Entry("bad", "", "", "bad", failed="why,\r\n?\0 \u2026")
+
+
+def test_a_photo_whose_result_has_another_name_now_is_not_done(tmp_path: Path):
+    entry = Entry("a.png", "1-2", "model", "a.png", 3, 4)
+    (tmp_path / REPORT).write_bytes(_table([entry]))
+    (tmp_path / "a.png").write_bytes(b"enhanced")
+    done = Done(str(tmp_path))
+    assert done.has(entry) and not done.has(replace(entry, result="a.webp"))
 
 
 def test_of_two_runs_into_one_output_neither_dies_on_the_others_notes(photos: Path, monkeypatch: pytest.MonkeyPatch):

@@ -92,6 +92,10 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
+def test_a_holder_that_is_gone_is_waited_for_a_minute_and_one_that_is_slow_misses_three_beats_first():
+    assert 3 * lease.BEAT_SECONDS < lease.TTL_SECONDS <= 60
+
+
 # --- who gets it ------------------------------------------------------------------------------------------------------
 
 

@@ -94,3 +94,11 @@ def test_pictures_are_exposed_in_linear_light():
     k = torch.tensor([4.0, -2.0]).view(2, 1, 1, 1)
     expected = linear_to_srgb(shoulder(srgb_to_linear(image), k))
     torch.testing.assert_close(expose_with_shoulder(image, k), expected)
+
+
+def test_u_has_slope_two_at_zero_and_doubles_the_shadows_every_logarithm_of_two():
+    """k = 2 sinh(u): dk/du = 2 at 0, and far out k, the slope in the shadows, doubles every ln 2."""
+    u = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    k_of(u).backward()
+    assert float(u.grad) == 2
+    assert float(k_of(number(5.0 + math.log(2))) / k_of(number(5.0))) == pytest.approx(2, rel=1e-3)

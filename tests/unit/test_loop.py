@@ -447,3 +447,22 @@ def test_a_training_can_begin_with_known_weights():
         torch.testing.assert_close(learned[name], each, atol=1e-6, rtol=0)
     first_metrics = [next(report.metrics for report in each.reports if report.metrics) for each in (told, fresh)]
     assert first_metrics[0] != first_metrics[1]
+
+
+def test_averaged_weights_keep_their_decay_of_the_older_and_take_the_rest_of_the_newer():
+    def weights(decay: float) -> list[dict[str, Tensor]]:
+        told = Told()
+        tiny_train(
+            tiny_settings(
+                schedule={"rounds": 1, "enhancement": {"steps": 2}, "reconstruction": {"steps": 0}},
+                objective={"reconstruction": {"weight": 0.0}},
+                optimiser={"ema_decay": decay},
+                loop={"validate_every": 1},
+            ),
+            told=told,
+        )
+        return [each for each, report in zip(told.weights, told.reports, strict=True) if report.metrics]
+
+    (first, second), averaged = weights(0.0)[-2:], weights(0.75)[-1]
+    for name, weight in averaged.items():
+        torch.testing.assert_close(weight, 0.75 * first[name] + 0.25 * second[name], rtol=1e-5, atol=1e-6)

@@ -29,12 +29,12 @@ from pipelines.config.text import flat
 from pipelines.data.listing import DataError
 from pipelines.data.pairing import stem
 from pipelines.evaluation.metrics import load_metric_suite
-from pipelines.evaluation.report import COMPARED, TITLES, Summary, evaluation_page, keep_worst_views, verdicts
+from pipelines.evaluation.report import COMPARED, TITLES, Summary, evaluation_report, keep_worst_views, verdicts
 from pipelines.evaluation.worker import GOOD, LOW, Measured, Photo, find_evaluated_photos, measure_models
 from pipelines.job import begun
 from pipelines.models.resolve import find_model
 from pipelines.reporting.closing import record_of, there
-from pipelines.reporting.page import REPORT, render
+from pipelines.reporting.html_report import REPORT, render
 from pipelines.reporting.words import direction, plain, split
 from pipelines.tracking.address import tracking_uri
 from pipelines.tracking.runs import dataset, record_evaluation, recorded_run
@@ -102,7 +102,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     }
     summary, beside_it = summarise(measured), {name: summarise(each) for name, each in others.items()}
     about |= {"baselines": beside_it} if beside_it else {}
-    page = evaluation_page(model.name, about, summary, measured, beside_it)
+    page = evaluation_report(model.name, about, summary, measured, beside_it)
     files = {**result_files(measured, about), REPORT: render(page)}
     with begun():
         write_files(settings.output, files)

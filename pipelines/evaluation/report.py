@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.evaluation.worker import GOOD, LOW, Measured
-from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, badness, worst_first
+from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table, badness, worst_first
 from pipelines.reporting.pictures import BASELINE, LABELS
 from pipelines.reporting.words import SPACE, better_by, direction, gain_of, number, plain
 
@@ -17,13 +17,13 @@ TITLES = {LOW: "Photos to enhance", GOOD: "Photos that were good already"}
 SHOWN_VALUES = ("unchanged", "psnr", "ssim", "our_prior_well_lit")
 
 
-def evaluation_page(
+def evaluation_report(
     name: str,
     about: Mapping[str, Any],
     summary: Summary,
     measured: list[Measured],
     baselines: Mapping[str, Summary] | None = None,
-) -> Page:
+) -> HtmlReport:
     """The report of an evaluation.
 
     Args:
@@ -63,7 +63,7 @@ def evaluation_page(
         galleries.append(Gallery(TITLES[group], cases, len(members)))
     refused = sum(bool(each.refused) for each in measured)
     told = {key: value for key, value in about.items() if value and key != "baselines"}
-    return Page(
+    return HtmlReport(
         kind="evaluation",
         title=name,
         about=f"{about['parameters']:,} parameters" + (f"; {refused} photos set aside" if refused else ""),

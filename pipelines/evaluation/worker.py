@@ -26,7 +26,7 @@ from pipelines.data.pairing import aligned
 from pipelines.data.photo_sets import list_photos, photo_names, read_photo, refuse_nested
 from pipelines.evaluation.metrics import MetricSuite
 from pipelines.models.named import NamedModel
-from pipelines.reporting.page import view
+from pipelines.reporting.html_report import view
 from pipelines.reporting.pictures import LABELS, side_by_side, without_learning
 
 LOW, GOOD = "low", "good"

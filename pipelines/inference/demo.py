@@ -35,8 +35,8 @@ from pipelines.config.demo import DemoSettings
 from pipelines.config.train import TrackingSettings
 from pipelines.job import UserError
 from pipelines.models.resolve import ModelError, NamedModel, find_model
+from pipelines.reporting.html_report import data_uri, template, view
 from pipelines.reporting.light_map import RAMP, light_map
-from pipelines.reporting.page import data_uri, template, view
 from pipelines.tracking.address import TrackingError, tracking_uri
 
 HOST = "127.0.0.1"

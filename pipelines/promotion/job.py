@@ -50,9 +50,9 @@ from pipelines.promotion.decision import (
     refuse_too_few,
     strongest,
 )
-from pipelines.promotion.report import CANDIDATE, TRUTH, beside_baselines, least_gained, promotion_page, worst_cases
+from pipelines.promotion.report import CANDIDATE, TRUTH, beside_baselines, least_gained, promotion_report, worst_cases
 from pipelines.reporting.closing import record_of
-from pipelines.reporting.page import REPORT, Case, render
+from pipelines.reporting.html_report import REPORT, Case, render
 from pipelines.reporting.pictures import BASELINE, side_by_side
 from pipelines.reporting.tables import printable
 from pipelines.tracking.address import TrackingError, tracking_uri
@@ -183,7 +183,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
             compared = with_views(settings, compared, rivals[compared.rival], suite, photos)
         cases = worst_cases(settings, compared)
         files = {
-            REPORT: render(promotion_page(settings, compared, cases, about)),
+            REPORT: render(promotion_report(settings, compared, cases, about)),
             "decision.json": (json.dumps(decision, indent=2) + "\n").encode(),
             "manifest.json": (json.dumps(contents, indent=2) + "\n").encode(),
             **{

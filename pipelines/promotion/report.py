@@ -9,7 +9,7 @@ from pipelines.evaluation.job import summarise
 from pipelines.evaluation.report import TITLES, Summary, slider_views
 from pipelines.evaluation.worker import GOOD, LOW
 from pipelines.promotion.decision import INPUT, Comparison, the
-from pipelines.reporting.page import Case, Gallery, Headline, Page, Table
+from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table
 from pipelines.reporting.pictures import BASELINE
 from pipelines.reporting.words import better_by, direction, number, plain
 
@@ -17,9 +17,9 @@ CANDIDATE, TRUTH = "candidate", "ground truth"
 FAILED = "FAILED"
 
 
-def promotion_page(
+def promotion_report(
     settings: PromotionSettings, compared: Comparison, cases: Sequence[Case], details: Mapping[str, str]
-) -> Page:
+) -> HtmlReport:
     """The report of a promotion.
 
     Args:
@@ -30,7 +30,7 @@ def promotion_page(
     """
     against = f"the champion, version {compared.champion}, and" if compared.champion else "no champion yet, but"
     asked = [["passed" if each.passed else FAILED, each.finding] for each in compared.checks]
-    return Page(
+    return HtmlReport(
         kind="promotion",
         title=f"{compared.model}, version {compared.candidate}",
         about=f"against {against} baselines that learn nothing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table as Drawn
 
-from pipelines.reporting.page import Table
+from pipelines.reporting.html_report import Table
 
 
 def printable(table: Table) -> Drawn:

@@ -13,7 +13,7 @@ from lle.config import DataSettings
 from pipelines.config.train import RunSettings
 from pipelines.data.manifest import is_prepared
 from pipelines.reporting.closing import command, record_of, shown, there
-from pipelines.reporting.page import REPORT
+from pipelines.reporting.html_report import REPORT
 from pipelines.tracking.runs import TrackedRun
 
 WELL_LIT_MARGIN = "0.01"

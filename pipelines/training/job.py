@@ -38,7 +38,7 @@ from pipelines.data.training_photos import TrainingPhotos
 from pipelines.job import AGAIN
 from pipelines.models.named import ModelError
 from pipelines.models.resolve import find_model
-from pipelines.reporting.page import REPORT, render
+from pipelines.reporting.html_report import REPORT, render
 from pipelines.signals import name_of, rearm
 from pipelines.tracking.address import tracking_uri
 from pipelines.tracking.history import HISTORY, read_history
@@ -50,7 +50,7 @@ from pipelines.training.closing import closing_lines, resume_command
 from pipelines.training.lines import Failures, printed, queue_here
 from pipelines.training.publishing import best_model, final_picture, publish
 from pipelines.training.record import tracked_run
-from pipelines.training.report import unfinished_page
+from pipelines.training.report import unfinished_report
 from pipelines.training.run_folder import (
     checkpoints_uri,
     folder_of,
@@ -298,7 +298,7 @@ def report_if_cut_off(settings: RunSettings, run: TrackedRun, folder: Path) -> I
         with suppress(OSError):  # such as a full disk: the first reason is the one to tell
             if history := read_history(folder / HISTORY):
                 reason = str(end) if isinstance(end, TrainingError) else f"stopped by {name_of(end)}"
-                (folder / REPORT).write_bytes(render(unfinished_page(settings, history, reason)))
+                (folder / REPORT).write_bytes(render(unfinished_report(settings, history, reason)))
                 log_file(run, folder / REPORT)
         raise
 

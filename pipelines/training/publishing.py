@@ -19,7 +19,7 @@ from pipelines.data.training_photos import TrainingPhotos
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.quality import Quality, compare, mean_brightness
 from pipelines.models.registry import register
-from pipelines.reporting.page import REPORT, Case, render
+from pipelines.reporting.html_report import REPORT, Case, render
 from pipelines.reporting.pictures import before_after
 from pipelines.reporting.tables import printable
 from pipelines.tracking.history import HISTORY, read_history
@@ -28,7 +28,7 @@ from pipelines.training import TrainingError
 from pipelines.training.card import model_card
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.closing import closing_lines, resume_command
-from pipelines.training.report import enhanced_case, quality_table, quality_verdict, training_page
+from pipelines.training.report import enhanced_case, quality_table, quality_verdict, training_report
 from pipelines.training.run_folder import SUMMARY, checkpoints_uri
 from pipelines.training.worker import validation_set
 
@@ -56,7 +56,7 @@ def publish(
         "mlflow_run_id": run.run_id,
     }
     history = read_history(folder / HISTORY)
-    page = training_page(settings, summary, quality, history, held_out_cases(settings, photos, model))
+    page = training_report(settings, summary, quality, history, held_out_cases(settings, photos, model))
     (folder / REPORT).write_bytes(render(page))
     told_whole = json.dumps(summary, indent=2) + "\n"
     (folder / SUMMARY).write_text(told_whole, encoding="utf-8")  # last: with it the run is finished

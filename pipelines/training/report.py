@@ -15,19 +15,19 @@ from pipelines.evaluation.metrics import MetricSuite
 from pipelines.evaluation.quality import Quality
 from pipelines.evaluation.report import COMPARED, shown_values, slider_views
 from pipelines.reporting.curves import NAMES, Span, curves, spans
-from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, view, worst_first
+from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table, view, worst_first
 from pipelines.reporting.pictures import without_learning
 from pipelines.reporting.words import SPACE, better_by, direction, duration, gain_of, number, plain
 from pipelines.tracking.history import VALIDATION, Row
 
 
-def training_page(
+def training_report(
     settings: RunSettings,
     summary: Mapping[str, Any],
     quality: Sequence[Quality],
     history: list[Row],
     cases: Sequence[Case],
-) -> Page:
+) -> HtmlReport:
     """The report of a training.
 
     Args:
@@ -66,7 +66,7 @@ def training_page(
         Headline("Waited for photos", f"{100 * summary['data_wait_share']:.1f}{SPACE}%", "of the steps' time"),
     ]
     told = ("skipped_steps", "restarts", "worker_restarts", "steps_lost", "hash", "model", "mlflow_run_id")
-    return Page(
+    return HtmlReport(
         kind="training",
         title=settings.name,
         about=_about(settings),
@@ -87,7 +87,7 @@ def training_page(
     )
 
 
-def unfinished_page(settings: RunSettings, history: list[Row], reason: str) -> Page:
+def unfinished_report(settings: RunSettings, history: list[Row], reason: str) -> HtmlReport:
     """The report of a training that was stopped or failed.
 
     Args:
@@ -102,7 +102,7 @@ def unfinished_page(settings: RunSettings, history: list[Row], reason: str) -> P
         if name.startswith(VALIDATION):
             metric = name.removeprefix(VALIDATION)
             headlines.append(Headline(plain(metric), number(metric, last[name]), "at the last validation"))
-    return Page(
+    return HtmlReport(
         kind="training",
         title=settings.name,
         about=_about(settings),

@@ -22,9 +22,9 @@ from pipelines.evaluation.worker import LOW, Measured
 from pipelines.inference.demo import HOST, demo_app
 from pipelines.models.resolve import find_model
 from pipelines.promotion.decision import Comparison, check_gain, check_guards, gains
-from pipelines.promotion.report import promotion_page, worst_cases
+from pipelines.promotion.report import promotion_report, worst_cases
 from pipelines.reporting.curves import Curve, Span
-from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, render, view
+from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table, render, view
 from tests.integration.conftest import free_port, wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -77,7 +77,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("report") / "report.html"
     file.write_bytes(
         render(
-            Page(
+            HtmlReport(
                 kind="training",
                 title="night-2026",
                 headlines=[Headline("PSNR", "18.97 dB", "input 7.77")],
@@ -233,7 +233,7 @@ def test_a_promotions_report_shows_champion_beside_candidate(page, tmp_path: Pat
     checks = [check_gain(settings, [*gained.values()]), *check_guards(settings, rival, ours, 9.0)]
     compared = Comparison("lle-enhancer", "2", "1", rival, ours, gained, checks)
     file = tmp_path / "report.html"
-    file.write_bytes(render(promotion_page(settings, compared, worst_cases(settings, compared), {})))
+    file.write_bytes(render(promotion_report(settings, compared, worst_cases(settings, compared), {})))
     page.goto(file.as_uri())
     assert page.locator(".verdict").inner_text().startswith("Version 2 is not promoted; version 1 stays champion.")
     assert page.locator("img").evaluate_all("all => all.map(each => each.naturalWidth)") == [90] * 20

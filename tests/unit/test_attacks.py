@@ -68,14 +68,14 @@ from pipelines.inference.worker import Worker
 from pipelines.models.named import NamedModel
 from pipelines.models.resolve import find_model
 from pipelines.models.served import MAX_PIXELS, PhotoServer
-from pipelines.reporting.page import render
+from pipelines.reporting.html_report import render
 from pipelines.tracking.address import TrackingError, tracking_uri
 from pipelines.tracking.runs import TrackedRun, reachable
 from pipelines.training.card import model_card
 from pipelines.training.closing import closing_lines
 from pipelines.training.job import tell_photos
 from pipelines.training.record import tracked_run
-from pipelines.training.report import training_page
+from pipelines.training.report import training_report
 from pipelines.tuning.search_space import prepared, read_search
 
 SECRET = "hunter2-correct-horse"
@@ -815,7 +815,7 @@ def test_no_key_of_the_environment_is_in_what_a_run_leaves_behind(tmp_path: Path
         summary = {"seconds": 1.0, "best_step": 1, "best_value": 0.5, "metric": "feature_gap", "finished": True,
                    "steps": {"enhancement": 3}, "images_per_second": 2.0, "data_wait_share": 0.1, "model": "m",
                    "mlflow_run_id": "1", "worker_restarts": 0, "steps_lost": 0, "skipped": 0}  # fmt: skip
-        (run / "report.html").write_bytes(render(training_page(settings, summary, [], [], [])))
+        (run / "report.html").write_bytes(render(training_report(settings, summary, [], [], [])))
     left = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert {"mlflow.db", "card.md", "report.html", STATE, PHOTOS} <= {file.name for file in left}
     assert [file for file in left if SECRET.encode() in file.read_bytes()] == []

@@ -26,16 +26,16 @@ from pipelines.config.train import RunSettings
 from pipelines.evaluation.job import print_summary
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.quality import Quality
-from pipelines.evaluation.report import COMPARED, case_of, evaluation_page, keep_worst_views
+from pipelines.evaluation.report import COMPARED, case_of, evaluation_report, keep_worst_views
 from pipelines.evaluation.worker import GOOD, LOW, Measured
 from pipelines.promotion.decision import COMPARED as RIVALS
 from pipelines.promotion.decision import Comparison, check_gain, check_guards, gains
 from pipelines.promotion.job import worst_pictures
-from pipelines.promotion.report import beside_baselines, promotion_page, worst_cases
+from pipelines.promotion.report import beside_baselines, promotion_report, worst_cases
 from pipelines.reporting.chart import chart, ticks_between
 from pipelines.reporting.curves import Curve, Span, curves, spans
+from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table, render, view, worst_first
 from pipelines.reporting.light_map import light_map
-from pipelines.reporting.page import Case, Gallery, Headline, Page, Table, render, view, worst_first
 from pipelines.reporting.pictures import LABEL_HEIGHT, ROW_HEIGHT, before_after, side_by_side
 from pipelines.reporting.tables import printable
 from pipelines.reporting.words import SPACE, duration, number
@@ -43,7 +43,7 @@ from pipelines.tracking.history import note, read_history
 from pipelines.tracking.runs import TrackedRun
 from pipelines.training import TrainingError
 from pipelines.training.job import report_if_cut_off
-from pipelines.training.report import enhanced_case, quality_table, quality_verdict, unfinished_page
+from pipelines.training.report import enhanced_case, quality_table, quality_verdict, unfinished_report
 
 
 @pytest.fixture
@@ -163,8 +163,8 @@ def test_what_a_chart_is_called_cannot_become_markup():
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def page(cases: list[Case], **others: object) -> Page:
-    return Page(kind="training", title="<b>night</b>", galleries=[Gallery("Photos", cases, 99)], **others)  # type: ignore[arg-type]
+def page(cases: list[Case], **others: object) -> HtmlReport:
+    return HtmlReport(kind="training", title="<b>night</b>", galleries=[Gallery("Photos", cases, 99)], **others)  # type: ignore[arg-type]
 
 
 def test_a_page_asks_nobody_for_anything():
@@ -231,7 +231,7 @@ def test_an_evaluations_page_has_a_gallery_and_a_table_for_each_set():
         LOW: {"psnr": {"mean": 17.0, "worst": 9.0, "photos": 2, "higher_is_better": True}},
         GOOD: {"unchanged": {"mean": 28.5, "worst": 20.0, "photos": 1, "higher_is_better": True}},
     }
-    made = evaluation_page(
+    made = evaluation_report(
         "mine", {"parameters": 1234, "model": "runs/mine"}, summary, low + good, {"auto-exposure": theirs}
     )
     assert made.verdict == (
@@ -273,7 +273,7 @@ def test_durations_as_people_say_them(seconds: float, text: str):
 def test_a_training_that_failed_tells_why_how_far_it_came_and_how_to_go_on(history: Path):
     note(history, {"step": 50, "validation/psnr": float("nan"), "term/guidance": float("inf")})
     settings = RunSettings(name="night", data=DataSettings(dark="dark", well_lit="day"))
-    made = unfinished_page(settings, read_history(history), "training failed: 11 steps were not finite")
+    made = unfinished_report(settings, read_history(history), "training failed: 11 steps were not finite")
     assert made.verdict.startswith("Not finished: training failed: 11 steps were not finite. To go on from the last")
     assert made.verdict.endswith("--resume --name night.")
     assert (made.headlines[0].value, made.headlines[0].note) == ("50", "round 2, enhancing")
@@ -322,9 +322,9 @@ def comparison(champion: str, *gained: float) -> Comparison:
     return Comparison("mine", "7", champion, rival, ours, found, [check_gain(settings, [*found.values()]), *guards])
 
 
-def told(compared: Comparison) -> Page:
+def told(compared: Comparison) -> HtmlReport:
     settings = PromotionSettings(data=MeasuredPhotos(dark="low", truth="high"), worst=2)
-    return promotion_page(settings, compared, worst_cases(settings, compared), {"revision": "abc"})
+    return promotion_report(settings, compared, worst_cases(settings, compared), {"revision": "abc"})
 
 
 def test_a_promotion_that_failed_says_what_failed_and_who_stays_champion():

@@ -92,7 +92,7 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class Page:
+class HtmlReport:
     """What a report says.
 
     Attributes:
@@ -117,7 +117,7 @@ class Page:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-def render(page: Page) -> bytes:
+def render(page: HtmlReport) -> bytes:
     """The page as an HTML file under 3 MB: pictures become smaller where there are many."""
     galleries = _within_budget([replace(each, cases=each.cases[:MOST_CASES]) for each in page.galleries])
     charts = [(curve.title, chart(curve, page.spans)) for curve in page.curves]

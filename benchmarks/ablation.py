@@ -2,7 +2,7 @@
 
     python -m benchmarks.ablation --data DIR [--only NAME ...] [--runs DIR]
 
-DIR as for `benchmarks.pretrained`. Measured on the SICE scenes kept out of the training, on Kodak's photos
+DIR as for `benchmarks.pretrained`. Measured on the SICE scenes held out of the training, on Kodak's photos
 under-exposed with the noise of a camera, and on the same photos as they are, which should stay so. LOL eval15 is not
 looked at. Numbers are kept in benchmarks/results/ablation.json as they come; what is there is not trained again. The
 table in docs/benchmarks.md is written from that file; --table does only this.

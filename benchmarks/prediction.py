@@ -128,7 +128,7 @@ def measured_trials(sweep: Path, pairs: Pairs) -> list[dict[str, Any]]:
     from benchmarks.real_pairs import mean_psnr
     from pipelines.models.resolve import find_model
 
-    well_lit, found = kept_out(sweep), list[dict[str, Any]]()
+    well_lit, found = held_out(sweep), list[dict[str, Any]]()
     for folder in sorted(sweep.glob(f"{sweep.name}-*")):
         if (folder / "model").is_dir():
             real = mean_psnr(find_model(str(folder / "model"), "").network, pairs)
@@ -140,7 +140,7 @@ def measured_trials(sweep: Path, pairs: Pairs) -> list[dict[str, Any]]:
     return found
 
 
-def kept_out(sweep: Path) -> Sequence[Tensor]:
+def held_out(sweep: Path) -> Sequence[Tensor]:
     """The well-lit photos that no trial of a sweep learned from."""
     from pipelines.config.loading import load_settings
     from pipelines.data.photo_sets import PhotoSet

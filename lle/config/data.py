@@ -44,7 +44,7 @@ class DataSettings(Settings):
     max_pixels: int = setting(80_000_000, "Larger pictures are refused from their header.", unit="px", ge=1024)
     validation_images: int = setting(
         16,
-        "Photos of each set kept out of training to choose the best enhancer by.",
+        "Photos of each set held out of training to choose the best enhancer by.",
         unit="photos per set",
         ge=1,
         le=10_000,

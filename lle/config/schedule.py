@@ -164,5 +164,5 @@ class LoopSettings(Settings):
     metric: Annotated[str, OneOf(choosing)] = setting(
         "auto",
         "What chooses the best enhancer; auto: psnr where pairs are given, else restored: PSNR of photos "
-        "kept out, well lit, that a camera, the same for all trainings, took again with wrong light.",
+        "held out, well lit, that a camera, the same for all trainings, took again with wrong light.",
     )

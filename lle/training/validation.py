@@ -1,4 +1,4 @@
-"""How good is an enhancer on photos kept out of training: the measure that chooses the best one."""
+"""How good is an enhancer on photos held out of training: the measure that chooses the best one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chosen_metric(setting: str, pairs: bool) -> str:
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Photos kept out of training, uint8, (3, H, W), each of its own size.
+    """Photos held out of training, uint8, (3, H, W), each of its own size.
 
     Attributes:
         dark: low-light photos.

@@ -40,7 +40,7 @@ class EnhanceSettings(Settings):
     )
     strength: float = setting(
         1.0,
-        "From 0, the photo as it is, over 1, as trained, to 1.5; only kinds exposure and scene know others than 1.",
+        "From 0, the photo as it is, over 1, as trained, to 1.5; only archs exposure and scene know others than 1.",
         ge=0,
         le=1.5,
     )

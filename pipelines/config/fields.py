@@ -56,7 +56,7 @@ class MeasuredPhotos(Settings):
         "ground truth as such, too.",
         unit="folder or URI",
     )
-    max_pixels: int = setting(80_000_000, "Larger pictures are set aside.", unit="px", ge=1024)
+    max_pixels: int = setting(80_000_000, "Larger pictures are skipped.", unit="px", ge=1024)
 
 
 MEASURED_BEFORE = {

@@ -63,7 +63,7 @@ class Decode:
     crop_side: tuple[float, float] = (1.0, 1.0)
 
     def batches(self, first: dict[str, np.ndarray] | None = None) -> Iterator[dict[str, Any]]:
-        """Without end: `image` (16, S, S, 3) and `refused`, for each row what was set aside to fill it; `regions`
+        """Without end: `image` (16, S, S, 3) and `refused`, for each row what was skipped to fill it; `regions`
         (16, S, S) where they are wanted.
 
         Args:

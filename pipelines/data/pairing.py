@@ -47,7 +47,7 @@ def aligned(low: PhotoSet, high: PhotoSet, settings: str) -> tuple[PhotoSet, Pho
 
 
 def _refused_names(photos: PhotoSet) -> list[str]:
-    """Of what was set aside, the photos' names; a prepared set tells names, another paths."""
+    """Of what was skipped, the photos' names; a prepared set tells names, another paths."""
     _, root = open_uri(photos.uri)
     names = [name_below(root, path) if path.startswith(root) else path for path in photos.refused]
     return [name for name in names if not not_a_photo(name)]

@@ -29,7 +29,7 @@ class PhotoSet:
     Attributes:
         uri: what was listed.
         paths: for `shards.read`: the photos that were found good, or not looked at (beyond the first 2,000).
-        refused: what was set aside, with its reason.
+        refused: what was skipped, with its reason.
         left_out: what was listed beside them and is no photo, in a line.
     """
 
@@ -50,7 +50,7 @@ class PhotoSet:
 
 
 def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
-    """The photos under a folder or prefix; those whose header is bad are set aside with their reason.
+    """The photos under a folder or prefix; those whose header is bad are skipped with their reason.
 
     Args:
         uri: where they are, searched with all its folders; or a prepared set, which was checked when it was made.

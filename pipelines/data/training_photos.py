@@ -21,7 +21,7 @@ PAIRS = "data.pairs_dark and data.pairs_truth"
 
 @dataclass(frozen=True)
 class TrainingPhotos:
-    """Everything a training reads: the two sets, what is kept out of them, the pairs; and what the validation photos
+    """Everything a training reads: the two sets, what is held out of them, the pairs; and what the validation photos
     hold, as `pipelines.data.pinned.validation_hash` tells it, empty where nobody has looked.
     """
 
@@ -35,7 +35,7 @@ class TrainingPhotos:
 
     @property
     def refused(self) -> dict[str, str]:
-        """All that was set aside, path to reason."""
+        """All that was skipped, path to reason."""
         sets = (self.dark, self.well_lit, self.pairs_dark, self.pairs_truth)
         return {path: reason for each in sets if each for path, reason in each.refused.items()}
 

@@ -109,7 +109,7 @@ def evaluate(settings: EvaluationSettings, console: Console) -> dict[str, Any]:
     print_summary(console, model.name, summary, beside_it)
     for each in measured:
         if each.refused:
-            console.print(f"set aside: {each.name}: {each.refused}")
+            console.print(f"skipped: {each.name}: {each.refused}")
     console.print(f"{REPORT}, numbers and pictures in {there(settings.output)}")
     if settings.log:
         means = {f"{group}/{name}": found["mean"] for group, part in summary.items() for name, found in part.items()}

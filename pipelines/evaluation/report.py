@@ -66,7 +66,7 @@ def evaluation_report(
     return HtmlReport(
         kind="evaluation",
         title=name,
-        about=f"{about['parameters']:,} parameters" + (f"; {refused} photos set aside" if refused else ""),
+        about=f"{about['parameters']:,} parameters" + (f"; {refused} photos skipped" if refused else ""),
         verdict=" ".join(verdicts(name, summary, baselines)),
         headlines=headlines,
         tables=tables,

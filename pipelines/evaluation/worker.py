@@ -84,7 +84,7 @@ class Measured:
 def find_evaluated_photos(
     dark: str, truth: str, good: str, pictures: int, max_pixels: int, tell: Callable[[str], None] = lambda line: None
 ) -> tuple[list[Photo], dict[str, str]]:
-    """The photos of an evaluation, and those that were set aside with their reason.
+    """The photos of an evaluation, and those that were skipped with their reason.
 
     Args:
         dark, truth, good: folders or prefixes; empty where there are none.

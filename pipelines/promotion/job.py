@@ -149,7 +149,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     if not data.good:
         console.print("no --data.good was given: the ground truth must stay as it is, too")
     for path, reason in refused.items():
-        console.print(f"set aside: {path}: {reason}")
+        console.print(f"skipped: {path}: {reason}")
     models = {CANDIDATE: candidate, **rivals}
     found: dict[str, list[Measured]] = {name: [] for name in models}
     with connect(settings.cluster.address, cpus=LEAST_SLOTS) as resources:

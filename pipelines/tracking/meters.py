@@ -23,7 +23,7 @@ GAUGES = {
     "lle_gpu_memory_bytes": ("Most memory of its GPU that the worker's tensors have held so far.", ()),
 }
 REFUSED = "lle_refused_files"
-COUNTERS = {REFUSED: "Photos the worker has set aside because they cannot be read."}
+COUNTERS = {REFUSED: "Photos the worker has skipped because they cannot be read."}
 
 
 class Meters:
@@ -47,7 +47,7 @@ class Meters:
             self._gauges[name].set(value, tags)
 
     def refused(self) -> None:
-        """One more photo set aside."""
+        """One more photo skipped."""
         self._counters[REFUSED].inc()
 
     def memory(self, device: torch.device) -> None:

@@ -60,7 +60,7 @@ def model_card(
         + "\n".join(
             _row(name, photo_set) for name, photo_set in (("dark", photos.dark), ("well lit", photos.well_lit))
         ),
-        f"{_files(len(photos.refused))} set aside before the training began. {_prior(settings)}",
+        f"{_files(len(photos.refused))} skipped before the training began. {_prior(settings)}",
         "## The step that was kept",
         _kept(settings, ended or {}),
         "## Numbers",

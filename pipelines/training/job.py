@@ -89,7 +89,7 @@ def how_to_go_on(loaded: Loaded[RunSettings]) -> str:
 
 
 def fit(loaded: Loaded[RunSettings], console: Console) -> dict[str, Any]:
-    """Train, compare with the controls, register the model, and leave `runs/NAME/` behind.
+    """Train, compare with the baselines, register the model, and leave `runs/NAME/` behind.
 
     A run that is finished stays as it is; if MLflow did not take its model, that is all that is done.
 
@@ -205,17 +205,17 @@ def with_sample_photos(settings: RunSettings, folder: Path, console: Console) ->
 
 
 def tell_photos(photos: TrainingPhotos, console: Console) -> None:
-    """How many photos there are, and which were set aside."""
-    kept_out = f"{len(photos.held_out_dark.paths)} + {len(photos.held_out_well_lit.paths)}"
+    """How many photos there are, and which were skipped."""
+    held_out = f"{len(photos.held_out_dark.paths)} + {len(photos.held_out_well_lit.paths)}"
     pairs = f", {len(photos.pairs_dark.paths)} pairs" if photos.pairs_dark else ""
     console.print(
         f"{len(photos.dark.paths)} dark and {len(photos.well_lit.paths)} well-lit photos; "
-        f"kept out for validation: {kept_out}{pairs} (hash {photos.validation_hash[:16]})"
+        f"held out for validation: {held_out}{pairs} (hash {photos.validation_hash[:16]})"
     )
     for line in photos.left_out:
         console.print(line)
     for path, reason in list(photos.refused.items())[:10]:
-        console.print(f"set aside: {path}: {reason}")
+        console.print(f"skipped: {path}: {reason}")
     if len(photos.refused) > 10:
         console.print(f"... and {len(photos.refused) - 10} more, see refused.json in MLflow")
 

@@ -86,7 +86,7 @@ def training_pictures(kodak: str, leaves: int) -> list[NDArray[np.uint8]]:
 
 
 def evaluate(model: CLIP, data: Path) -> dict[str, float | list[float]]:
-    """How well P(well-lit) tells light, on photos the prior never saw; beside mean brightness as the control.
+    """How well P(well-lit) tells light, on photos the prior never saw; beside mean brightness as the baseline.
 
     Args:
         model: the prior in eval mode.
@@ -94,7 +94,7 @@ def evaluate(model: CLIP, data: Path) -> dict[str, float | list[float]]:
 
     Returns:
         AUC per comparison (`lol`, `train`, `backlit`) with P against the captions of too little light; `_wrong_light`
-        the same against those of all wrong light; `_brightness` the control. At `stops` from -4 to +3, mean P(well-lit)
+        the same against those of all wrong light; `_brightness` the baseline. At `stops` from -4 to +3, mean P(well-lit)
         against all wrong light of LOL's references (`p_well_lit_lol`) and of 50 well-lit photos (`p_well_lit_train`).
     """
     lol = data / "test_paired" / "lol_eval15"

@@ -33,7 +33,7 @@ def training_report(
     Args:
         settings: the training's.
         summary: what `summary.json` holds.
-        quality: input, controls and model on the pairs; may be empty.
+        quality: input, baselines and model on the pairs; may be empty.
         history: see `read_history`.
         cases: held-out photos.
     """

@@ -78,7 +78,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         if path not in told:
             told.add(path)
             meters.refused()
-            tell(f"set aside: {path}: {reason}")
+            tell(f"skipped: {path}: {reason}")
 
     validation = validation_set(settings, photos, on_refusal)
 
@@ -243,7 +243,7 @@ def stream_seed(settings: RunSettings, name: str) -> int:
 def validation_set(
     settings: RunSettings, photos: TrainingPhotos, on_refusal: Callable[[str, str], None]
 ) -> ValidationSet:
-    """The photos kept out of training, decoded; the same on every worker, and on the driver."""
+    """The photos held out of training, decoded; the same on every worker, and on the driver."""
     size, budget = settings.data.validation_size, settings.data.max_pixels
 
     def load(chosen: PhotoSet, path: str) -> torch.Tensor | None:

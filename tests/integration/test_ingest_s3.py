@@ -149,6 +149,6 @@ def test_a_training_streams_plain_photos_and_shards_from_s3(
     ]  # fmt: skip
     trained = run(command, others | bucket.environment)
     assert trained.returncode == 0, trained.stdout[-4000:] + trained.stderr[-4000:]
-    assert "5 dark and 5 well-lit photos; kept out for validation: 2 + 2" in trained.stdout
+    assert "5 dark and 5 well-lit photos; held out for validation: 2 + 2" in trained.stdout
     summary = json.loads((tmp_path / "s3" / "summary.json").read_text())
     assert summary["steps"]["enhancement"] == 10 and summary["validation_hash"][:16] in trained.stdout

@@ -312,7 +312,7 @@ def part_of(files: dict[str, bytes], shard: str, offset: int, length: int) -> by
 
 
 def refusals(block: dict) -> list[list[str]]:
-    """Path and reason of each photo that was set aside to fill a block's rows."""
+    """Path and reason of each photo that was skipped to fill a block's rows."""
     return [each for row in block["refused"] if row for each in json.loads(row)]
 
 

@@ -536,7 +536,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path: Path, cap
     photos = PhotoSet("u", ("a",), {name: "bad [/]"})
     console = Console(soft_wrap=True, highlight=False, markup=False)
     tell_photos(TrainingPhotos(photos, photos, photos, photos), console)
-    assert f"set aside: {name}: bad [/]" in capsys.readouterr().out
+    assert f"skipped: {name}: bad [/]" in capsys.readouterr().out
 
 
 def test_every_console_prints_names_as_they_are(repository: Path):

@@ -43,7 +43,7 @@ def test_it_names_data_numbers_terms_and_settings(model: Model):
         f"A `compact` enhancer of {parameters:,} parameters",
         "MLflow run abc123",
         f"| dark | 2 | s3://photos/dark | {names_hash(PHOTOS.dark)} |",
-        "One file was set aside before the training began",
+        "One file was skipped before the training began",
         "| enhanced | 18.25 | 0.750 |",
         "## Terms of use\n\nCC BY 4.0.",
         "seed: 7",

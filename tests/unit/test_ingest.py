@@ -38,7 +38,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return write_photos(tmp_path / "dark", 6, 20), write_photos(tmp_path / "well_lit", 5, 150)
 
 
-def test_photos_kept_out_are_not_trained_on(folders):
+def test_held_out_photos_are_not_trained_on(folders):
     photos = find_photos(settings_for(*folders))
     assert len(photos.held_out_dark.paths) == 2 and len(photos.dark.paths) == 4
     assert not set(photos.held_out_dark.paths) & set(photos.dark.paths)

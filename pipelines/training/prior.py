@@ -93,9 +93,10 @@ def evaluate(model: CLIP, data: Path) -> dict[str, float | list[float]]:
         data: folder with test_paired/lol_eval15, train/low, train/well_lit and test_unpaired/backlit_cliplit6.
 
     Returns:
-        AUC per comparison (`lol`, `train`, `backlit`) with P against the captions of too little light; `_wrong_light`
-        the same against those of all wrong light; `_brightness` the baseline. At `stops` from -4 to +3, mean P(well-lit)
-        against all wrong light of LOL's references (`p_well_lit_lol`) and of 50 well-lit photos (`p_well_lit_train`).
+        AUC per comparison (`lol`, `train`, `backlit`) with P against the captions of too little light;
+        `_wrong_light` the same against those of all wrong light; `_brightness` the baseline. At `stops` from -4 to +3,
+        mean P(well-lit) against all wrong light of LOL's references (`p_well_lit_lol`) and of 50 well-lit photos
+        (`p_well_lit_train`).
     """
     lol = data / "test_paired" / "lol_eval15"
     sets = {

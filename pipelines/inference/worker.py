@@ -78,7 +78,7 @@ def enhance_photos(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     workers = min(settings.workers or gpus or max(1, cpus - 1), len(photos))
-    places = {name: from_anywhere(getattr(settings, name)) for name in ("input", "output")}
+    places = {"input": tuple(map(from_anywhere, settings.input)), "output": from_anywhere(settings.output)}
     cores = cores_beside_a_gpu(nodes(), workers) if gpus else 1
     threads = max(LEAST_THREADS, cores)
     per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(photos) / workers))

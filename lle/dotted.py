@@ -53,8 +53,8 @@ def package_of(path: str) -> Path | None:
         return None
     if spec is None:
         return None
-    places = [*(spec.submodule_search_locations or []), spec.origin or ""]
-    return next((Path(place).resolve() for place in places if Path(place).exists() and place), None)
+    places = [Path(each) for each in (*(spec.submodule_search_locations or ()), spec.origin) if each]
+    return next((place.resolve() for place in places if place.exists()), None)
 
 
 def said(error: BaseException) -> str:

@@ -133,7 +133,7 @@ def against_truth() -> list[str]:
 
 
 def choosing() -> list[str]:
-    """What `loop.metric` may be: what a validation measures, but for what the guide of the training has a say in."""
+    """What `loop.metric` may be: what a validation measures, but for what its guidance head has a say in."""
     sets = [name for name, metric in METRICS.items() if metric.compares == SETS and name != "judge_gap"]
     return ["auto", *against_truth(), *sets]
 

@@ -73,20 +73,20 @@ def run(settings: EnhanceSettings) -> int:
     Returns:
         0: every photo is done; 1: some failed.
     """
-    status = 0
-    for part in parts(settings):
-        output = part.settings.output
-        refuse_throwaway({"output": output})
-        with naming("output"), nullcontext() if part.beside else held(output):
-            status = max(status, enhance_what_is_left(part))
+    status, todo = 0, parts(settings)
+    for part in todo:
+        refuse_throwaway({"output": part.settings.output})
+    model = find_model(settings.model, tracking_uri(settings.tracking.uri, RUNS))
+    refuse_unknown_strength(model, settings.strength)
+    for part in todo:
+        with naming("output"), nullcontext() if part.beside else held(part.settings.output):
+            status = max(status, enhance_what_is_left(part, model))
     return status
 
 
-def enhance_what_is_left(part: Part) -> int:
+def enhance_what_is_left(part: Part, model: NamedModel) -> int:
     """`run` in an output that nobody else works in."""
     settings = part.settings
-    model = find_model(settings.model, tracking_uri(settings.tracking.uri, RUNS))
-    refuse_unknown_strength(model, settings.strength)
     with naming("output"):
         done = Beside(settings.output) if part.beside else Done(settings.output)
     photos, skipped = find_work(settings, model.version, done, say)

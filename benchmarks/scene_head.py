@@ -151,7 +151,8 @@ def teach_denoiser(denoiser: Denoiser, files: Sequence[Path], settings: TrainSet
 
 def relit_as_seen(image: Tensor, light: Light) -> tuple[Tensor, Tensor]:
     """`relight` with highlights kept, each place by its own light, for pixels and squares without surroundings."""
-    return relight(image, light, highlights_kept(light.exposure, log_light(srgb_to_linear(image))))
+    linear = srgb_to_linear(image)
+    return relight(linear, light, highlights_kept(light.exposure, log_light(linear)))
 
 
 def _square(photo: np.ndarray, chance: np.random.Generator) -> np.ndarray:

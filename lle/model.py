@@ -152,12 +152,18 @@ def enhance_pixels(model: nn.Module, pixels: np.ndarray, strength: float = 1.0) 
     if pixels.dtype != np.uint8:
         pixels = pixels.astype(np.int32)  # torch does hardly anything with uint16
     stored = torch.from_numpy(np.ascontiguousarray(pixels)).to(weight.device).permute(0, 3, 1, 2)
+    if full == 255 and isinstance(model, Model) and model.enhancer.takes_bytes:
+        return _as_array(model(stored, **_asked(strength)))
     enhanced = model(stored.to(weight.dtype, memory_format=torch.contiguous_format).div_(full), **_asked(strength))
     if enhanced.isnan().any():
         raise ValueError("the model gives values that are not numbers (NaN) for it")
     rounded = enhanced.float().clamp(0, 1).mul_(full).round_().to(torch.uint8 if full == 255 else torch.int32)
-    array = np.ascontiguousarray(rounded.permute(0, 2, 3, 1).cpu().numpy())
-    return array if full == 255 else array.astype(np.uint16)
+    return _as_array(rounded).astype(pixels.dtype if full == 255 else np.uint16, copy=False)
+
+
+def _as_array(stored: Tensor) -> np.ndarray:
+    array: np.ndarray = np.ascontiguousarray(stored.permute(0, 2, 3, 1).cpu().numpy())
+    return array
 
 
 def enhance_picture(model: nn.Module, picture: Picture, strength: float = 1.0) -> Picture:

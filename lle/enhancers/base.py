@@ -28,9 +28,11 @@ class Enhancer(nn.Module):
 
     Attributes:
         knows_strength: whether `forward` takes a strength: a number, or a tensor (1,) that stays free in an export.
+        takes_bytes: whether `forward` takes and gives uint8, too, so that a large picture is never all floats.
     """
 
     knows_strength = False
+    takes_bytes = False
 
     def forward(self, image: Tensor) -> Enhanced:
         """Brighten a batch and say by which maps."""

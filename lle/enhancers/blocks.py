@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +26,27 @@ class PlainBlock(nn.Module):
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU of slope 0.2, in place: for what no other layer has kept."""
     return F.leaky_relu(x, 0.2, inplace=True)
+
+
+@contextmanager
+def convolving_fast(x: Tensor) -> Iterator[Tensor]:
+    """The input as convolutions without a gradient are done fastest: channels last; and in inference mode, not in
+    the steps of a training, as bfloat16 on processors that multiply it: half the time of float32.
+    """
+    if torch.is_grad_enabled():
+        yield x
+        return
+    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+    halved = on_cpu and torch.is_inference_mode_enabled() and _multiplies_bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+        yield x.to(torch.bfloat16 if halved else x.dtype).contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
+    """Whether this processor does; where torch cannot tell (before 2.11), no."""
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def starting_at_zero(layer: nn.Module) -> nn.Module:

@@ -29,9 +29,9 @@ from lle.enhancers.base import Enhanced, Enhancer, checked_strength
 from lle.enhancers.blocks import PlainBlock, looking, seen, starting_at_zero
 from lle.enhancers.denoiser import REACH, Denoiser
 from lle.enhancers.resizing import enlarged, shrunk
-from lle.enhancers.tiles import EVERYWHERE, Where, pieces, put_together
+from lle.enhancers.tiles import EVERYWHERE, Where, like, pieces, put_together, values
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
-from lle.exposure.shoulder import BRIGHTEST, DARKEST, shoulder
+from lle.exposure.shoulder import BRIGHTEST, DARKEST, k_of, shoulder, u_of
 
 BALANCE_RANGE = 0.5
 TOLD = 8.8  # u is a logarithm of linear light; the denoiser's exponent a quarter of one of sRGB values, a power of 2.2
@@ -70,18 +70,20 @@ class OneExposure(Enhancer):
     denoiser: Denoiser | None
     max_local = 0.0
     knows_strength = True
+    takes_bytes = True
 
     def forward(self, image: Tensor, strength: float | Tensor = 1.0) -> Enhanced:
         light, maps = self.light(image)
 
         def finished(where: Where) -> Tensor:
-            relit, k = relight(image[(..., *where)], light, self._slices(light, image, where), strength)
+            linear = srgb_to_linear(values(image[(..., *where)]))
+            relit, k = relight(linear, light, self.local(light, linear, image, where), strength)
             if self.denoiser is None:
                 return relit
             return partly(relit, without_noise(self.denoiser, relit, k), strength)
 
         tiles = pieces(image, None if self.denoiser is None else REACH)
-        return Enhanced(put_together(finished, image, tiles) if tiles else finished(EVERYWHERE), maps)
+        return Enhanced(put_together(finished, image, tiles) if tiles else like(image, finished(EVERYWHERE)), maps)
 
     def picture(self, image: Tensor, strength: float = 1.0) -> Tensor:
         return self(image, checked_strength(strength)).image
@@ -90,13 +92,13 @@ class OneExposure(Enhancer):
         """What the network decides, and u + d before it is fitted to edges, (B, 1, h, w)."""
         raise NotImplementedError
 
-    def _slices(self, light: Light, image: Tensor, where: Where) -> Tensor | None:
-        """d of some rows and columns, (B, 1, rows, columns)."""
+    def local(self, light: Light, linear: Tensor, image: Tensor, where: Where) -> Tensor | None:
+        """d of some rows and columns of the image, (B, 1, rows, columns), by their linear light."""
         by_light = light.local if light.base is None else light.base
         if by_light is None:
             return None
         slope, offset = enlarged(by_light, image, where).split(1, dim=1)
-        found = slope * log_light(srgb_to_linear(image[(..., *where)])) + offset
+        found = slope * log_light(linear) + offset
         if light.base is None:
             return found.clamp(-self.max_local, self.max_local)
         return highlights_kept(light.exposure, found)
@@ -141,12 +143,12 @@ def gains(h: Tensor) -> Tensor:
 
 
 def relight(
-    image: Tensor, light: Light, local: Tensor | None = None, strength: float | Tensor = 1.0
+    linear: Tensor, light: Light, local: Tensor | None = None, strength: float | Tensor = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Every pixel by the picture's exposure.
 
     Args:
-        image: sRGB in [0, 1], (B, 3, H, W).
+        linear: linear light in [0, 1], (B, 3, H, W).
         light: of the whole picture.
         local: d, (B, 1, H, W); None: 0.
         strength: s >= 0, or a tensor of it, (1,).
@@ -155,8 +157,8 @@ def relight(
         sRGB in [0, 1], (B, 3, H, W), and k, (B, 1, 1, 1) or (B, 1, H, W).
     """
     exposure = light.exposure if local is None else light.exposure + local
-    k = 2 * strength * torch.sinh(exposure)
-    balanced = (srgb_to_linear(image.float()) * light.balance**strength).clamp(max=1)
+    k = strength * k_of(exposure)
+    balanced = (linear.float() * light.balance**strength).clamp(max=1)
     return linear_to_srgb(shoulder(balanced, k)), k
 
 
@@ -172,7 +174,7 @@ def highlights_kept(exposure: Tensor, base: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W); 0 where u <= 0.
     """
-    k = 2 * torch.sinh(exposure.clamp_min(LEAST_LIFT))
+    k = k_of(exposure.clamp_min(LEAST_LIFT))
     gain = k / -torch.expm1(-k)
     over = F.softplus((base + gain.log() - KNEE) / KNEE_WIDTH)
     return torch.maximum(-KEPT * KNEE_WIDTH * over, -exposure.clamp_min(0))
@@ -186,7 +188,7 @@ def edge_aware_base(light: Tensor) -> Tensor:
 
 def without_noise(denoiser: Denoiser, relit: Tensor, k: Tensor) -> Tensor:
     """What `relight` gives, denoised by the light that was added, (B, 3, H, W)."""
-    return denoiser(relit, (torch.asinh(k / 2) / TOLD).expand(-1, -1, *relit.shape[-2:]))
+    return denoiser(relit, (u_of(k) / TOLD).expand(-1, -1, *relit.shape[-2:]))
 
 
 def partly(relit: Tensor, denoised: Tensor, strength: float | Tensor) -> Tensor:

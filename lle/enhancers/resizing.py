@@ -6,27 +6,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lle.enhancers.tiles import Where
+from lle.enhancers.tiles import EVERYWHERE, Where, values
 
 
 def shrunk(image: Tensor, side: int) -> Tensor:
-    """(B, 3, side, side); large pictures are thinned out first, for a look needs no more than two pixels a side."""
+    """(B, 3, side, side) in [0, 1]; large pictures are thinned out first, for a look needs no more than two pixels a
+    side.
+    """
     skip_rows, skip_columns = (max(1, length // (4 * side)) for length in image.shape[-2:])
-    thinned = image[..., ::skip_rows, ::skip_columns]
+    thinned = values(image[..., ::skip_rows, ::skip_columns])
     return F.interpolate(thinned, size=(side, side), mode="bilinear", antialias=True)
 
 
 def enlarged(maps: Tensor, image: Tensor, where: Where) -> Tensor:
     """Some rows and columns of the maps enlarged to the picture by bilinear interpolation, (B, M, rows, columns)."""
-    down, across = (
-        _interpolation(length, knots, maps)[part]
-        for length, knots, part in zip(image.shape[-2:], maps.shape[-2:], where, strict=True)
+    rows, columns = (
+        _interpolation(length, part, knots, maps)
+        for length, part, knots in zip(image.shape[-2:], where, maps.shape[-2:], strict=True)
     )
-    return down @ (maps @ across.T)
+    if where != EVERYWHERE:  # most knots lie elsewhere
+        (rows, above), (columns, beside) = _touched(rows), _touched(columns)
+        maps = maps[..., above, beside]
+    return rows @ (maps @ columns.T)
 
 
-def _interpolation(length: int, knots: int, like: Tensor) -> Tensor:
-    """(length, knots): the weights by which pixel i mixes the knots, as in bilinear interpolation."""
-    centre = (torch.arange(length, device=like.device) + 0.5) * knots / length - 0.5
+def _interpolation(length: int, part: slice, knots: int, like: Tensor) -> Tensor:
+    """(n, knots): the weights by which each pixel of a part mixes the knots, as in bilinear interpolation."""
+    centre = (torch.arange(length, device=like.device)[part] + 0.5) * knots / length - 0.5
     distance = centre.clamp(0, knots - 1)[:, None] - torch.arange(knots, device=like.device)
     return (1 - distance.abs()).clamp_min(0).to(like.dtype)
+
+
+def _touched(weights: Tensor) -> tuple[Tensor, slice]:
+    """Weights (length, knots) without the columns of 0 on both sides, and which columns remain."""
+    used = weights.any(dim=0).nonzero()
+    part = slice(int(used[0]), int(used[-1]) + 1)
+    return weights[:, part], part

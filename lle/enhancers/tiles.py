@@ -15,6 +15,7 @@ each time; on GPUs they are large enough to keep them busy."""
 
 Where = tuple[slice, slice]
 STRIP_PIXELS = 65_536  # of a picture's rows that stay in a processor's cache
+WHITE = 255
 EVERYWHERE: Where = (slice(None), slice(None))
 
 
@@ -86,14 +87,34 @@ def put_together(function: Callable[[Where], Tensor], image: Tensor, tiles: Iter
     """A picture like `image`, (B, 3, H, W), tile by tile.
 
     Args:
-        function: what becomes of the rows and columns that a tile sees, (B, 3, h, w).
-        image: (B, 3, H, W).
+        function: what becomes of the rows and columns that a tile sees, RGB in [0, 1], (B, 3, h, w).
+        image: (B, 3, H, W); where it is of bytes, so is what comes back.
         tiles: they cover the picture.
     """
     whole = torch.empty_like(image)
     for tile in tiles:
-        whole[(..., *tile.place)] = function(tile.seen)[(..., *tile.inside)]
+        whole[(..., *tile.place)] = like(image, function(tile.seen)[(..., *tile.inside)])
     return whole
+
+
+def values(pixels: Tensor) -> Tensor:
+    """RGB in [0, 1] of what may be bytes, so that a large picture becomes floats piece by piece."""
+    if pixels.is_floating_point():
+        return pixels
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format) / WHITE
+
+
+def like(pixels: Tensor, found: Tensor) -> Tensor:
+    """RGB in [0, 1] as bytes, rounded, where the pixels are bytes.
+
+    Raises:
+        ValueError: values that are not numbers, which no byte says.
+    """
+    if pixels.is_floating_point():
+        return found
+    if found.isnan().any():
+        raise ValueError("the model gives values that are not numbers (NaN)")
+    return found.mul(WHITE).round_().to(torch.uint8)
 
 
 def strips_of(image: Tensor, pixels: int) -> Iterator[Tile]:

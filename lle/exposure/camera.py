@@ -251,14 +251,15 @@ def quantise(image: Tensor) -> Tensor:
 def srgb_to_linear(image: Tensor) -> Tensor:
     """sRGB values to linear light, both in [0, 1] (IEC 61966-2-1)."""
     image = image.clamp(0, 1)
-    return torch.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+    return torch.lerp(image / 12.92, ((image + 0.055) / 1.055) ** 2.4, _beyond(image, 0.04045))
 
 
 def linear_to_srgb(linear: Tensor) -> Tensor:
     """Linear light to sRGB values, both in [0, 1]; light above full scale clips (IEC 61966-2-1)."""
     linear = linear.clamp(0, 1)
-    # The clamp keeps the unused branch's gradient finite at black.
-    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
+    # clamp_min keeps the gradient of what is not taken finite at black.
+    curved = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    return torch.lerp(linear * 12.92, curved, _beyond(linear, 0.0031308))
 
 
 def uniform(
@@ -267,6 +268,11 @@ def uniform(
     """Numbers between low and high, one per image, (B,), from the generator, moved to the device."""
     draw = torch.rand(batch, generator=generator, device=generator.device)
     return (low + (high - low) * draw).to(device or generator.device)
+
+
+def _beyond(values: Tensor, edge: float) -> Tensor:
+    """1 above the edge, else 0, for `lerp`, which then gives what `where` would, to the last bit and much faster."""
+    return (values.detach() - edge).sign_().clamp_min_(0)
 
 
 _REC709 = torch.tensor([0.2126, 0.7152, 0.0722])

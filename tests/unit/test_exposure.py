@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
-from lle.enhancers import build_enhancer, tiles
+from lle.enhancers import blocks, build_enhancer, tiles
 from lle.enhancers.exposure import ExposureEnhancer, Light, highlights_kept, log_light, relight
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import shoulder
@@ -199,7 +199,7 @@ def test_networks_without_a_strength_say_so(kind: str):
 def test_a_model_enhances_any_photo_at_a_strength():
     settings = EnhancerSettings(arch="exposure", thumbnail_size=32, width=8, denoise=8)
     model, image = Model(trained(), settings), scene()[0]
-    with torch.no_grad():
+    with torch.inference_mode():
         torch.testing.assert_close(model.enhance(image, strength=0.5), model.enhancer.picture(image[None], 0.5)[0])
     pixels = (255 * image.permute(1, 2, 0)).byte().numpy()
     assert (model.enhance(pixels, strength=0.0) == pixels).all()
@@ -229,8 +229,8 @@ def test_local_stops_stay_within_their_bound_and_keep_the_order_of_tones():
         enhancer.places[1].weight.mul_(30.0)
         ramp = torch.linspace(0.02, 1, 200).view(1, 1, 1, 200).expand(1, 3, 60, 200)
         light, _ = enhancer.light(ramp)
-        local = enhancer._slices(light, ramp, tiles.EVERYWHERE)
-        relit, _ = relight(ramp, Light(light.exposure, torch.ones(1, 3, 1, 1), light.local), local)
+        local = enhancer.local(light, srgb_to_linear(ramp), ramp, tiles.EVERYWHERE)
+        relit, _ = relight(srgb_to_linear(ramp), Light(light.exposure, torch.ones(1, 3, 1, 1), light.local), local)
     assert float(local.abs().max()) <= 0.7 * math.log(2) + 1e-6 and float(local.std()) > 0
     assert (relit[0, 1].diff(dim=1) > -1e-4).all()
 
@@ -240,7 +240,7 @@ def test_highlights_get_less_of_a_lift_and_stay_in_order_and_no_darker_than_they
     ramp = torch.linspace(0, 1, 400).view(1, 1, 1, 400).expand(1, 3, 2, 400)
     light = Light(torch.full((1, 1, 1, 1), exposure), torch.ones(1, 3, 1, 1))
     less = highlights_kept(light.exposure, log_light(srgb_to_linear(ramp)))
-    plain, kept = relight(ramp, light)[0], relight(ramp, light, less)[0]
+    plain, kept = relight(srgb_to_linear(ramp), light)[0], relight(srgb_to_linear(ramp), light, less)[0]
     assert (kept.diff(dim=-1) >= 0).all() and (kept <= plain + 1e-6).all()
     torch.testing.assert_close(kept[..., [0, -1]], ramp[..., [0, -1]])
     if exposure > 0:
@@ -273,3 +273,30 @@ def test_a_loaded_model_is_the_saved_one(denoise: int, local: float, tmp_path: P
     with torch.no_grad():
         assert again.settings == settings
         assert torch.equal(again(image), original(image))
+
+
+@pytest.mark.parametrize("tile", [48, 768], ids=["tiles", "one piece"])
+def test_bytes_come_back_as_the_rounded_floats(tile: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(tiles.TILE, "cpu", tile)
+    enhancer, pixels = trained(), torch.randint(256, (1, 3, 97, 130), dtype=torch.uint8)
+    with torch.no_grad():
+        ours, expected = enhancer(pixels).image, 255 * enhancer(pixels / 255).image
+    assert ours.dtype == torch.uint8
+    assert float((ours - expected).abs().max()) <= 0.501
+    for weight in enhancer.parameters():
+        weight.data.fill_(float("nan"))
+    with torch.no_grad(), pytest.raises(ValueError, match="not numbers"):
+        enhancer(pixels)
+
+
+@pytest.mark.parametrize("halved", [False, True], ids=["float32", "bfloat16"])
+def test_in_inference_mode_the_bundled_denoiser_gives_the_same_picture_within_half_a_step(
+    halved: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(blocks, "_multiplies_bfloat16", lambda: halved)
+    enhancer, image = load("bundled").enhancer, 0.1 * scene() + 0.01 * torch.rand(1, 3, 40, 57)
+    expected = enhancer(image).image.detach()
+    with torch.inference_mode():
+        ours = enhancer(image).image
+    assert float((ours - expected).abs().max()) < (0.5 / 255 if halved else 1e-5)
+    assert not torch.equal(ours, expected)

@@ -9,7 +9,7 @@ from benchmarks import scene_head
 from benchmarks.scene_head import main, taught
 from lle.enhancers.exposure import relight
 from lle.enhancers.scene import SceneEnhancer, seen_small
-from lle.exposure.camera import expose
+from lle.exposure.camera import expose, srgb_to_linear
 from lle.model import load
 
 
@@ -49,7 +49,7 @@ def test_the_head_learns_that_photos_of_a_kind_are_darker_than_grey():
     learned = taught((found, wrong, photos), seed=0).eval()
     with torch.no_grad():
         ours, begun = (
-            float((relight(wrong, each.light(wrong)[0])[0] - photos).abs().mean())
+            float((relight(srgb_to_linear(wrong), each.light(wrong)[0])[0] - photos).abs().mean())
             for each in (learned, SceneEnhancer(denoise=0).eval())
         )
     assert ours < 0.5 * begun

@@ -352,7 +352,7 @@ def training(kind: str) -> RunSettings:
     return RunSettings.model_validate(
         {
             "data": {"samples": True, "image_size": TRAINED_SIDE, "prompt_size": TRAINED_SIDE},
-            "enhancer": {"kind": kind},
+            "enhancer": {"arch": kind},
             "schedule": {
                 "prompt_init": {"steps": 1},
                 "reconstruction": {"steps": 0},

@@ -6,9 +6,11 @@ The networks take turns on the same picture in one process, so that what disturb
 ratios are medians over the turns. The slow ones have one turn on large pictures; their numbers at 12 MP are scaled by
 pixels from 1920 x 1080, and marked so, unless --all is given. Peak memory is that of a process of its own with torch,
 the network and the picture. DIR/weights/peers holds the published weights; random ones of the same shapes take their
-place where a file is missing. On a machine that does other work, --busy counts the processor time of one thread, which
-waiting for the others does not lengthen. --parts measures only these anew and keeps the rest of the stored results;
---table only writes the section of the page from them.
+place where a file is missing. scikit-image's total variation and, where it is installed
+(pip install opencv-python-headless), OpenCV's CLAHE and non-local means are timed beside them; these and the bundled
+model take bytes. On a machine that does other work, --busy counts the processor time of one thread, which waiting for
+the others does not lengthen. --parts measures only these anew and keeps the rest of the stored results; --table only
+writes the section of the page from them.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+import lle
 from benchmarks.pages import PAGE, machine, markdown_table, peak_memory, replace_section, save, stored, told
 from benchmarks.quality import PUBLISHED
 from lle.enhancers.base import Enhanced, Enhancer, count_weights
@@ -35,6 +40,7 @@ from lle.enhancers.curve_maps import CurveEnhancer
 from lle.enhancers.peers import Sci, ZeroDcePlusPlus
 from lle.enhancers.published import load_published
 from lle.enhancers.retinex import RetinexEnhancer
+from lle.enhancers.scene import SceneEnhancer
 
 Size = tuple[int, int]
 
@@ -43,13 +49,18 @@ ONLY_CUDA: dict[str, Size] = {"3840 x 2160": (2160, 3840)}
 SMALL, LARGE, LARGEST = SIZES
 MEMORY = "memory"
 PARTS = (*SIZES, *ONLY_CUDA, MEMORY)
-SLOW = ("CLIP-LIT", "Zero-DCE", "Zero-DCE++")
+SLOW = ("CLIP-LIT", "Zero-DCE", "Zero-DCE++", "OpenCV non-local means", "scikit-image total variation")
 OURS, DENOISING = "bilateral", "bilateral + denoiser"
+BUNDLED, LIGHT_ALONE = "bundled", "bundled, light alone"
+CLAHE, NON_LOCAL, TOTAL_VARIATION = "OpenCV CLAHE", "OpenCV non-local means", "scikit-image total variation"
 TARGETS = (
     (OURS, "CLIP-LIT", 50),
     (OURS, "Zero-DCE++ (s = 12)", 1),
     (OURS, "SCI medium", 1),
     (DENOISING, "Zero-DCE", 10),
+    (LIGHT_ALONE, "SCI medium", 1),
+    (BUNDLED, "SCI medium", 1),
+    (BUNDLED, NON_LOCAL, 1),
 )
 MOST_MEMORY = 1500
 
@@ -61,6 +72,53 @@ class OneGain(Enhancer):
         return Enhanced((2 * image).clamp(0, 1), image[:, :1, :1, :1])
 
 
+class Classical(Enhancer):
+    """A function of pixels, uint8 (H, W, 3), from another library."""
+
+    takes_bytes = True
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, image: Tensor) -> Enhanced:
+        found = self.function(image[0].permute(1, 2, 0).numpy())
+        return Enhanced(torch.from_numpy(found).permute(2, 0, 1)[None], image[:, :1, :1, :1])
+
+
+def clahe(pixels: np.ndarray) -> np.ndarray:
+    """OpenCV's equalisation of lightness, tile by tile."""
+    import cv2
+
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = cv2.createCLAHE(2.0, (8, 8)).apply(lab[..., 0])
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+
+
+def non_local_means(pixels: np.ndarray) -> np.ndarray:
+    """OpenCV's denoiser of colour pictures at its defaults."""
+    import cv2
+
+    return np.asarray(cv2.fastNlMeansDenoisingColored(pixels))
+
+
+def total_variation(pixels: np.ndarray) -> np.ndarray:
+    """scikit-image's fastest denoiser."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    found: np.ndarray = denoise_tv_chambolle(pixels, channel_axis=-1)
+    return (255 * found).astype(np.uint8)
+
+
+def of_the_scene(denoise: int = 32) -> Enhancer:
+    """The network of the bundled model, whose weights change nothing in its speed but those of its light."""
+    network = lle.load("bundled").enhancer
+    assert isinstance(network, SceneEnhancer)
+    if not denoise:
+        network.denoiser = None
+    return network
+
+
 FRESH: dict[str, Callable[[], Enhancer]] = {
     "CLIP-LIT": partial(RetinexEnhancer, "reflect"),
     "Zero-DCE": CurveEnhancer,
@@ -70,8 +128,14 @@ FRESH: dict[str, Callable[[], Enhancer]] = {
     "compact": CompactEnhancer,
     OURS: partial(BilateralEnhancer, denoise=0),
     DENOISING: BilateralEnhancer,
+    LIGHT_ALONE: partial(of_the_scene, denoise=0),
+    BUNDLED: of_the_scene,
     "one gain": OneGain,
+    TOTAL_VARIATION: partial(Classical, total_variation),
 }
+OPENCV = find_spec("cv2") is not None
+if OPENCV:
+    FRESH |= {CLAHE: partial(Classical, clahe), NON_LOCAL: partial(Classical, non_local_means)}
 SAME_NETWORK = {"Zero-DCE": "Zero-DCE, PIE, SCL-LLE", "CLIP-LIT": "CLIP-LIT, RAVE"}
 
 
@@ -89,8 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds of every turn by size and network (None: no turn), and peak MiB with the size it was measured at."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if arguments.busy:
-        torch.set_num_threads(1)
+    set_threads(1 if arguments.busy else arguments.threads)
     clock = time.process_time if arguments.busy else time.perf_counter
     networks = {name: build(name, arguments.data).to(device) for name in FRESH}
     found: dict[str, Any] = {"seconds": {}, "peak": {}}
@@ -132,13 +195,31 @@ def take_turns(
     """Seconds of each network in each round on one picture; None where it is left out of the round."""
     turns: dict[str, list[float | None]] = {name: [] for name in networks}
     with torch.inference_mode():
-        for network in (network for name, network in networks.items() if name not in left_out | once):
-            network(image)
+        given = {name: _given(network, image) for name, network in networks.items()}
+        for name in networks.keys() - left_out - once:
+            networks[name](given[name])
         for turn in range(repeats):
             for name, network in networks.items():
                 skipped = name in left_out or (name in once and turn)
-                turns[name].append(None if skipped else _seconds(network, image, clock))
+                turns[name].append(None if skipped else _seconds(network, given[name], clock))
     return turns
+
+
+def set_threads(threads: int | None) -> None:
+    """For torch and OpenCV; None: as they are."""
+    if threads:
+        torch.set_num_threads(threads)
+        if OPENCV:
+            import cv2
+
+            cv2.setNumThreads(threads)
+
+
+def _given(network: Enhancer, image: Tensor) -> Tensor:
+    """The picture as the network is handed it: floats, or bytes as a file holds them."""
+    if not network.takes_bytes:
+        return image
+    return (255 * image).round().to(torch.uint8, memory_format=torch.channels_last)
 
 
 def _seconds(network: Enhancer, image: Tensor, clock: Callable[[], float]) -> float:
@@ -183,7 +264,8 @@ def _enhance_once(name: str, size: Size, answers: Any) -> None:
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     with torch.inference_mode():
-        build(name, None).to(device)(picture(size).to(device))
+        network = build(name, None).to(device)
+        network(_given(network, picture(size).to(device)))
     answers.put(torch.cuda.max_memory_allocated() // 2**20 if cuda else peak_memory())
 
 
@@ -269,6 +351,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with weights/peers")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each network")
     parser.add_argument("--all", action="store_true", help="measure the slow networks at 12 MP too: minutes, > 10 GB")
+    parser.add_argument("--threads", type=int, help="of torch and OpenCV; as many as they take without it")
     parser.add_argument("--busy", action="store_true", help="count processor time of one thread")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure only these")
     parser.add_argument("--table", action="store_true", help="only write the page from the stored results")

@@ -80,7 +80,7 @@ def compare_steps(size: int, batch: int, repeats: int) -> dict[str, dict[str, fl
     image = 0.3 * torch.rand(batch, 3, size, size, device=device)
     found = {}
     for kind in NETWORKS:
-        enhancer = build_enhancer(EnhancerSettings.model_validate({"kind": kind})).to(device)
+        enhancer = build_enhancer(EnhancerSettings.model_validate({"arch": kind})).to(device)
         ours = batched_step(copy.deepcopy(enhancer), Prior(guidance, identity), prompts, image)
         theirs = step_by_image(enhancer, plain, prompts, image)
         first = [ours(), theirs()]
@@ -233,7 +233,7 @@ def small_training(kind: str, size: int, batch: int, repeats: int, rounds: int =
     return TrainSettings.model_validate(
         {
             "data": {"samples": True, "image_size": size, "prompt_size": min(size, 256)},
-            "enhancer": {"kind": kind},
+            "enhancer": {"arch": kind},
             "schedule": {
                 "prompt_init": {"steps": 2},
                 "reconstruction": {"steps": 0},

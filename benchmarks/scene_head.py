@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from benchmarks.pretrained import split, unrestricted
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers.denoiser import Denoiser
-from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, highlights_kept, log_light, relight, without_noise
+from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, highlights_kept, log_light, relight, told
 from lle.enhancers.scene import GREY, SceneEnhancer, seen_small, settled
 from lle.exposure.camera import srgb_to_linear
 from lle.exposure.curves import bag_of_curves
@@ -137,7 +137,7 @@ def teach_denoiser(denoiser: Denoiser, files: Sequence[Path], settings: TrainSet
         light = settled(exposure.clamp(-DARKEST, BRIGHTEST), torch.ones(SQUARES, 3, 1, 1))
         with torch.no_grad():
             (relit, k), (wanted, _) = relit_as_seen(noisy, light), relit_as_seen(clean, light)
-        loss = denoising(without_noise(denoiser, relit, k), wanted, settings.objective.restoration.denoising_structure)
+        loss = denoising(denoiser(relit, told(k)), wanted, settings.objective.restoration.denoising_structure)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -29,7 +29,7 @@ from lle.enhancers.base import Enhanced, Enhancer, checked_strength
 from lle.enhancers.blocks import PlainBlock, looking, seen, starting_at_zero
 from lle.enhancers.denoiser import REACH, Denoiser
 from lle.enhancers.resizing import enlarged, shrunk
-from lle.enhancers.tiles import EVERYWHERE, Where, like, pieces, put_together, values
+from lle.enhancers.tiles import EVERYWHERE, WHITE, Where, in_strips, like, pieces, put_together
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import BRIGHTEST, DARKEST, k_of, shoulder, u_of
 
@@ -75,12 +75,16 @@ class OneExposure(Enhancer):
     def forward(self, image: Tensor, strength: float | Tensor = 1.0) -> Enhanced:
         light, maps = self.light(image)
 
-        def finished(where: Where) -> Tensor:
-            linear = srgb_to_linear(values(image[(..., *where)]))
+        def lit(where: Where) -> Tensor:
+            linear = linear_light(image[(..., *where)])
             relit, k = relight(linear, light, self.local(light, linear, image, where), strength)
+            return relit if self.denoiser is None else torch.cat([relit, told(k).expand_as(relit[:, :1])], dim=1)
+
+        def finished(where: Where) -> Tensor:
             if self.denoiser is None:
-                return relit
-            return partly(relit, without_noise(self.denoiser, relit, k), strength)
+                return lit(where)
+            relit, exponent = in_strips(lit, image, where).split([3, 1], dim=1)
+            return partly(relit, self.denoiser(relit, exponent), strength)
 
         tiles = pieces(image, None if self.denoiser is None else REACH)
         return Enhanced(put_together(finished, image, tiles) if tiles else like(image, finished(EVERYWHERE)), maps)
@@ -186,9 +190,9 @@ def edge_aware_base(light: Tensor) -> Tensor:
     return _fitted(guide, guide, BASE_RADIUS, BASE_EPSILON)
 
 
-def without_noise(denoiser: Denoiser, relit: Tensor, k: Tensor) -> Tensor:
-    """What `relight` gives, denoised by the light that was added, (B, 3, H, W)."""
-    return denoiser(relit, (u_of(k) / TOLD).expand(-1, -1, *relit.shape[-2:]))
+def told(k: Tensor) -> Tensor:
+    """h, what the denoiser is told of the light that was added, of any shape."""
+    return u_of(k) / TOLD
 
 
 def partly(relit: Tensor, denoised: Tensor, strength: float | Tensor) -> Tensor:
@@ -201,6 +205,14 @@ def partly(relit: Tensor, denoised: Tensor, strength: float | Tensor) -> Tensor:
 def _bounded(h: Tensor) -> Tensor:
     """u between its ends, with one slope on both sides of 0; it approaches them so slowly that it can turn back."""
     return BRIGHTEST * h / (1 + torch.maximum(h, -BRIGHTEST / DARKEST * h))
+
+
+def linear_light(pixels: Tensor) -> Tensor:
+    """Linear light of sRGB in [0, 1] or of bytes, whose 256 values are looked up."""
+    if pixels.is_floating_point():
+        return srgb_to_linear(pixels)
+    known = srgb_to_linear(torch.arange(WHITE + 1, device=pixels.device) / WHITE)
+    return known.index_select(0, pixels.flatten().int()).view(pixels.shape)
 
 
 def log_light(light: Tensor) -> Tensor:

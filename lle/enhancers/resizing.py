@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lle.enhancers.tiles import EVERYWHERE, Where, values
+from lle.enhancers.tiles import Where, values
 
 
 def shrunk(image: Tensor, side: int) -> Tensor:
@@ -20,25 +20,21 @@ def shrunk(image: Tensor, side: int) -> Tensor:
 
 def enlarged(maps: Tensor, image: Tensor, where: Where) -> Tensor:
     """Some rows and columns of the maps enlarged to the picture by bilinear interpolation, (B, M, rows, columns)."""
-    rows, columns = (
+    (rows, above), (columns, beside) = (
         _interpolation(length, part, knots, maps)
         for length, part, knots in zip(image.shape[-2:], where, maps.shape[-2:], strict=True)
     )
-    if where != EVERYWHERE:  # most knots lie elsewhere
-        (rows, above), (columns, beside) = _touched(rows), _touched(columns)
-        maps = maps[..., above, beside]
-    return rows @ (maps @ columns.T)
+    return rows @ (maps[..., above, beside] @ columns.T)
 
 
-def _interpolation(length: int, part: slice, knots: int, like: Tensor) -> Tensor:
-    """(n, knots): the weights by which each pixel of a part mixes the knots, as in bilinear interpolation."""
+def _interpolation(length: int, part: slice, knots: int, like: Tensor) -> tuple[Tensor, slice]:
+    """The weights by which each pixel of a part mixes the knots, as in bilinear interpolation, (pixels, knots of it),
+    and which knots those are.
+    """
     centre = (torch.arange(length, device=like.device)[part] + 0.5) * knots / length - 0.5
-    distance = centre.clamp(0, knots - 1)[:, None] - torch.arange(knots, device=like.device)
-    return (1 - distance.abs()).clamp_min(0).to(like.dtype)
-
-
-def _touched(weights: Tensor) -> tuple[Tensor, slice]:
-    """Weights (length, knots) without the columns of 0 on both sides, and which columns remain."""
-    used = weights.any(dim=0).nonzero()
-    part = slice(int(used[0]), int(used[-1]) + 1)
-    return weights[:, part], part
+    used = slice(0, knots)
+    if part != slice(None):  # most knots lie elsewhere
+        first, last, _ = part.indices(length)
+        used = slice(max(0, first * knots // length - 1), min(knots, last * knots // length + 2))
+    distance = centre.clamp(0, knots - 1)[:, None] - torch.arange(knots, device=like.device)[used]
+    return (1 - distance.abs()).clamp_min(0).to(like.dtype), used

@@ -97,6 +97,24 @@ def put_together(function: Callable[[Where], Tensor], image: Tensor, tiles: Iter
     return whole
 
 
+def in_strips(function: Callable[[Where], Tensor], image: Tensor, where: Where) -> Tensor:
+    """What `function` makes of some rows and columns of a picture (..., H, W), without a gradient strip by strip.
+
+    Args:
+        function: each of its pixels depends on no other.
+        image: (B, 3, H, W).
+        where: rows and columns.
+    """
+    if torch.is_grad_enabled() or image.is_cuda:
+        return function(where)
+    top, bottom, _ = where[0].indices(image.shape[-2])
+    width = len(range(*where[1].indices(image.shape[-1])))
+    strips = _spans(bottom - top, max(1, STRIP_PIXELS // width))
+    return torch.cat(
+        [function((slice(top + rows.start, min(bottom, top + rows.stop)), where[1])) for rows in strips], -2
+    )
+
+
 def values(pixels: Tensor) -> Tensor:
     """RGB in [0, 1] of what may be bytes, so that a large picture becomes floats piece by piece."""
     if pixels.is_floating_point():

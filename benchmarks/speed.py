@@ -195,7 +195,7 @@ def take_turns(
     """Seconds of each network in each round on one picture; None where it is left out of the round."""
     turns: dict[str, list[float | None]] = {name: [] for name in networks}
     with torch.inference_mode():
-        given = {name: _given(network, image) for name, network in networks.items()}
+        given = {name: given(network, image) for name, network in networks.items()}
         for name in networks.keys() - left_out - once:
             networks[name](given[name])
         for turn in range(repeats):
@@ -215,7 +215,7 @@ def set_threads(threads: int | None) -> None:
             cv2.setNumThreads(threads)
 
 
-def _given(network: Enhancer, image: Tensor) -> Tensor:
+def given(network: Enhancer, image: Tensor) -> Tensor:
     """The picture as the network is handed it: floats, or bytes as a file holds them."""
     if not network.takes_bytes:
         return image
@@ -265,7 +265,7 @@ def _enhance_once(name: str, size: Size, answers: Any) -> None:
     device = torch.device("cuda" if cuda else "cpu")
     with torch.inference_mode():
         network = build(name, None).to(device)
-        network(_given(network, picture(size).to(device)))
+        network(given(network, picture(size).to(device)))
     answers.put(torch.cuda.max_memory_allocated() // 2**20 if cuda else peak_memory())
 
 

@@ -342,7 +342,12 @@ def naming(setting: str) -> Iterator[None]:
         yield
     except StorageError as error:
         said = str(error)
-        raise type(error)(said if said.startswith(f"{setting}: ") else f"{setting}: {said}") from error
+        if said.startswith(f"{setting}: "):
+            raise
+        named = type(error)(f"{setting}: {said}")
+        for note in getattr(error, "__notes__", []):  # such as that the job had begun
+            named.add_note(note)
+        raise named from error
 
 
 def s3_client() -> Any:

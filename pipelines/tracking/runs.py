@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
@@ -100,8 +102,8 @@ def record_evaluation(
     quieten()
     try:
         client = client_of(uri)
-        found = client.get_experiment_by_name(experiment)
-        experiment_id = found.experiment_id if found else create_experiment(client, experiment, uri)
+        found = client.get_experiment_by_name(experiment) or created_experiment(client, experiment, uri)
+        experiment_id = found.experiment_id
         run_id = str(client.create_run(experiment_id, run_name=name).info.run_id)
         client.log_batch(
             run_id,
@@ -187,12 +189,19 @@ def quieten() -> None:
     )  # its pages of what is raised, and told, anyway
 
 
-def create_experiment(client: MlflowClient, experiment: str, uri: str) -> str:
-    """A new experiment, its id. With SQLite, the pictures and models lie in a folder beside the data base."""
-    if not (database := sqlite_path(uri)):
-        return client.create_experiment(experiment)
-    artifacts = Path(database).parent / "mlartifacts"
-    return client.create_experiment(experiment, artifact_location=artifacts.as_uri())
+def created_experiment(client: MlflowClient, experiment: str, uri: str) -> Experiment:
+    """An experiment that was not there, by now perhaps another job's. With SQLite, the pictures and models lie in a
+    folder beside the data base.
+    """
+    database = sqlite_path(uri)
+    artifacts = (Path(database).parent / "mlartifacts").as_uri() if database else None
+    try:
+        return client.get_experiment(client.create_experiment(experiment, artifact_location=artifacts))
+    except MlflowException as error:
+        found = client.get_experiment_by_name(experiment)
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS) or found is None:
+            raise
+        return found
 
 
 def dataset(name: str, context: str, uri: str, digest: str, count: int) -> DatasetInput:

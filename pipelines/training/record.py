@@ -22,7 +22,7 @@ from pipelines.tracking.runs import (
     PARAMETER_LENGTH,
     TrackedRun,
     client_of,
-    create_experiment,
+    created_experiment,
     dataset,
     first_line,
     one_after_another,
@@ -111,7 +111,7 @@ def _open_run(
         )
     if settings.resume:
         tell(f"MLflow at {redacted(uri)} has no run of {settings.name} to go on in; going on in a new one")
-    experiment_id = experiment.experiment_id if experiment else create_experiment(client, name, uri)
+    experiment_id = (experiment or created_experiment(client, name, uri)).experiment_id
     tags = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
     info: RunInfo = client.create_run(experiment_id, run_name=settings.name, tags=tags).info
     _describe(client, info.run_id, settings, photos)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from cluster.connect import ClusterError
+from cluster.storage import StorageError, naming
 from lle.images import encode
 from pipelines import job as jobs
 from pipelines.data.listing import DataError
-from pipelines.job import begun, ended
+from pipelines.job import FAILED, MISTAKEN, begun, ended
 from pipelines.tracking.address import TrackingError
 
 NOBODY = "http://127.0.0.1:9"
@@ -121,3 +122,12 @@ def test_the_same_error_is_a_failure_once_the_job_has_begun(capsys: pytest.Captu
 @pytest.mark.parametrize("error", [ClusterError("nobody answers"), TrackingError("nobody answers")])
 def test_who_does_not_answer_is_no_mistake(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(error) == 1
+
+
+def test_an_error_that_is_named_by_a_setting_still_says_that_the_job_had_begun():
+    with pytest.raises(StorageError, match="^output: it is full") as found, naming("output"), begun():
+        raise StorageError("it is full")
+    assert ended(found.value) == FAILED
+    with pytest.raises(StorageError) as found, naming("output"):
+        raise StorageError("it is full")
+    assert ended(found.value) == MISTAKEN

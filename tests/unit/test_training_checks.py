@@ -23,7 +23,7 @@ from pipelines.config.loading import Loaded
 from pipelines.config.train import RunSettings, ScalingSettings
 from pipelines.job import run_job
 from pipelines.models.registry import register
-from pipelines.tracking.runs import TrackedRun, client_of
+from pipelines.tracking.runs import TrackedRun, client_of, created_experiment
 from pipelines.train import main
 from pipelines.training import job as training
 
@@ -256,3 +256,10 @@ def test_code_from_outside_that_cannot_be_used_is_told_before_anything_starts(
 ):
     assert run_and_read(settings(tmp_path, folders, **others), capsys).startswith(f"error: {reason}")
     assert not (tmp_path / "runs").exists()
+
+
+def test_two_jobs_that_begin_an_experiment_at_once_share_it(tmp_path: Path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    first, second = (created_experiment(client_of(uri), "lle", uri) for _ in range(2))
+    assert first.experiment_id == second.experiment_id
+    assert first.artifact_location == (tmp_path / "mlartifacts").as_uri()

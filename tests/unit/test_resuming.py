@@ -210,11 +210,11 @@ def test_a_resumed_run_refuses_what_would_make_another_of_it(night: RunSettings,
 
 def test_a_resumed_run_goes_on_with_its_list_of_sets_and_no_other(night: RunSettings, capsys):
     sets = (*night.data.dark, f"{night.runs}/dusk=2")
-    weighted = night.data.model_copy(update={"dark": sets, "dark_weights": (3, 1)})
+    weighted = night.data.model_copy(update={"dark": sets, "dark_weights": (3, 1), "validation_images": 3})
     night = night.model_copy(update={"data": weighted})
     cut_off(night)
     assert resumed(night, "--data.dark", *sets).data == weighted
-    for changed in ([*sets, "dawn"], sets[::-1], sets[:1]):
+    for changed in (sets[::-1], (sets[0], "dawn"), (*sets, "dawn", "--data.dark_weights", "3", "1", "1")):
         assert "data.dark was [" in refused(capsys, night, "--data.dark", *changed)
     told = refused(capsys, night, "--data.dark_weights", "1", "3")
     assert "data.dark_weights was [3, 1] when the run night began, and cannot become [1, 3]" in told

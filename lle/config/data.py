@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from lle.config.fields import PositivePartRange, Range, Settings, setting
+from lle.config.fields import Places, PositivePartRange, Range, Settings, Weights, setting
 
 
 class DataSettings(Settings):
     """Where the photos are and what is taken from them."""
 
-    dark: str = setting("", "Folder or URI prefix of low-light or backlit photos.", unit="folder or URI")
-    well_lit: str = setting("", "Folder or URI prefix of well-lit photos, unpaired.", unit="folder or URI")
+    dark: Places = setting((), "Folders or URI prefixes of low-light or backlit photos.", unit="folders or URIs")
+    well_lit: Places = setting((), "Folders or URI prefixes of well-lit photos, unpaired.", unit="folders or URIs")
+    dark_weights: Weights = setting(
+        (),
+        "How often each set of data.dark is shown, in their order and whatever their sizes: with 3 1, three photos of "
+        "the first for each one of the second; empty: each photo equally often, as if they lay in one folder.",
+        source="ours",
+    )
+    well_lit_weights: Weights = setting((), "The same for the sets of data.well_lit.", source="ours")
     pairs_dark: str = setting("", "Held-out dark photos with ground truth, for validation only.", unit="folder or URI")
     pairs_truth: str = setting(
         "",
@@ -44,8 +51,9 @@ class DataSettings(Settings):
     max_pixels: int = setting(80_000_000, "Larger pictures are refused from their header.", unit="px", ge=1024)
     validation_images: int = setting(
         16,
-        "Photos of each set held out of training to choose the best enhancer by.",
-        unit="photos per set",
+        "Photos of data.dark, and as many of data.well_lit, held out of training to choose the best enhancer by; of "
+        "several sets equal shares, whatever their sizes and weights.",
+        unit="photos",
         ge=1,
         le=10_000,
     )
@@ -90,7 +98,23 @@ def check_folders(data: DataSettings) -> None:
         raise ValueError(
             "data.dark and data.well_lit: name two folders of photos, or pass --data.samples for sample photos"
         )
-    if data.dark and data.dark.rstrip("/") == data.well_lit.rstrip("/"):
-        raise ValueError(f"data.dark and data.well_lit: both are {data.dark}; the two sets must differ")
+    well_lit = {uri.rstrip("/") for uri in data.well_lit}
+    for uri in data.dark:
+        if uri.rstrip("/") in well_lit:
+            raise ValueError(f"data.dark and data.well_lit: both name {uri}; the two must differ")
+    for name, uris, weights in (
+        ("dark", data.dark, data.dark_weights),
+        ("well_lit", data.well_lit, data.well_lit_weights),
+    ):
+        if weights and len(weights) != len(uris):
+            raise ValueError(
+                f"data.{name}_weights: {len(weights)} weights, and {len(uris)} sets in data.{name}; give one for each "
+                "set, or none"
+            )
+        if data.validation_images < len(uris):
+            raise ValueError(
+                f"data.validation_images: {data.validation_images} photos cannot come from each of the {len(uris)} "
+                f"sets of data.{name}; give {len(uris)} or more"
+            )
     if bool(data.pairs_dark) != bool(data.pairs_truth):
         raise ValueError("data.pairs_dark and data.pairs_truth: give both or neither")

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -112,6 +120,19 @@ def _above_zero(bounds: tuple[float, float]) -> tuple[float, float]:
         raise ValueError(f"{bounds} begins at or below 0; give numbers above 0")
     return bounds
 
+
+def _listed(given: Any) -> Any:
+    """A list of places; one alone may be given, and is kept, as plain text."""
+    given = [given] if isinstance(given, str) else given
+    return [] if given == [""] else given
+
+
+def _plain(places: tuple[str, ...]) -> str | tuple[str, ...]:
+    return places if len(places) > 1 else "".join(places)
+
+
+Places = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), PlainSerializer(_plain)]
+Weights = tuple[Annotated[int, Field(ge=1, le=1000)], ...]
 
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 

@@ -4,6 +4,8 @@
 
 Over-exposed copies of W (`prior.over_exposed_share`) count as badly lit by their share, and so do the results of
 earlier rounds on I. Every photo is looked at once, whole and unaugmented; the exposure of a copy follows from its row.
+Of sets mixed by weights the small ones are looked at again until the last photo was seen, so that the means hold the
+same mixture as the batches.
 The result is the same for any number of ranks up to rounding.
 """
 
@@ -68,7 +70,7 @@ class _Mean:
 
 
 def _once(name: str, settings: TrainSettings, tower: Tower, open_stream: OpenStream) -> Iterator[tuple[Tensor, Tensor]]:
-    """This rank's share of a set, each photo once: rows (B,) of the stream, and pictures (B, 3, S, S) in [0, 1]."""
+    """This rank's share of a pass over a set: rows (B,) of the stream, and pictures (B, 3, S, S) in [0, 1]."""
     stream = open_stream(name, 0)
     try:
         rows = torch.arange(rank(), stream.photos, world_size())

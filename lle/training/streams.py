@@ -11,7 +11,8 @@ class Stream(Protocol):
     """An endless stream of pictures for one rank.
 
     Attributes:
-        photos: pictures in the set; rows 0 to photos - 1 of all ranks together hold each of them once.
+        photos: rows that show the whole set: rows 0 to photos - 1 of all ranks together hold each photo once or, where
+            sets are mixed by weights, at least once.
     """
 
     @property

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
-from lle.config.fields import Settings, setting
+from lle.config.fields import Places, Settings, setting
 from pipelines.config.fields import Cluster, Tracking
 
-Inputs = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
 OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff", "avif"]
 
 
@@ -24,7 +23,7 @@ class EnhanceSettings(Settings):
         unit="URI",
         min_length=1,
     )
-    input: Inputs = setting(
+    input: Places = setting(
         (), "Photos, folders or prefixes with all below them; `--input` may be left out.", unit="folders, files or URIs"
     )
     output: str = setting(
@@ -60,6 +59,6 @@ class EnhanceSettings(Settings):
 
     @model_validator(mode="after")
     def _something_to_enhance(self) -> EnhanceSettings:
-        if not any(self.input):
+        if not self.input:
             raise ValueError("input: no photos; name a photo, a folder or a URI, such as photo.jpg (--help lists all)")
         return self

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_origin
 
 from lle.config.fields import Settings
 from pipelines.config.files import SettingsError
-from pipelines.config.text import Tree, accepts, is_list, scalar, shown, tree_of
+from pipelines.config.text import Tree, accepts, entry, is_list, scalar, shown, tree_of
 
 WIDTH = 100
 COLUMN = 29  # of the options
@@ -136,5 +136,6 @@ def _explained(tree: Tree, path: str, values: Mapping[str, Any], sources: Mappin
 def _option(tree: Tree, path: str) -> str:
     """`--data.dark TEXT`."""
     kind: Any = tree.settings[path].annotation
-    many = "TEXT ..." if is_list(tree.settings[path]) else {Literal: "NAME", tuple: "NUMBER ..."}.get(get_origin(kind))
+    texts = is_list(tree.settings[path]) and entry(tree.settings[path]).annotation is str
+    many = "TEXT ..." if texts else {Literal: "NAME", tuple: "NUMBER ..."}.get(get_origin(kind))
     return f"--{path} {many or {bool: '', int: 'INT', str: 'TEXT'}.get(kind, 'NUMBER')}".rstrip()

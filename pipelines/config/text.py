@@ -137,7 +137,8 @@ def accepts(info: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
     if is_list(info):
-        return "any number of texts"
+        one = entry(info)
+        return "any number of texts" if one.annotation is str else f"any number of values, each {accepts(one)}"
     if get_origin(kind) is tuple:
         return f"{len(get_args(kind))} numbers"
     if kind is str:
@@ -156,6 +157,11 @@ def accepts(info: FieldInfo) -> str:
 def is_list(info: FieldInfo) -> bool:
     """Whether a setting takes any number of values."""
     return get_origin(info.annotation) is tuple and Ellipsis in get_args(info.annotation)
+
+
+def entry(info: FieldInfo) -> FieldInfo:
+    """One of the values that a list takes, as a field of its own."""
+    return FieldInfo.from_annotation(get_args(info.annotation)[0])
 
 
 def shown(value: Any) -> str:

@@ -21,10 +21,9 @@ from cluster.storage import explain, open_uri
 from lle import images
 from lle.config import RegionSettings
 from lle.regions import find_regions
-from lle.training.order import photo_at
 from pipelines.data import shards
 from pipelines.data.listing import DataError
-from pipelines.data.photo_sets import PhotoSet
+from pipelines.data.photo_sets import Photos, PhotoSet, photo_in_row
 
 ROWS_PER_BLOCK = 16
 READERS = 8
@@ -39,7 +38,7 @@ class Decode:
     """Rows of one worker's share into pictures, batch after batch.
 
     Attributes:
-        photos: the set.
+        photos: the set, or several.
         size: side of the square pictures; photos are resized whole, as CLIP sees them.
         seed: of the order.
         start: the first row.
@@ -49,9 +48,10 @@ class Decode:
         regions: how to find the regions of each photo; None: not at all.
         crop_share: share of pictures that are a random square of the photo instead of the whole.
         crop_side: bounds of its side, as part of the photo's shorter side.
+        weights: of several sets, how often each is shown; none: each photo equally often.
     """
 
-    photos: PhotoSet
+    photos: Photos
     size: int
     seed: int
     start: int
@@ -61,6 +61,7 @@ class Decode:
     regions: RegionSettings | None = None
     crop_share: float = 0.0
     crop_side: tuple[float, float] = (1.0, 1.0)
+    weights: tuple[int, ...] = ()
 
     def batches(self, first: dict[str, np.ndarray] | None = None) -> Iterator[dict[str, Any]]:
         """Without end: `image` (16, S, S, 3) and `refused`, for each row what was skipped to fill it; `regions`
@@ -69,7 +70,7 @@ class Decode:
         Args:
             first: ignored; Ray Data passes the block that the task was made for.
         """
-        filesystem, _ = open_uri(self.photos.uri)
+        filesystems = {each.uri: open_uri(each.uri)[0] for each in self.photos.sets}
         regions_of = self._regions_finder()
         readers, decoders = ThreadPoolExecutor(READERS), ThreadPoolExecutor(self.threads)
         # Reading waits for the network and decoding for a core: many read ahead of the few that decode.
@@ -77,8 +78,10 @@ class Decode:
         block = list[dict[str, Any]]()
         try:
             for row in count(self.start, self.stride):
-                data = readers.submit(shards.read, filesystem, self._path(row), self.max_pixels)
-                decoding.append(decoders.submit(self._picture, filesystem, row, data, regions_of))
+                photos, index = photo_in_row(self.photos, row, self.seed, self.weights)
+                filesystem = filesystems[photos.uri]
+                data = readers.submit(shards.read, filesystem, photos.paths[index], self.max_pixels)
+                decoding.append(decoders.submit(self._picture, filesystem, photos, index, row, data, regions_of))
                 if len(decoding) > ROWS_AHEAD:
                     block.append(decoding.popleft().result())
                 if len(block) == ROWS_PER_BLOCK:
@@ -89,20 +92,21 @@ class Decode:
             for pool in (readers, decoders):
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _path(self, row: int, offset: int = 0) -> str:
-        """Where the photo of a row lies, or one `offset` places behind it in the set."""
-        paths = self.photos.paths
-        return paths[(photo_at(row, len(paths), self.seed) + offset) % len(paths)]
-
     def _picture(
-        self, filesystem: fs.FileSystem, row: int, data: Future[bytes], regions_of: FindRegions | None
+        self,
+        filesystem: fs.FileSystem,
+        photos: PhotoSet,
+        index: int,
+        row: int,
+        data: Future[bytes],
+        regions_of: FindRegions | None,
     ) -> dict[str, Any]:
-        """The photo of a row, its regions, and `refused`: where it is bad, it is the next good one that is given, and
-        path and reason of each bad one, as JSON: names hold whatever their owners like.
+        """The photo of a row, its regions, and `refused`: where it is bad, it is the next good one of its set that is
+        given, and path and reason of each bad one, as JSON: names hold whatever their owners like.
         """
         refused = list[tuple[str, str]]()
-        for offset in range(len(self.photos.paths)):
-            path = self._path(row, offset)
+        for offset in range(len(photos.paths)):
+            path = photos.paths[(index + offset) % len(photos.paths)]
             try:
                 picture = self._square(
                     shards.read(filesystem, path, self.max_pixels) if offset else data.result(), path, row
@@ -115,7 +119,7 @@ class Decode:
                 regions = {"regions": regions_of(path, picture)} if regions_of else {}
                 return {"image": picture, "refused": json.dumps(refused) if refused else "", **regions}
         raise DataError(
-            f"{self.photos.uri}: none of its {len(self.photos.paths)} pictures can be decoded; {': '.join(refused[0])}"
+            f"{photos.uri}: none of its {len(photos.paths)} pictures can be decoded; {': '.join(refused[0])}"
         )
 
     def _regions_finder(self) -> FindRegions | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import permutations
 
 import numpy as np
 from pyarrow import fs
@@ -14,6 +15,7 @@ from pyarrow import fs
 from cluster.storage import StorageError, explain, name_below, open_file, open_uri, place, told
 from lle import images
 from lle.config import DataSettings
+from lle.training.order import photo_of_sets
 from pipelines.data import shards
 from pipelines.data.listing import DataError, LeftOut, no_picture, photos_in
 from pipelines.data.manifest import ManifestError, read_places
@@ -43,10 +45,45 @@ class PhotoSet:
         """Of each path, the photo's below the root: no two are the same."""
         return photo_names(self.uri, self.paths)
 
-    def without(self, held_out: PhotoSet) -> PhotoSet:
-        """The rest of the set."""
-        out = set(held_out.paths)
-        return replace(self, paths=tuple(path for path in self.paths if path not in out))
+    @property
+    def sets(self) -> tuple[PhotoSet, ...]:
+        """Itself, the only one: see `JoinedSets`."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class JoinedSets:
+    """Photos of several sets, of any kinds, in the order in which a setting lists them.
+
+    Attributes:
+        sets: two or more.
+    """
+
+    sets: tuple[PhotoSet, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Those of each set, one set behind the other."""
+        return tuple(path for each in self.sets for path in each.paths)
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """What was skipped in any of them, with its reason."""
+        return {path: reason for each in self.sets for path, reason in each.refused.items()}
+
+
+Photos = PhotoSet | JoinedSets
+
+
+def joined(sets: Sequence[PhotoSet]) -> Photos:
+    """One set as it is, several as one."""
+    return sets[0] if len(sets) == 1 else JoinedSets(tuple(sets))
+
+
+def photo_in_row(photos: Photos, row: int, seed: int, weights: Sequence[int] = ()) -> tuple[PhotoSet, int]:
+    """The set and the index of the photo in it that a row of a stream shows; see `lle.training.order`."""
+    which, index = photo_of_sets(row, [len(each.paths) for each in photos.sets], seed, weights)
+    return photos.sets[which], index
 
 
 def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
@@ -94,34 +131,40 @@ def photo_names(uri: str, paths: Iterable[str]) -> list[str]:
     return [shards.name_at(path) or name_below(root, path) for path in paths]
 
 
-def names_hash(photos: PhotoSet) -> str:
-    """SHA-256 of a set's sorted paths: which photos, not what is in them; of a prepared set also that, for its shards
-    are named after the versions of their files.
+def names_hash(photos: Photos) -> str:
+    """SHA-256 of a set's sorted paths, of several sets' behind one another: which photos, not what is in them; of a
+    prepared set also that, for its shards are named after the versions of their files.
     """
     return hashlib.sha256(json.dumps(photos.paths).encode()).hexdigest()
 
 
-def refuse_nested(places: Mapping[str, str]) -> None:
-    """See that of some folders, by setting, none is or holds another, wherever links lead.
+def refuse_nested(places: Iterable[tuple[str, str]]) -> None:
+    """See that of some folders none is or holds another, wherever links lead.
+
+    Args:
+        places: settings, each with a folder or prefix that it names; empty ones are passed over.
 
     Raises:
         DataError: one does.
     """
     found = list[tuple[str, str, str]]()
-    for setting, uri in places.items():
+    for setting, uri in places:
         try:
             found += [(setting, uri, place(uri))] if uri else []
         except StorageError as error:
             raise DataError(f"{setting}: {error}") from None
-    for setting, uri, inner in found:
-        for other, other_uri, outer in found:
-            if setting == other or not inner.startswith(outer):
-                continue
-            if inner == outer:
-                raise DataError(
-                    f"{setting} and {other}: {uri} and {other_uri} hold the same files: they are one folder; name two"
-                )
-            raise DataError(f"{setting} and {other}: {uri} lies in {other_uri}; name two folders beside each other")
+    for (setting, uri, inner), (other, other_uri, outer) in permutations(found, 2):
+        if not inner.startswith(outer):
+            continue
+        settings = both(setting, other)
+        if inner == outer:
+            raise DataError(f"{settings}: {uri} and {other_uri} hold the same files: they are one folder; name two")
+        raise DataError(f"{settings}: {uri} lies in {other_uri}; name two folders beside each other")
+
+
+def both(setting: str, other: str) -> str:
+    """Two settings in a message; one where both are the same."""
+    return setting if setting == other else f"{setting} and {other}"
 
 
 def load_photo(photos: PhotoSet, path: str, max_pixels: int, longest_side: int = 0) -> np.ndarray:

@@ -26,7 +26,7 @@ from pipelines.config.train import RunSettings
 from pipelines.data import shards
 from pipelines.data.listing import DataError
 from pipelines.data.manifest import home_of
-from pipelines.data.photo_sets import PhotoSet
+from pipelines.data.photo_sets import Photos, PhotoSet, joined
 from pipelines.data.training_photos import TrainingPhotos, find_photos
 
 PHOTOS = "photos.json.gz"
@@ -46,7 +46,8 @@ def photos_of_run(settings: RunSettings, checkpoints: str) -> TrainingPhotos:
             `data.validation_hash` names.
         StorageError: the list cannot be read or written.
     """
-    chosen_by = {name: getattr(settings.data, name) for name in CHOSEN_BY} | {"seed": settings.seed}
+    data = settings.data.model_dump(mode="json")
+    chosen_by = {name: data[name] for name in CHOSEN_BY} | {"seed": settings.seed}
     began = _read(checkpoints) if settings.resume else None
     if began:
         _refuse_other_settings(began["chosen_by"], chosen_by, settings.name)
@@ -76,13 +77,15 @@ def validation_hash(photos: TrainingPhotos, max_pixels: int = MAX_PIXELS) -> str
     for each in (photos.held_out_dark, photos.held_out_well_lit, photos.pairs_dark, photos.pairs_truth):
         if each is None:
             continue
-        filesystem, _ = open_uri(each.uri)
         digest.update(f"{len(each.paths)} photos".encode())
-        for path in each.paths:
-            try:
-                digest.update(hashlib.sha256(shards.read(filesystem, path, max_pixels)).digest())
-            except (OSError, ImageError) as error:
-                raise DataError(f"data: {path}, a photo to validate on, cannot be read ({explain(error)})") from error
+        for one in each.sets:
+            filesystem, _ = open_uri(one.uri)
+            for path in one.paths:
+                try:
+                    digest.update(hashlib.sha256(shards.read(filesystem, path, max_pixels)).digest())
+                except (OSError, ImageError) as error:
+                    reason = explain(error)
+                    raise DataError(f"data: {path}, a photo to validate on, cannot be read ({reason})") from error
     return digest.hexdigest()
 
 
@@ -98,22 +101,34 @@ def _refuse_other_settings(began: dict[str, Any], now: dict[str, Any], name: str
 
 def _photos(sets: dict[str, Any], chosen_by: dict[str, Any], file: str) -> TrainingPhotos:
     with _understood(file):
-        restored: dict[str, Any] = {
-            name: each and PhotoSet(each["uri"], tuple(each["paths"]), dict(each["refused"]))
-            for name, each in sets.items()
-        }
+        restored: dict[str, Any] = {name: each and _restored(each) for name, each in sets.items()}
         photos = TrainingPhotos(**restored)
-        for each in filter(None, restored.values()):
-            _refuse_foreign(each, chosen_by, file)
+        for name, each in restored.items():
+            if each:
+                _refuse_foreign(each, chosen_by[name.removeprefix("held_out_")], file)
     return photos
 
 
-def _refuse_foreign(photos: PhotoSet, chosen_by: dict[str, Any], file: str) -> None:
+def _restored(kept: dict[str, Any]) -> Photos:
+    """One set, or several, as `dataclasses.asdict` told them."""
+    sets = [PhotoSet(each["uri"], tuple(each["paths"]), dict(each["refused"])) for each in kept.get("sets", [kept])]
+    return joined(sets)
+
+
+def _refuse_foreign(photos: Photos, uris: str | list[str], file: str) -> None:
     """The photos of a run lie where its settings say, whatever was written down."""
-    if photos.uri not in chosen_by.values():
-        raise DataError(
-            f"data: {file} names photos in {str(photos.uri)[:200]!r}, which no setting does; begin another run"
-        )
+    wanted = [uris] if isinstance(uris, str) else uris
+    for each in photos.sets:
+        if each.uri not in wanted:
+            raise DataError(
+                f"data: {file} names photos in {str(each.uri)[:200]!r}, which no setting does; begin another run"
+            )
+        _refuse_outside(each, file)
+    if [each.uri for each in photos.sets] != wanted:
+        raise ValueError("not the sets that a setting lists")
+
+
+def _refuse_outside(photos: PhotoSet, file: str) -> None:
     root = home_of(photos.uri)
     for path in photos.paths:
         if not f"{posixpath.normpath(path)}/".startswith(f"{root.rstrip('/')}/"):

@@ -5,7 +5,8 @@
 Row r of a stream is a photo that follows from (seed, r), see `lle.training.order`; so a position is one number, each
 worker computes which rows are its own, and nobody waits for anybody. A training that is resumed on another number of
 workers goes on at the same row: within an epoch no photo is shown twice and none left out. The exception: a photo that
-turns out bad is replaced by the next good one, which is so shown once more.
+turns out bad is replaced by the next good one of its set, which is so shown once more. Several sets are one stream, in
+the same way; mixed by weights, each has epochs of its own.
 
 Each stream is one endless Ray Data task that reads and decodes ahead of the training, held back when a few blocks wait:
 no epoch has a start-up pause, for there is only one start.
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from lle.training.order import rows_of_all
 from pipelines.data.decoding import ROWS_PER_BLOCK, Decode
 
 BLOCKS_AHEAD = 8
@@ -41,8 +43,8 @@ class RayStream:
 
     @property
     def photos(self) -> int:
-        """Pictures in the set."""
-        return len(self._decode.photos.paths)
+        """Rows that show the whole set, as `lle.training.streams` wants them."""
+        return rows_of_all([len(each.paths) for each in self._decode.photos.sets], self._decode.weights)
 
     def take(self, count: int) -> Any:
         """The next pictures, uint8 tensor, (count, S, S, 3)."""

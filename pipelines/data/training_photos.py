@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -13,7 +15,16 @@ from pipelines.config.train import RunSettings
 from pipelines.data import shards
 from pipelines.data.listing import DataError
 from pipelines.data.pairing import aligned
-from pipelines.data.photo_sets import PhotoSet, list_photos, load_photo, photo_names, refuse_nested
+from pipelines.data.photo_sets import (
+    Photos,
+    PhotoSet,
+    both,
+    joined,
+    list_photos,
+    load_photo,
+    photo_names,
+    refuse_nested,
+)
 
 COMPARED_FILES = 8
 PAIRS = "data.pairs_dark and data.pairs_truth"
@@ -25,10 +36,10 @@ class TrainingPhotos:
     hold, as `pipelines.data.pinned.validation_hash` tells it, empty where nobody has looked.
     """
 
-    dark: PhotoSet
-    well_lit: PhotoSet
-    held_out_dark: PhotoSet
-    held_out_well_lit: PhotoSet
+    dark: Photos
+    well_lit: Photos
+    held_out_dark: Photos
+    held_out_well_lit: Photos
     pairs_dark: PhotoSet | None = None
     pairs_truth: PhotoSet | None = None
     validation_hash: str = ""
@@ -48,7 +59,13 @@ class TrainingPhotos:
             "pairs_dark": self.pairs_dark,
             "pairs_truth": self.pairs_truth,
         }
-        return [f"data.{name}: {each.left_out}" for name, each in named.items() if each and each.left_out]
+        return [
+            f"data.{name}: {f'{each.uri}: ' if len(photos.sets) > 1 else ''}{each.left_out}"
+            for name, photos in named.items()
+            if photos
+            for each in photos.sets
+            if each.left_out
+        ]
 
 
 def find_photos(settings: RunSettings) -> TrainingPhotos:
@@ -58,53 +75,60 @@ def find_photos(settings: RunSettings) -> TrainingPhotos:
         DataError: missing, empty, unreadable or equal sets, or pairs that do not match.
     """
     data = settings.data
-    refuse_nested({"data.dark": data.dark, "data.well_lit": data.well_lit})
-    dark, well_lit = list_photos(data.dark, "data.dark", data), list_photos(data.well_lit, "data.well_lit", data)
-    _refuse_equal(dark, well_lit)
-    held_out_dark = held_out(dark, "data.dark", data, settings.seed)
-    held_out_well_lit = held_out(well_lit, "data.well_lit", data, settings.seed)
+    named = [("data.dark", uri) for uri in data.dark] + [("data.well_lit", uri) for uri in data.well_lit]
+    refuse_nested(named)
+    found = [(setting, list_photos(uri, setting, data)) for setting, uri in named]
+    _refuse_equal(found)
+    dark, held_out_dark = _parted(found[: len(data.dark)], data.validation_images, settings.seed)
+    well_lit, held_out_well_lit = _parted(found[len(data.dark) :], data.validation_images, settings.seed)
     low = high = None
     if data.pairs_dark:
-        refuse_nested({"data.pairs_dark": data.pairs_dark, "data.pairs_truth": data.pairs_truth})
+        refuse_nested([("data.pairs_dark", data.pairs_dark), ("data.pairs_truth", data.pairs_truth)])
         low = list_photos(data.pairs_dark, "data.pairs_dark", data)
         high = list_photos(data.pairs_truth, "data.pairs_truth", data)
         low, high = _matched(*aligned(low, high, PAIRS), data)
-    return TrainingPhotos(
-        dark.without(held_out_dark), well_lit.without(held_out_well_lit), held_out_dark, held_out_well_lit, low, high
-    )
+    return TrainingPhotos(dark, well_lit, held_out_dark, held_out_well_lit, low, high)
 
 
-def held_out(photos: PhotoSet, setting: str, data: DataSettings, seed: int) -> PhotoSet:
-    """`data.validation_images` photos of a set, chosen by the seed, for validation only.
+def _parted(named: Sequence[tuple[str, PhotoSet]], count: int, seed: int) -> tuple[Photos, Photos]:
+    """The sets of a setting to train on, and `count` photos of them, chosen by the seed, for validation only: of each
+    set as many as of the others, or one more of the first ones, so that weights and sizes do not change what is judged.
 
     Raises:
         DataError: too few photos to train on the rest.
     """
-    count = data.validation_images
-    if len(photos.paths) <= count:
-        raise DataError(
-            f"{setting}: {len(photos.paths)} readable pictures, of which data.validation_images keeps {count} out of "
-            "training; give more pictures or a smaller data.validation_images"
-        )
-    chosen = np.random.default_rng(seed).permutation(len(photos.paths))[:count]
-    return PhotoSet(photos.uri, tuple(photos.paths[index] for index in sorted(chosen)))
+    rest, held_out = list[PhotoSet](), list[PhotoSet]()
+    for index, (setting, photos) in enumerate(named):
+        share = count // len(named) + (index < count % len(named))
+        if len(photos.paths) <= share:
+            raise DataError(
+                f"{setting}: {photos.uri} holds {len(photos.paths)} readable pictures, of which data.validation_images "
+                f"keeps {share} out of training; give more pictures or a smaller data.validation_images"
+            )
+        chosen = set(np.random.default_rng(seed).permutation(len(photos.paths))[:share].tolist())
+        held_out.append(PhotoSet(photos.uri, tuple(path for at, path in enumerate(photos.paths) if at in chosen)))
+        rest.append(replace(photos, paths=tuple(path for at, path in enumerate(photos.paths) if at not in chosen)))
+    return joined(rest), joined(held_out)
 
 
-def _refuse_equal(dark: PhotoSet, well_lit: PhotoSet) -> None:
+def _refuse_equal(named: Sequence[tuple[str, PhotoSet]]) -> None:
     """Names tell most sets apart; where they are the same, as in paired sets, the bytes of a few files decide."""
-    if dark.names != well_lit.names:
-        return
-    try:
-        samples = [
-            [shards.read(open_uri(photos.uri)[0], path) for path in photos.paths[:COMPARED_FILES]]
-            for photos in (dark, well_lit)
-        ]
-    except (OSError, images.ImageError) as error:
-        raise DataError(f"data.dark and data.well_lit: cannot be compared ({explain(error)})") from error
-    if samples[0] == samples[1]:
-        raise DataError(
-            f"data.dark and data.well_lit: {dark.uri} and {well_lit.uri} hold the same files; the two sets must differ"
-        )
+    names = [photos.names for _, photos in named]
+    for one, two in combinations(range(len(named)), 2):
+        if names[one] != names[two]:
+            continue
+        (setting, photos), (other, others) = named[one], named[two]
+        try:
+            samples = [
+                [shards.read(open_uri(each.uri)[0], path) for path in each.paths[:COMPARED_FILES]]
+                for each in (photos, others)
+            ]
+        except (OSError, images.ImageError) as error:
+            raise DataError(f"{both(setting, other)}: cannot be compared ({explain(error)})") from error
+        if samples[0] == samples[1]:
+            raise DataError(
+                f"{both(setting, other)}: {photos.uri} and {others.uri} hold the same files; the two sets must differ"
+            )
 
 
 def _matched(low: PhotoSet, high: PhotoSet, data: DataSettings) -> tuple[PhotoSet, PhotoSet]:

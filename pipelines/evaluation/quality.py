@@ -14,7 +14,7 @@ from lle.images import ImageError, to_tensor
 from lle.metrics import psnr, ssim
 from lle.model import Model, enhance
 from pipelines.data.listing import DataError
-from pipelines.data.photo_sets import PhotoSet, load_photo
+from pipelines.data.photo_sets import Photos, PhotoSet, load_photo
 
 BASELINE_PHOTOS = 64
 BASELINE_SIDE = 256
@@ -81,13 +81,14 @@ def compare(model: Model, low: PhotoSet, high: PhotoSet, target: float, max_pixe
     return [Quality(name, tuple(pictures)) for name, pictures in found.items()]
 
 
-def mean_brightness(photos: PhotoSet, max_pixels: int) -> float:
+def mean_brightness(photos: Photos, max_pixels: int) -> float:
     """Mean of RGB in [0, 1] over up to 64 photos of a set, spread evenly: the target of auto-exposure."""
-    chosen = np.linspace(0, len(photos.paths) - 1, min(BASELINE_PHOTOS, len(photos.paths))).round().astype(int)
+    places = [(each, path) for each in photos.sets for path in each.paths]
+    chosen = np.linspace(0, len(places) - 1, min(BASELINE_PHOTOS, len(places))).round().astype(int)
     means = []
-    for index in chosen:
+    for one, path in (places[index] for index in chosen):
         try:
-            means.append(float(load_photo(photos, photos.paths[index], max_pixels, BASELINE_SIDE).mean()) / 255)
+            means.append(float(load_photo(one, path, max_pixels, BASELINE_SIDE).mean()) / 255)
         except ImageError:  # the training has told of it
             continue
     return mean(means)

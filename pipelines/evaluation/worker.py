@@ -96,7 +96,7 @@ def find_evaluated_photos(
         DataError: an empty or absent folder, photos without a partner, or one folder inside another.
     """
     given = {"data.dark": dark, "data.truth": truth, "data.good": good}
-    refuse_nested({"data.dark": dark, "data.truth": truth})
+    refuse_nested([("data.dark", dark), ("data.truth", truth)])
     data = DataSettings(max_pixels=max_pixels)
     sets = {name: list_photos(uri, name, data) for name, uri in given.items() if uri}
     for name, each in sets.items():

@@ -58,7 +58,9 @@ def model_card(
         "## Data",
         "| set | photos | from | SHA-256 of the paths |\n| --- | --: | --- | --- |\n"
         + "\n".join(
-            _row(name, photo_set) for name, photo_set in (("dark", photos.dark), ("well lit", photos.well_lit))
+            _row(name, each)
+            for name, sets in (("dark", photos.dark), ("well lit", photos.well_lit))
+            for each in sets.sets
         ),
         f"{_files(len(photos.refused))} skipped before the training began. {_prior(settings)}",
         "## The step that was kept",

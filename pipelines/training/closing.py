@@ -53,11 +53,10 @@ def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list
     saved = shown(folder / "model")
     paired = bool(data.pairs_dark)
     measured = ["--data.dark", there(data.pairs_dark), "--data.truth", there(data.pairs_truth)] if paired else []
-    measured = measured or ["--data.dark", there(data.dark)]
-    photos = there(data.dark)
-    if _is_prepared(data.dark):  # shards, which are not enhanced
-        photos = there(data.pairs_dark) if paired else "PHOTOS"
-    enhance = ["--model", saved, "--input", photos, "--output", shown(folder / "enhanced")]
+    measured = measured or ["--data.dark", next(map(there, data.dark), "PHOTOS")]
+    photos = [there(uri) for uri in data.dark if not _is_prepared(uri)]  # shards are not enhanced
+    photos = photos or [there(data.pairs_dark) if paired else "PHOTOS"]
+    enhance = ["--model", saved, "--input", *photos, "--output", shown(folder / "enhanced")]
     evaluate = ["--model", saved, *measured, "--output", shown(folder / "evaluation")]
     lines = [
         f"next        {command('enhance', *enhance)}",
@@ -66,7 +65,7 @@ def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list
     if version := re.fullmatch(r"models:/([^/]+)/(\d+)", model):
         judge = [] if paired else ["--metric", "our_prior_well_lit", "--margin", WELL_LIT_MARGIN]
         place = ["--tracking.uri", run.uri] if redacted(run.uri) == run.uri else []
-        good = ["--data.good", there(data.well_lit)]
+        good = ["--data.good", next(map(there, data.well_lit), "PHOTOS")]
         promote = ["--model", version[1], "--candidate", version[2], *measured, *good]
         lines.append(f"            {command('promote', *promote, *judge, *place)}")
     return [*lines, "            with your own photos in place of those; docs/ tells of each"]

@@ -22,6 +22,7 @@ from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.storage import StorageError, open_uri
 from cluster.waiting import told_while_waiting
+from lle.config import DataSettings
 from lle.dotted import OwnCodeError
 from lle.enhancers import NETWORKS, build_enhancer
 from lle.images import encode
@@ -200,8 +201,8 @@ def with_sample_photos(settings: RunSettings, folder: Path, console: Console) ->
         unfinished = folder / ".photos.unfinished"
         write_quickstart_data(unfinished, settings.seed)
         unfinished.rename(photos)
-    chosen = settings.data.model_copy(update={name: str(place) for name, place in quickstart_folders(photos).items()})
-    return settings.model_copy(update={"data": chosen})
+    places = {name: str(place) for name, place in quickstart_folders(photos).items()}
+    return settings.model_copy(update={"data": DataSettings(**settings.data.model_dump() | places)})
 
 
 def tell_photos(photos: TrainingPhotos, console: Console) -> None:
@@ -212,6 +213,9 @@ def tell_photos(photos: TrainingPhotos, console: Console) -> None:
         f"{len(photos.dark.paths)} dark and {len(photos.well_lit.paths)} well-lit photos; "
         f"held out for validation: {held_out}{pairs} (hash {photos.validation_hash[:16]})"
     )
+    for name, each in (("data.dark", photos.dark), ("data.well_lit", photos.well_lit)):
+        if len(each.sets) > 1:
+            console.print(f"{name}: {', '.join(f'{len(one.paths)} in {one.uri}' for one in each.sets)}")
     for line in photos.left_out:
         console.print(line)
     for path, reason in list(photos.refused.items())[:10]:

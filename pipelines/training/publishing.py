@@ -134,10 +134,11 @@ def held_out_cases(settings: RunSettings, photos: TrainingPhotos, model: Model) 
 
     low, high = photos.pairs_dark or photos.held_out_dark, photos.pairs_truth if photos.pairs_dark else None
     suite, cases = load_metric_suite(""), []
-    for index, path in enumerate(low.paths):
+    shown = [(each, path, name) for each in low.sets for path, name in zip(each.paths, each.names, strict=True)]
+    for index, (chosen, path, name) in enumerate(shown):
         try:
             truth = load(high, high.paths[index]) if high else None
-            cases.append(enhanced_case(model, suite, low.names[index], load(low, path), truth))
+            cases.append(enhanced_case(model, suite, name, load(chosen, path), truth))
         except ImageError:  # the workers have told of it
             continue
     return cases

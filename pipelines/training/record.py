@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from cluster.redaction import redacted
 from pipelines.config.text import flat
 from pipelines.config.train import RunSettings
-from pipelines.data.photo_sets import names_hash
+from pipelines.data.photo_sets import Photos, PhotoSet, names_hash
 from pipelines.data.training_photos import TrainingPhotos
 from pipelines.tracking.address import TrackingError, tracking_uri
 from pipelines.tracking.runs import (
@@ -153,7 +153,7 @@ def _describe(client: MlflowClient, run_id: str, settings: RunSettings, photos: 
 
 
 def datasets(photos: TrainingPhotos) -> list[DatasetInput]:
-    """The photos of a training as MLflow shows them, each set with what it is for.
+    """The photos of a training as MLflow shows them, each set with what it is for; of several, `dark_1` is the first.
 
     The digest of those to train on tells which photos they are (`names_hash`), that of those to validate on also what
     is in them.
@@ -166,10 +166,15 @@ def datasets(photos: TrainingPhotos) -> list[DatasetInput]:
         "pairs_truth": photos.pairs_truth,
     }
     return [
-        *(dataset(name, "training", each.uri, names_hash(each), len(each.paths)) for name, each in training.items()),
+        *(dataset(name, "training", each.uri, names_hash(each), len(each.paths)) for name, each in _named(training)),
         *(
             dataset(name, "validation", each.uri, photos.validation_hash or names_hash(each), len(each.paths))
-            for name, each in validation.items()
-            if each
+            for name, each in _named(validation)
         ),
     ]
+
+
+def _named(photos: Mapping[str, Photos | None]) -> Iterator[tuple[str, PhotoSet]]:
+    for name, chosen in photos.items():
+        sets = chosen.sets if chosen else ()
+        yield from ((f"{name}_{index}" if len(sets) > 1 else name, each) for index, each in enumerate(sets, start=1))

@@ -79,8 +79,7 @@ def training_report(
         spans=spans(history),
         galleries=[Gallery("Held-out photos", worst_first(cases), len(cases))],
         details={
-            "dark": settings.data.dark,
-            "well lit": settings.data.well_lit,
+            **_photos(settings),
             **{f"steps of {phase}": str(count) for phase, count in summary["steps"].items()},
             **{name.replace("_", " "): str(summary[name]) for name in told if name in summary},
         },
@@ -111,7 +110,7 @@ def unfinished_report(settings: RunSettings, history: list[Row], reason: str) ->
         headlines=headlines,
         curves=curves(history),
         spans=so_far,
-        details={"dark": settings.data.dark, "well lit": settings.data.well_lit},
+        details=_photos(settings),
     )
 
 
@@ -148,6 +147,10 @@ def enhanced_case(model: Model, suite: MetricSuite, name: str, image: Tensor, tr
 
 def _about(settings: RunSettings) -> str:
     return f"{settings.enhancer.arch} enhancer, {settings.schedule.rounds} rounds, seed {settings.seed}"
+
+
+def _photos(settings: RunSettings) -> dict[str, str]:
+    return {"dark": ", ".join(settings.data.dark), "well lit": ", ".join(settings.data.well_lit)}
 
 
 def _where(span: Span) -> str:

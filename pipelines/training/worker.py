@@ -24,11 +24,10 @@ from lle.training import checkpoint as checkpoint_files
 from lle.training.checkpoint import Checkpoint
 from lle.training.hooks import ControlSignal, Hooks, Report, Step
 from lle.training.loop import NonFiniteError, train
-from lle.training.order import photo_at
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.train import RunSettings
 from pipelines.data.decoding import Decode
-from pipelines.data.photo_sets import PhotoSet, load_photo
+from pipelines.data.photo_sets import Photos, PhotoSet, load_photo, photo_in_row
 from pipelines.data.streams import RayStream
 from pipelines.data.training_photos import TrainingPhotos
 from pipelines.reporting.pictures import before_after
@@ -94,6 +93,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             regions=settings.regions if name == "dark" and REGIONS in needed(settings.objective, ENHANCEMENT) else None,
             crop_share=settings.data.crop_share,
             crop_side=settings.data.crop_side,
+            weights=stream_weights(settings, name),
         )
         return RayStream(decode, on_refusal)
 
@@ -229,15 +229,22 @@ def wait_until_one_is_gone(machines: list[str]) -> None:
 def photos_of(error: NonFiniteError, settings: RunSettings, photos: TrainingPhotos) -> dict[str, list[str]]:
     """Paths of the photos in the steps that were skipped."""
     sets = {"dark": photos.dark, "well_lit": photos.well_lit}
-    return {
-        name: [sets[name].paths[photo_at(row, len(sets[name].paths), stream_seed(settings, name))] for row in rows]
-        for name, rows in error.rows.items()
-    }
+
+    def path(name: str, row: int) -> str:
+        chosen, index = photo_in_row(sets[name], row, stream_seed(settings, name), stream_weights(settings, name))
+        return chosen.paths[index]
+
+    return {name: [path(name, row) for row in rows] for name, rows in error.rows.items()}
 
 
 def stream_seed(settings: RunSettings, name: str) -> int:
     """Seed of the order of a stream."""
     return settings.seed * 10 + STREAM_SEEDS[name]
+
+
+def stream_weights(settings: RunSettings, name: str) -> tuple[int, ...]:
+    """How often each set of a stream is shown."""
+    return settings.data.dark_weights if name == "dark" else settings.data.well_lit_weights
 
 
 def validation_set(
@@ -253,8 +260,9 @@ def validation_set(
             on_refusal(path, error.reason)
             return None
 
-    def load_all(chosen: PhotoSet) -> list[torch.Tensor]:
-        return [picture for path in chosen.paths if (picture := load(chosen, path)) is not None]
+    def load_all(chosen: Photos) -> list[torch.Tensor]:
+        pictures = (load(each, path) for each in chosen.sets for path in each.paths)
+        return [picture for picture in pictures if picture is not None]
 
     pairs = list[tuple[torch.Tensor, torch.Tensor]]()
     if photos.pairs_dark and photos.pairs_truth:

@@ -171,8 +171,8 @@ def closing_lines(plan: Plan) -> str:
     file = plan.folder / BEST
     name = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").partition(":")[0]
     data = plan.training.settings.data
-    photos = data.dark or str(plan.folder / "photos" / "dark")
-    enhance = ["--model", shown(plan.folder / name / "model"), "--input", there(photos)]
+    photos = data.dark or (str(plan.folder / "photos" / "dark"),)
+    enhance = ["--model", shown(plan.folder / name / "model"), "--input", *map(there, photos)]
     return "\n".join(
         [
             f"settings    {shown(file)}",

@@ -334,8 +334,9 @@ def _parse(text: Any, info: FieldInfo, path: str, file: Path) -> Distribution:
 def _ends(kind: str, values: list[Any], text: str, info: FieldInfo, path: str, where: str) -> tuple[Any, Any]:
     number: Any = int if kind == "int" else float
     if path in SETTINGS and info.annotation not in (int, float):
-        example = f"{path}.0" if get_origin(info.annotation) is tuple else KINDS["choice"]
-        raise SettingsError(f"{where}: {kind} draws one number, which this setting is not; search {example} instead")
+        has_parts = get_origin(info.annotation) is tuple and not is_list(info)
+        way = f"search {path}.0" if has_parts else f"write {KINDS['choice']}"
+        raise SettingsError(f"{where}: {kind} draws one number, which this setting is not; {way} instead")
     if info.annotation is int and kind != "int":
         raise SettingsError(f"{where}: takes whole numbers, {kind} draws others; write it like {KINDS['int']}")
     try:

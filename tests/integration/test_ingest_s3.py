@@ -25,6 +25,7 @@ from pipelines.data.decoding import Decode
 from pipelines.data.listing import DataError
 from pipelines.data.manifest import begin, finish
 from pipelines.data.part import pending_parts, prepare_part
+from pipelines.data.photo_sets import joined as joined_sets
 from pipelines.data.photo_sets import list_photos, load_photo
 from pipelines.data.streams import RayStream
 from pipelines.inference.progress import Done
@@ -100,6 +101,23 @@ def test_a_stream_from_s3_goes_on_with_other_workers_and_shows_every_photo_once_
     shown = first + np.stack(shares, axis=1).ravel().tolist()
     assert [Counter(shown[epoch * PHOTOS :][:PHOTOS]) for epoch in range(3)] == 3 * [Counter(range(PHOTOS))]
     assert sorted(photo_at(row, PHOTOS, 5) for row in range(PHOTOS)) == sorted(shown[:PHOTOS])
+
+
+def test_a_stream_mixes_a_folder_a_prefix_and_shards_in_s3_by_their_weights(joined, bucket: Bucket, tmp_path: Path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(images.encode(np.full((20, 30, 3), 250, np.uint8), "png"))
+    uris = (str(tmp_path), bucket.uri("dark", "plain"), bucket.uri("well_lit", "prepared"))
+    photos = joined_sets([list_photos(uri, "data.dark", DataSettings()) for uri in uris])
+    shares = []
+    for worker in range(2):
+        decode = Decode(photos, 8, 5, worker, 2, threads=2, max_pixels=10**6, weights=(1, 2, 1))
+        with closing(RayStream(decode, lambda path, reason: pytest.fail(f"{path}: {reason}"))) as stream:
+            assert stream.photos == 28
+            shares.append([float(picture[..., 1].float().mean()) for picture in stream.take(16)])
+    shown = np.stack(shares, axis=1).ravel()
+    for first in range(0, 32, 4):
+        levels = shown[first : first + 4]
+        assert sum(levels > 240) == 1 and sum(levels < 80) == 2 and sum((levels > 110) & (levels < 190)) == 1
 
 
 def test_prefixes_that_hold_nothing_or_do_not_exist_are_told_with_their_setting(joined, bucket: Bucket):

@@ -58,6 +58,8 @@ def test_commands_are_for_this_model_and_for_the_photos_at_hand(here: Path):
     assert evaluate[2:] == ["--data.dark", "low", "--data.truth", "high", "--output", "runs/night/evaluation"]
     assert promote[:4] == ["--model", "lle-enhancer", "--candidate", "3"]
     assert promote[-4:] == ["--data.good", "s3://p/day", "--tracking.uri", SERVER.uri]
+    several = lines(here / "runs" / "night", DataSettings(dark=("mine", "s3://p/dark"), well_lit="day"))
+    assert "--input mine s3://p/dark --output" in several[-4] and "--data.dark mine --output" in several[-3]
     unpaired = DataSettings(dark="dark", well_lit="day")
     assert "--metric our_prior_well_lit" in lines(here / "runs" / "night", unpaired)[-2]
 

@@ -44,7 +44,7 @@ def test_a_printed_name_never_breaks_a_job(tmp_path: Path, repository: Path):
     }
     told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert told.returncode == 2 and "Traceback" not in told.stderr
-    assert r"data.dark and data.well_lit: both are" in told.stderr and told.stderr.count("\n") == 1
+    assert r"data.dark and data.well_lit: both name" in told.stderr and told.stderr.count("\n") == 1
 
 
 def test_every_text_file_is_opened_as_utf8(repository: Path):

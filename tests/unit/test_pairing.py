@@ -137,7 +137,7 @@ def test_sets_that_are_or_hold_one_another_are_refused(tmp_path: Path, inner: st
     write(tmp_path / "dark" / "2.png", 9)
     (tmp_path / "linked").symlink_to(tmp_path / "dark" / "well_lit")
     data = DataSettings.model_construct(
-        **DataSettings().model_dump() | {"dark": str(tmp_path / "dark"), "well_lit": str(tmp_path / inner)}
+        **DataSettings().model_dump() | {"dark": (str(tmp_path / "dark"),), "well_lit": (str(tmp_path / inner),)}
     )
     with pytest.raises(DataError, match=r"data\.(dark|well_lit) and data\.(dark|well_lit): .* (lies in|hold)"):
         find_photos(RunSettings.model_construct(**dict(RunSettings(data=DataSettings(samples=True))) | {"data": data}))

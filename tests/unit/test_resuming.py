@@ -86,7 +86,7 @@ def test_a_resume_that_fails_deletes_and_changes_nothing(night: RunSettings, set
     if settings_file == "damaged":
         (folder / RUN_SETTINGS).write_text("data: {")
     before = contents(folder)
-    Path(night.data.dark).rename(f"{night.data.dark}-elsewhere")
+    Path(night.data.dark[0]).rename(f"{night.data.dark[0]}-elsewhere")
     assert ended(night.model_copy(update={"resume": True})) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: data.dark: ") and told.count("\n") == 1
@@ -149,7 +149,7 @@ def test_sample_photos_of_a_run_that_goes_on_are_not_written_again(tmp_path: Pat
     samples = RunSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
     with run_folder(samples) as folder:
         first = training.with_sample_photos(samples, folder, Console(quiet=True))
-        one = next(Path(first.data.dark).iterdir())
+        one = next(Path(first.data.dark[0]).iterdir())
         one.write_bytes(b"looked at and changed")
         assert training.with_sample_photos(samples, folder, Console(quiet=True)) == first
         assert one.read_bytes() == b"looked at and changed"
@@ -206,6 +206,18 @@ def test_a_resumed_run_refuses_what_would_make_another_of_it(night: RunSettings,
     folder = cut_off(night)
     before = contents(folder)
     assert told in refused(capsys, night, *arguments) and contents(folder) == before
+
+
+def test_a_resumed_run_goes_on_with_its_list_of_sets_and_no_other(night: RunSettings, capsys):
+    sets = (*night.data.dark, f"{night.runs}/dusk=2")
+    weighted = night.data.model_copy(update={"dark": sets, "dark_weights": (3, 1), "validation_images": 3})
+    night = night.model_copy(update={"data": weighted})
+    cut_off(night)
+    assert resumed(night, "--data.dark", *sets).data == weighted
+    for changed in (sets[::-1], (sets[0], "dawn"), (*sets, "dawn", "--data.dark_weights", "3", "1", "1")):
+        assert "data.dark was [" in refused(capsys, night, "--data.dark", *changed)
+    told = refused(capsys, night, "--data.dark_weights", "1", "3")
+    assert "data.dark_weights was [3, 1] when the run night began, and cannot become [1, 3]" in told
 
 
 def test_damaged_settings_of_a_run_are_told_with_what_to_do(night: RunSettings, capsys):

@@ -113,6 +113,17 @@ def test_a_searched_setting_without_effect_gets_a_warning(tmp_path: Path, capsys
     assert capsys.readouterr().err == ""
 
 
+def test_the_weights_of_several_sets_may_be_searched(tmp_path: Path):
+    several = ("--data.dark", "night", "dusk", "--data.well_lit", "day")
+    search, training = searched(tmp_path, "data.dark_weights: choice([1, 1], [3, 1])", *several)
+    drawn = {"data.dark_weights": search["data.dark_weights"].values[1]}
+    assert trial_settings(drawn, training, "x").settings.data.dark_weights == (3, 1)
+    with pytest.raises(SettingsError, match="data.dark_weights: 1 weights, and 2 sets in data.dark"):
+        searched(tmp_path, "data.dark_weights: choice([1, 1], [3])", *several)
+    with pytest.raises(SettingsError, match="int draws one number, which this setting is not; write choice"):
+        searched(tmp_path, "data.dark_weights: int(1, 3)", *several)
+
+
 @pytest.mark.parametrize("file", sorted(SEARCHES.glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_searches_that_ship_may_be_searched(file: Path, capsys: pytest.CaptureFixture[str]):
     prepared(["--search", file.stem, "--preset", MEANT_FOR[file.stem], *PHOTOS])

@@ -190,7 +190,7 @@ def test_yaml_spellings(config: Path, text: str, path: str, value: object) -> No
         (["--prior", "openai"], "--prior openai: only `bundled` has this short form; name other models with --prior."),
         (["--preset", "clip_lit"], "data.dark and data.well_lit: name two folders of photos, or pass --data.samples"),
         (["--data.dark", "x"], "data.well_lit: missing beside data.dark; training needs both sets"),
-        (["--data.dark", "x", "--data.well_lit", "x"], "data.dark and data.well_lit: both are x; the two sets must"),
+        (["--data.dark", "x", "--data.well_lit", "x"], "data.dark and data.well_lit: both name x; the two must"),
         (["--resume"], "resume: say which run to continue with --name"),
         (["--scaling.workers", "3"], "batch.enhancement: 8 pictures cannot be shared equally by 3 workers"),
     ],

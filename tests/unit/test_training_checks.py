@@ -162,7 +162,9 @@ def test_sample_photos_are_written_into_the_run_where_no_folders_are_named(tmp_p
     chosen = RunSettings(name="run", runs=str(tmp_path), data=DataSettings(samples=True))
     with training.run_folder(chosen) as folder:
         filled = training.with_sample_photos(chosen, folder, Console(quiet=True))
-        assert Path(filled.data.dark).is_relative_to(folder) and len(list(Path(filled.data.pairs_dark).iterdir())) >= 4
+        assert (
+            Path(filled.data.dark[0]).is_relative_to(folder) and len(list(Path(filled.data.pairs_dark).iterdir())) >= 4
+        )
 
 
 def test_a_model_to_begin_with_must_be_there_and_of_the_same_network(tmp_path: Path, folders, capsys):

@@ -175,7 +175,8 @@ class Worker:
             ]
             if len({picture.pixels.dtype for picture in pictures}) > 1:
                 return [entry for each in files for entry in self._enhance_stack([each])]
-            pixels = np.stack([picture.pixels for picture in pictures])
+            alone = len(pictures) == 1  # may be large: it is not copied
+            pixels = pictures[0].pixels[None] if alone else np.stack([picture.pixels for picture in pictures])
             with self._one_at_a_time:
                 enhanced = enhance_pixels(self._network, pixels, self._settings.strength)
         except Exception as error:

@@ -88,8 +88,8 @@ def find_judges(arguments: argparse.Namespace) -> dict[str, Judge]:
         "bundled prior, mean well-lit photo": nearest_to_mean(load_tower("bundled", ""), well_lit),
         "graded prior, its captions": of_captions("graded"),
         "graded prior, mean well-lit photo": nearest_to_mean(load_tower("graded", ""), well_lit),
-        "... untrained, its captions": of_captions("graded-untrained"),
-        "... untrained, mean well-lit photo": nearest_to_mean(load_tower("graded-untrained", ""), well_lit),
+        "... untrained, its captions": of_captions("ungraded"),
+        "... untrained, mean well-lit photo": nearest_to_mean(load_tower("ungraded", ""), well_lit),
         "the bundled network, untrained": nearest_to_mean(load_tower("untrained", ""), well_lit),
         "head of the bundled enhancer: how far to go": lambda images: enhancer.light(images)[1].flatten().abs(),
     }

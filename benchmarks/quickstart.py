@@ -39,7 +39,7 @@ VARIANTS = {
     ),
     "untrained": ("... guided by an untrained prior", ("--prior.model", "untrained")),
     "graded": ("... guided by the graded prior", (*SAME_IDENTITY, "--prior.model", "graded")),
-    "ungraded": ("... guided by it untrained", (*SAME_IDENTITY, "--prior.model", "graded-untrained")),
+    "ungraded": ("... guided by it untrained", (*SAME_IDENTITY, "--prior.model", "ungraded")),
 }
 MEASURES = "restored", "feature_gap", "judge_gap", "ssim"
 

@@ -123,7 +123,7 @@ class PriorSettings(Settings):
         "bundled",
         "open_clip model name of the guidance tower; `bundled`; `untrained`, as a baseline: the same, weights random; "
         "`imagenet`, the tower of the bundled enhancer, for prior.guidance latent or residual; `graded`, that with "
-        "captions that say how much light is missing; or `graded-untrained`, its baseline.",
+        "captions that say how much light is missing; or `ungraded`, its baseline.",
         source="paper: ViT-B-32-quickgelu",
         min_length=1,
     )

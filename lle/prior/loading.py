@@ -37,7 +37,7 @@ def load_tower(model: str, pretrained: str, setting: str = GUIDANCE_WEIGHTS) -> 
     """One frozen CLIP.
 
     Args:
-        model: open_clip's name, `bundled`, `untrained`, `imagenet`, `graded` or `graded-untrained`.
+        model: open_clip's name, `bundled`, `untrained`, `imagenet`, `graded` or `ungraded`.
         pretrained: see `find_weights`; ignored for the latter five.
         setting: the setting that names them, for what the errors say.
 

@@ -12,7 +12,7 @@ from lle.config import PriorSettings
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 PROBE_SECONDS = 3.0
 BUNDLED, UNTRAINED, IMAGENET = "bundled", "untrained", "imagenet"
-GRADED, UNGRADED = "graded", "graded-untrained"
+GRADED, UNGRADED = "graded", "ungraded"
 PACKAGED = (BUNDLED, UNTRAINED, IMAGENET, GRADED, UNGRADED)
 GUIDANCE_WEIGHTS, IDENTITY_WEIGHTS = "prior.pretrained", "prior.identity_pretrained"
 

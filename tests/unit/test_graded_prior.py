@@ -55,13 +55,13 @@ def test_more_light_is_said_to_be_more_and_the_penalty_has_one_valley(tower: Gra
 
 
 def test_an_untrained_one_has_the_same_shape_and_says_nothing(tower: GradedTower):
-    control = load_tower("graded-untrained", "")
+    control = load_tower("ungraded", "")
     assert {name: each.shape for name, each in control.state_dict().items()} == {
         name: each.shape for name, each in tower.state_dict().items()
     }
     said = Captions(control).misses(control(lifted(PHOTOS[0], torch.linspace(-2, 2, 9))).features)
     assert said.max() - said.min() < 0.5
-    again = load_tower("graded-untrained", "").state_dict()
+    again = load_tower("ungraded", "").state_dict()
     assert all(torch.equal(each, again[name]) for name, each in control.state_dict().items())
 
 

@@ -27,7 +27,6 @@ from benchmarks.pretrained import REPOSITORY
 from lle.metrics import METRICS
 from pipelines.tracking.history import HISTORY, VALIDATION, read_history
 
-SAME_IDENTITY = "--prior.identity_model", "bundled"
 VARIANTS = {
     "full": ("the quickstart", ()),
     "none": (
@@ -38,8 +37,6 @@ VARIANTS = {
         ),
     ),
     "untrained": ("... guided by an untrained prior", ("--prior.model", "untrained")),
-    "graded": ("... guided by the graded prior", (*SAME_IDENTITY, "--prior.model", "graded")),
-    "ungraded": ("... guided by it untrained", (*SAME_IDENTITY, "--prior.model", "ungraded")),
 }
 MEASURES = "restored", "feature_gap", "judge_gap", "ssim"
 

@@ -92,7 +92,7 @@ def held_out(photos: PhotoSet, setting: str, data: DataSettings, seed: int) -> P
 
 def _refuse_equal(dark: PhotoSet, well_lit: PhotoSet) -> None:
     """Names tell most sets apart; where they are the same, as in paired sets, the bytes of a few files decide."""
-    if dark.names != well_lit.names:
+    if len(dark.paths) != len(well_lit.paths) or dark.names != well_lit.names:
         return
     try:
         samples = [

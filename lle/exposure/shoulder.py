@@ -60,7 +60,7 @@ def k_of(u: Tensor) -> Tensor:
 def u_of(k: Tensor) -> Tensor:
     """u = asinh(k / 2), the inverse of `k_of`."""
     half = k.abs() / 2
-    return torch.copysign((half + (half**2 + 1).sqrt()).log(), k)
+    return k.sign() * (half + (half**2 + 1).sqrt()).log()
 
 
 def lift_to_mean(light: Tensor, wanted: Tensor | float) -> Tensor:

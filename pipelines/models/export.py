@@ -86,10 +86,10 @@ def export(settings: ExportSettings) -> tuple[Path, float, tuple[float, ...]]:
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def largest_difference(model: Model, exported: Exported) -> float:
-    """How far a model and its export are apart, in [0, 1], on noise of the checked sizes and at the checked strengths
-    that it knows; NaN where one gives NaN.
+    """How far a model in float32 and its export are apart, in [0, 1], on noise of the checked sizes and at the checked
+    strengths that it knows; NaN where one gives NaN.
     """
     generator = torch.Generator().manual_seed(0)
     worst = torch.zeros(())

@@ -333,7 +333,7 @@ def test_the_strength_goes_from_the_photo_itself_to_more_than_trained(page, demo
     for key, value in (("Home", "0"), ("End", "1.5")):
         with page.expect_response(lambda answer: "/enhance" in answer.url):
             page.get_by_role("slider", name="strength").press(key)
-        page.wait_for_function("document.querySelector('#status').textContent === 'night.jpg is enhanced.'")
+        page.locator("#status", has_text="night.jpg is enhanced.").wait_for()
         assert page.locator("#much").inner_text() == value
         with page.expect_download() as download:
             page.get_by_role("link", name="Download").click()

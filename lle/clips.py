@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -212,7 +212,7 @@ def _read(clip: InputContainer, video: VideoStream, name: str) -> Iterator[_Fram
             if packet.dts is not None:  # the last one of a stream is empty
                 yield packet
             continue
-        for frame in packet.decode():
+        for frame in cast("list[VideoFrame]", packet.decode()):
             pts = frame.pts if frame.pts is not None else after or 0
             if after is not None:
                 pts = max(pts, after)  # encoders refuse what does not go forward
@@ -292,7 +292,7 @@ def _encoded_stream(result: OutputContainer, video: VideoStream, frame: _Frame, 
     if video.sample_aspect_ratio:
         context.sample_aspect_ratio = video.sample_aspect_ratio
     _tag(context, stored)
-    for data in stored.side_data:
+    for data in cast(Any, stored.side_data):
         if data.type.name == "DISPLAYMATRIX":
             stream.set_display_matrix(np.frombuffer(bytes(data), np.int32).tolist())
     stream.metadata.update(_own(video.metadata))
@@ -388,7 +388,7 @@ def _converted(reformatter: Any, frame: VideoFrame, format: str, matrix: str, be
     return converted
 
 
-def _in_thread(items: Iterable[T]) -> Iterator[T]:
+def _in_thread(items: Iterable[T]) -> Generator[T, None, None]:
     """The same items, made ahead in a thread of their own; it ends when nobody takes them any more."""
     queue: Queue[tuple[str, Any]] = Queue(AHEAD)
     stopped = threading.Event()

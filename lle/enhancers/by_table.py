@@ -34,11 +34,11 @@ def relit_by_table(network: OneExposure, light: Light, image: Tensor, strength: 
     """
     linear = srgb_to_linear(torch.arange(WHITE + 1, device=image.device) / WHITE)
     grey = linear.expand(1, 3, 1, -1)
-    pixels = image[0].permute(1, 2, 0)
+    pixels = image[0].permute(1, 2, 0).contiguous()
     channel = torch.arange(3, dtype=torch.int32, device=image.device)
     if light.by_light is None:
         table = _as_bytes(relight(grey, light, None, strength)[0])
-        return _looked_up(table, pixels.int() + channel * (WHITE + 1))
+        return _looked_up(table, pixels.int() + channel * (WHITE + 1)).permute(2, 0, 1)[None]
     places = torch.cat([_of_places(light, linear, image, strip.place) for strip in strips_of(image, STRIP_PIXELS)])
     low, high = places.aminmax()
     step = ((high - low) / (LEVELS - 1)).clamp_min(1e-6)
@@ -49,7 +49,7 @@ def relit_by_table(network: OneExposure, light: Light, image: Tensor, strength: 
     found = torch.empty_like(pixels)
     for strip in strips_of(image, STRIP_PIXELS):  # whole, its integers would be fresh memory each time
         rows = strip.place[0]
-        found[rows] = _looked_up(table, row[rows, :, None] + pixels[rows] + column)[0].permute(1, 2, 0)
+        found[rows] = _looked_up(table, row[rows, :, None] + pixels[rows] + column)
     return found.permute(2, 0, 1)[None]
 
 
@@ -67,5 +67,4 @@ def _as_bytes(table: Tensor) -> Tensor:
 
 
 def _looked_up(table: Tensor, places: Tensor) -> Tensor:
-    """(1, 3, H, W) of indices (H, W, 3)."""
-    return table.index_select(0, places.view(-1)).view(places.shape).permute(2, 0, 1)[None]
+    return table.index_select(0, places.view(-1)).view(places.shape)

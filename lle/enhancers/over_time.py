@@ -10,7 +10,8 @@ frame, the median over places of the change of log light, so that what moves doe
 scene is than in the last seconds, at most a stop. A lamp that flickers, or a camera that exposes anew, is taken back at
 once; what stays is followed within T. n = 1 - exp(-(m / .6)^2): a clip that needs no light is left as it is. m is never
 more than a stop above u + n c, so that a scene that becomes bright is not burnt. ln w is filtered with T, the maps that
-keep highlights with a tenth of it, for they belong to places, and what is seen there moves.
+keep highlights with a tenth of it, for they belong to places, and what is seen there moves. u is bounded: compressed
+clips hold little but blocks below their darkest tones, and lifted to a photo's level they show nothing else.
 
 Anew: after a cut, where log light, exposure aside, has changed more than .35 of what two pictures that know nothing of
 each other differ by; and after black frames, which decide nothing.
@@ -30,6 +31,7 @@ from lle.exposure.camera import srgb_to_linear
 from lle.exposure.shoulder import BRIGHTEST, DARKEST
 
 SECONDS = 1.0
+MAX_STOPS = 4.5
 SIDE = 32  # px of the copy on which frames are compared
 STOP = log(2)
 LOOK_EVERY = 0.1  # s
@@ -45,15 +47,18 @@ class LightOverTime:
     Args:
         network: what decides.
         seconds: time constant T; 0: each frame by itself.
+        max_stops: shadows are lifted by so much at most.
 
     Attributes:
         cuts: times at which light was decided anew, s.
     """
 
-    def __init__(self, network: OneExposure, seconds: float = SECONDS) -> None:
-        self._network, self._seconds = network, seconds
+    def __init__(self, network: OneExposure, seconds: float = SECONDS, max_stops: float = MAX_STOPS) -> None:
+        self._network, self._seconds, self._highest = network, seconds, log(2) * max_stops
         self.cuts = list[float]()
         self._light: Light | None = None
+        self._seen = torch.empty(0)
+        self._was_black, self._time = False, 0.0
 
     @torch.inference_mode()
     def __call__(self, image: Tensor, time: float) -> Light:
@@ -64,7 +69,7 @@ class LightOverTime:
             time: when it is shown, s.
         """
         if self._seconds == 0:
-            return self._network.light(image)[0]
+            return self._alone(image)
         linear = srgb_to_linear(shrunk(image, SIDE).float())
         seen, black = log_light(linear), bool(linear.max() < NO_LIGHT)
         if self._light is None or (not black and (self._was_black or is_cut(self._seen, seen))):
@@ -77,7 +82,7 @@ class LightOverTime:
         return self._light._replace(exposure=exposure.clamp(-DARKEST, BRIGHTEST))
 
     def _begin(self, image: Tensor, time: float) -> None:
-        self._wanted = self._light = self._network.light(image)[0]
+        self._wanted = self._light = self._alone(image)
         self._brighter, self._looked = 0.0, time
         self.cuts.append(time)
 
@@ -87,10 +92,15 @@ class LightOverTime:
         stays = exp(-passed / self._seconds)
         self._brighter = min(max(stays * (self._brighter + change), -STOP), STOP)
         if time >= self._looked + LOOK_EVERY - 1e-3:
-            alone = self._network.light(image)[0]
+            alone = self._alone(image)
             self._wanted = alone._replace(exposure=alone.exposure + self._taken_back())
             self._looked = time
         self._light = towards(self._light, self._wanted, 1 - stays, 1 - exp(-passed / (OF_MAPS * self._seconds)))
+
+    def _alone(self, image: Tensor) -> Light:
+        """What the network decides on a frame by itself, bounded; the gain of shadows is nearly e^u."""
+        light, _ = self._network.light(image)
+        return light._replace(exposure=light.exposure.clamp(max=self._highest))
 
     def _taken_back(self) -> float:
         """n c."""

@@ -19,6 +19,13 @@ class VideoSettings(Settings):
     seconds: float = setting(
         1.0, "Time constant with which light follows a clip; 0: each frame by itself, which flickers.", unit="s", ge=0
     )
+    max_stops: float = setting(
+        4.5,
+        "Shadows are lifted by so much at most; below, compressed clips hold blocks alone.",
+        unit="stops",
+        ge=0,
+        le=10,
+    )
     denoise: bool = setting(False, "Take the noise out of each frame, too, which is some ten times slower.")
     crf: int = setting(
         18, "Constant rate factor of what is written, in x264's scale; smaller is better and larger.", ge=0, le=51

@@ -79,7 +79,7 @@ def changing(network: nn.Module, settings: EnhanceSettings, name: str) -> Change
     if not isinstance(network, Model) or not isinstance(network.enhancer, OneExposure):
         raise ImageError(name, "a clip, and this model knows photos alone; take one of arch scene or exposure")
     enhancer, strength = network.enhancer, settings.strength
-    light_of = LightOverTime(enhancer, settings.video.seconds)
+    light_of = LightOverTime(enhancer, settings.video.seconds, settings.video.max_stops)
     device = next(enhancer.parameters()).device
 
     @torch.inference_mode()

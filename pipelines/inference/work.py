@@ -173,7 +173,8 @@ def recipe(settings: EnhanceSettings, model_version: str, name: str) -> str:
     kind = f"{settings.format} {settings.quality}"
     if is_clip_name(name):
         video = settings.video
-        kind = f"clip crf {video.crf} seconds {video.seconds:g}{' denoised' if video.denoise else ''}"
+        kind = f"clip crf {video.crf} seconds {video.seconds:g} stops {video.max_stops:g}"
+        kind += " denoised" if video.denoise else ""
     said = f"{model_version} {kind}{' side-by-side' if settings.side_by_side else ''}"
     return said + (f" strength {settings.strength:g}" if settings.strength != 1 else "")
 

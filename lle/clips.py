@@ -204,10 +204,12 @@ def _read(clip: InputContainer, video: VideoStream, name: str) -> Iterator[_Fram
     """Frames, and packets of what is copied, in the order of the file."""
     from av.video.reformatter import VideoReformatter
 
-    seconds, frames, base = 0.0, 0, video.time_base or Fraction(1, 1000)
-    began, after = (clip.start_time or 0) / 1e6, None
+    frames, after, base = 0, None, video.time_base or Fraction(1, 1000)
+    began = ended = (clip.start_time or 0) / 1e6
     unpacker = VideoReformatter()
     for packet in clip.demux([video, *_copied(clip)]):
+        if packet.pts is not None:
+            ended = max(ended, float(packet.pts * packet.time_base))
         if packet.stream_index != video.index:
             if packet.dts is not None:  # the last one of a stream is empty
                 yield packet
@@ -216,14 +218,13 @@ def _read(clip: InputContainer, video: VideoStream, name: str) -> Iterator[_Fram
             pts = frame.pts if frame.pts is not None else after or 0
             if after is not None:
                 pts = max(pts, after)  # encoders refuse what does not go forward
-            after, frames, seconds = pts + 1, frames + 1, float(pts * base)
-            yield _Frame(_unpacked(unpacker, frame), seconds, pts, frame.duration or 0, frame)
+            after, frames = pts + 1, frames + 1
+            yield _Frame(_unpacked(unpacker, frame), float(pts * base), pts, frame.duration or 0, frame)
     if not frames:
         raise ImageError(name, "holds no frame; it is damaged or cut short")
-    said = (clip.duration or 0) / 1e6
-    lasted = seconds - began
+    said, lasted = (clip.duration or 0) / 1e6, ended - began
     if said - lasted > max(SHORT, SHORT_SHARE * said):
-        raise ImageError(name, f"is cut short: it says {said:.1f} s, and its pictures end after {lasted:.1f} s")
+        raise ImageError(name, f"is cut short: it says {said:.1f} s, and ends after {lasted:.1f} s")
 
 
 def _changed(items: Iterable[_Frame | Packet], change: Change) -> Iterator[_Frame | Packet]:

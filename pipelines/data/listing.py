@@ -98,8 +98,9 @@ def photos_in(uri: str, left_out: LeftOut, wanted: Callable[[str], bool] = lambd
     _, root = open_files(uri)
     for file in list_files(uri, left_out.unreadable):
         name = name_below(root, file.path)
-        told_name = name if file.path != root else name.lstrip(".")  # asked for by its own name
-        if (kind := not_a_photo(told_name)) and (system_folder(told_name) or not wanted(told_name)):
+        if file.path == root:  # asked for by its own name
+            name = name.lstrip(".")
+        if (kind := not_a_photo(name)) and (system_folder(name) or not wanted(name)):
             left_out.add(kind)
         else:
             yield file

@@ -41,6 +41,7 @@ def write_clip(
     random = np.random.default_rng(0)
     scene = np.kron(random.uniform(4, 40, (6, 8, 3)), np.ones((12, 12, 1)))
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = "a night"
         stream: Any = container.add_stream(codec, rate=25, options={"crf": "10"})
         stream.height, stream.width, stream.pix_fmt = *SIDE, pixels
         stream.codec_context.time_base = Fraction(1, 1000)
@@ -76,6 +77,11 @@ def sound_of(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
 
+def title_of(path: Path) -> str | None:
+    with av.open(str(path)) as container:
+        return {key.lower(): value for key, value in container.metadata.items()}.get("title")
+
+
 def same(pixels: np.ndarray, seconds: float) -> np.ndarray:
     return pixels
 
@@ -90,6 +96,7 @@ def test_what_is_not_changed_comes_back_with_its_sound_and_its_times(tmp_path: P
     before, after = frames_of(source), frames_of(target)
     assert [frame.time for frame in after] == [frame.time for frame in before]
     assert [round(1000 * frame.time) for frame in after] == list(UNEVEN)
+    assert title_of(target) == "a night"
     if suffix != ".webm":
         assert sound_of(target) == sound_of(source) != []
     for one, other in zip(read_frames(source), read_frames(target), strict=True):
@@ -153,7 +160,7 @@ REASONS = {
     "text": "is no clip, or damaged or cut short",
     "empty": "is no clip, or damaged or cut short",
     "cut": "is no clip, or damaged or cut short",
-    "cut in the middle": "is cut short: it says 20.0 s, and its pictures end after",
+    "cut in the middle": "is cut short: it says 20.0 s, and ends after",
     "sound": "sound without pictures",
     "PQ": "high dynamic range (PQ)",
     "HLG": "high dynamic range (HLG)",

@@ -41,6 +41,7 @@ HYBRID = (
     *("--preset", "hybrid", *SMALL, "--schedule.rounds", "2", "--schedule.prompt_init.steps", "100"),
     *("--schedule.enhancement.steps", "150", "--schedule.refinement.steps", "50", "--loop.validate_every", "75"),
 )
+CAPTIONS = ("--prior.guidance", "captions", "--prior.identity_model", "bundled")
 PIE = ("--preset", "pie", *SMALL, "--enhancer.arch", "compact", "--schedule.enhancement.steps", "300")
 
 
@@ -82,6 +83,8 @@ VARIATIONS = {
     "... with four crops": Variation(HYBRID, ("--prior.crops", "4")),
     "... guided by a latent pair": Variation(HYBRID, ("--prior.guidance", "latent")),
     "... guided by a residual": Variation(HYBRID, ("--prior.guidance", "residual")),
+    "... guided by graded captions": Variation(HYBRID, ("--prior.model", "graded", *CAPTIONS)),
+    "... guided by the same captions, untrained": Variation(HYBRID, ("--prior.model", "ungraded", *CAPTIONS)),
     "pie, compact network": Variation(PIE),
     "restoration, 300 steps of 64 px": Variation(LITTLE),
     "... faithful network": Variation(LITTLE, ("--enhancer.arch", "retinex")),

@@ -34,6 +34,7 @@ from lle.exposure.shoulder import k_of, shoulder
 from lle.images import read, to_tensor
 from lle.metrics import psnr
 from lle.prior.bundled import load_bundled
+from lle.prior.graded import Captions
 from lle.prior.guidance_heads import build_guidance_head
 from lle.prior.loading import load_prior, load_tower
 from lle.prior.pretraining import zero_shot_well_lit
@@ -85,10 +86,21 @@ def find_judges(arguments: argparse.Namespace) -> dict[str, Judge]:
         f"mean of {GREY}": lambda images: (images.mean(dim=(1, 2, 3)) - GREY).abs(),
         "bundled prior, its captions": lambda images: 1 - zero_shot_well_lit(prior, images),
         "bundled prior, mean well-lit photo": nearest_to_mean(load_tower("bundled", ""), well_lit),
-        "the same network, untrained": nearest_to_mean(load_tower("untrained", ""), well_lit),
+        "graded prior, its captions": of_captions("graded"),
+        "graded prior, mean well-lit photo": nearest_to_mean(load_tower("graded", ""), well_lit),
+        "... untrained, its captions": of_captions("ungraded"),
+        "... untrained, mean well-lit photo": nearest_to_mean(load_tower("ungraded", ""), well_lit),
+        "the bundled network, untrained": nearest_to_mean(load_tower("untrained", ""), well_lit),
         "head of the bundled enhancer: how far to go": lambda images: enhancer.light(images)[1].flatten().abs(),
     }
     return judges | {name: of_checkpoint(Path(folder)) for name, folder in arguments.checkpoint}
+
+
+def of_captions(name: str) -> Judge:
+    """What the captions of a graded prior say."""
+    tower = load_tower(name, "")
+    captions = Captions(tower)
+    return lambda images: captions.penalty(tower(images).features)
 
 
 def nearest_to_mean(tower: Tower, well_lit: Sequence[Tensor]) -> Judge:

@@ -37,6 +37,7 @@ from lle.images import resize, to_tensor
 from lle.losses.restoration import denoising
 from lle.model import Model, load
 from pipelines.config.loading import load_settings
+from pipelines.training.prior import smaller, view
 
 SIDE, LARGEST = 192, 768
 PIXELS = 16
@@ -82,8 +83,8 @@ def seen_again(files: Sequence[Path], settings: TrainSettings, variants: int) ->
     curves = settings.curves.model_copy(update={"under_share": 1 - term.over_share})
     found, dark, well_lit = list[Tensor](), list[Tensor](), list[Tensor]()
     for index, file in enumerate(files):
-        photo = np.asarray(_smaller(Image.open(file).convert("RGB")))
-        views = torch.stack([to_tensor(resize(_view(photo, generator), (SIDE, SIDE))) for _ in range(variants)])
+        photo = smaller(np.asarray(Image.open(file).convert("RGB")), LARGEST)
+        views = torch.stack([to_tensor(resize(view(photo, generator), (SIDE, SIDE))) for _ in range(variants)])
         seeds = torch.randint(2**31, (variants,), generator=generator).tolist()
         wrong = bag_of_curves(views, curves, seeds)
         stays = torch.rand(variants, 1, 1, 1, generator=generator) < term.clean_share
@@ -160,23 +161,6 @@ def _square(photo: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     square = photo[top : top + SQUARE, left : left + SQUARE]
     square = square if square.shape[:2] == (SQUARE, SQUARE) else resize(square, (SQUARE, SQUARE))
     return np.ascontiguousarray(square[:, :: 1 if chance.random() < 0.5 else -1])
-
-
-def _smaller(photo: Image.Image) -> Image.Image:
-    """A photo of a few times SIDE at most, of which many views are soon taken."""
-    photo.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
-    return photo
-
-
-def _view(photo: np.ndarray, generator: torch.Generator) -> np.ndarray:
-    """Most of a photo, in half of the cases the other way round."""
-    height, width = photo.shape[:2]
-    part, row, column, turned = torch.rand(4, generator=generator).tolist()
-    part = 1 if part < 0.5 else 0.2 + 0.8 * part  # all of it, or 0.6 to 1 of its sides
-    rows, columns = round(part * height), round(part * width)
-    top, left = round(row * (height - rows)), round(column * (width - columns))
-    view = photo[top : top + rows, left : left + columns]
-    return np.ascontiguousarray(view[:, ::-1] if turned < 0.5 else view)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

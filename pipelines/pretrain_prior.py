@@ -1,6 +1,7 @@
-"""Train the bundled prior, a small CLIP that knows only light.
+"""Train a prior that ships: the bundled one, a small CLIP that knows only light, or the graded one.
 
 python pipelines/pretrain_prior.py --kodak DIR --output DIR [--evaluate DIR]
+python pipelines/pretrain_prior.py --graded DIR --output DIR
 
 On a CPU, glibc's allocator dominates the time unless these are set before Python starts:
 MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=67108864

@@ -122,7 +122,8 @@ class PriorSettings(Settings):
     model: str = setting(
         "bundled",
         "open_clip model name of the guidance tower; `bundled`; `untrained`, as a baseline: the same, weights random; "
-        "or `imagenet`, the tower of the bundled enhancer, for prior.guidance latent or residual.",
+        "`imagenet`, the tower of the bundled enhancer, for prior.guidance latent or residual; `graded`, that with "
+        "captions that say how much light is missing; or `ungraded`, its baseline.",
         source="paper: ViT-B-32-quickgelu",
         min_length=1,
     )
@@ -146,10 +147,11 @@ class PriorSettings(Settings):
     vgg16_weights: str = setting(
         "", "torchvision's VGG16 weights.", unit="file", source="PIE", needs="prior.features=vgg16"
     )
-    guidance: Literal["prompts", "latent", "residual"] = setting(
+    guidance: Literal["prompts", "latent", "residual", "captions"] = setting(
         "prompts",
         "What judges the light: prompts learned in the text tower's input; latent: learned in CLIP's joint space; "
-        "residual: the direction from the mean dark to the mean well-lit photo, found and not learned.",
+        "residual: the direction from the mean dark to the mean well-lit photo, found and not learned; captions: what "
+        "the graded prior says, whatever the photos at hand.",
         source="prompts in the paper; latent, residual: RAVE, ECCV 2024",
     )
     prompt_tokens: int = setting(

@@ -34,7 +34,7 @@ class TrainSettings(Settings):
     @property
     def learns_prompts(self) -> bool:
         """Whether guidance asks a prompt pair or a latent pair, which must be taught."""
-        return self.objective.guidance.weight > 0 and self.prior.guidance != "residual"
+        return self.objective.guidance.weight > 0 and self.prior.guidance in ("prompts", "latent")
 
     @property
     def phases(self) -> ScheduleSettings:
@@ -51,7 +51,8 @@ class TrainSettings(Settings):
         if phase in SKIPPABLE_PHASES and not getattr(self.schedule, phase).steps:
             return f"schedule.{phase}.steps is 0"
         if phase in ("prompt_init", "refinement") and not self.learns_prompts:
-            return "prior.guidance is residual" if self.objective.guidance.weight else "objective.guidance.weight is 0"
+            guided = self.objective.guidance.weight > 0
+            return f"prior.guidance is {self.prior.guidance}" if guided else "objective.guidance.weight is 0"
         if phase == "refinement" and self.schedule.rounds == 1:
             return "schedule.rounds is 1"
         if phase == "denoising" and not self.enhancer.has_denoiser:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lle.config import PriorSettings
+from lle.prior.graded import Captions
 from lle.prior.prompts import LatentPair, PromptPair
 from lle.prior.residual import ResidualVector
 from lle.prior.towers import Tower
 
-GuidanceHead = PromptPair | LatentPair | ResidualVector
+GuidanceHead = PromptPair | LatentPair | ResidualVector | Captions
 
 GUIDANCE_HEADS: Mapping[str, Callable[[PriorSettings, Tower], GuidanceHead]] = {
     "prompts": lambda settings, tower: PromptPair(tower, settings.prompt_tokens),
     "latent": lambda settings, tower: LatentPair(tower),
+    "captions": lambda settings, tower: Captions(tower),
     "residual": lambda settings, tower: ResidualVector(tower.width),
 }
 """Each guide by its name in `prior.guidance`."""

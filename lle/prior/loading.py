@@ -9,10 +9,12 @@ from lle.prior.towers import Prior, Tower
 from lle.prior.vgg16 import load_vgg16
 from lle.prior.weights import (
     BUNDLED,
+    GRADED,
     GUIDANCE_WEIGHTS,
     IDENTITY_WEIGHTS,
     IMAGENET,
     PACKAGED,
+    UNGRADED,
     PriorError,
     find_weights,
     model_setting,
@@ -35,8 +37,8 @@ def load_tower(model: str, pretrained: str, setting: str = GUIDANCE_WEIGHTS) -> 
     """One frozen CLIP.
 
     Args:
-        model: open_clip's name, `bundled`, `untrained` or `imagenet`.
-        pretrained: see `find_weights`; ignored for the latter three.
+        model: open_clip's name, `bundled`, `untrained`, `imagenet`, `graded` or `ungraded`.
+        pretrained: see `find_weights`; ignored for the latter five.
         setting: the setting that names them, for what the errors say.
 
     Raises:
@@ -46,6 +48,10 @@ def load_tower(model: str, pretrained: str, setting: str = GUIDANCE_WEIGHTS) -> 
         from lle.prior.imagenet import ImageNetTower
 
         return ImageNetTower()
+    if model in (GRADED, UNGRADED):
+        from lle.prior.graded import GradedTower, load_graded
+
+        return GradedTower(load_graded(trained=model == GRADED), model)
     if model in PACKAGED:
         from lle.prior.bundled import load_bundled
 

@@ -12,7 +12,8 @@ from lle.config import PriorSettings
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 PROBE_SECONDS = 3.0
 BUNDLED, UNTRAINED, IMAGENET = "bundled", "untrained", "imagenet"
-PACKAGED = (BUNDLED, UNTRAINED, IMAGENET)
+GRADED, UNGRADED = "graded", "ungraded"
+PACKAGED = (BUNDLED, UNTRAINED, IMAGENET, GRADED, UNGRADED)
 GUIDANCE_WEIGHTS, IDENTITY_WEIGHTS = "prior.pretrained", "prior.identity_pretrained"
 
 

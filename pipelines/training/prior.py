@@ -1,4 +1,4 @@
-"""The bundled prior's training as a job: pictures, training, and how well it tells light."""
+"""The training of the priors that ship, as a job: pictures, training, and how well the bundled one tells light."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lle.exposure.camera import expose
-from lle.prior import bundled
+from lle.images import resize, to_tensor
+from lle.prior import bundled, graded, grading
+from lle.prior.graded import Eye
+from lle.prior.grading import Examples, learn, looked_at
 from lle.prior.pretraining import TOO_LITTLE_LIGHT, Recipe, pretrain, zero_shot_well_lit
 from pipelines.config.pretrain_prior import PriorTrainingSettings
 from pipelines.data.samples import dead_leaves, sample_photos
@@ -28,20 +31,26 @@ PRIOR_PHOTOS = ("coffee", "chelsea", "flower")
 """Sample photos to train on: those with a plain licence, well exposed, and not held out by the quickstart."""
 
 WRITTEN = ("light_prior.safetensors", "evaluation.json")
+SIDE, LARGEST = 192, 768  # px a side of what is taken again, and of the photo it is cut from
 
 
 def run(settings: PriorTrainingSettings) -> None:
-    """Train, write, evaluate.
+    """Train one of the priors and write it.
 
     Raises:
         UserError: files would be written over, or photos are not there.
     """
     output = Path(settings.output)
-    for name in WRITTEN:
+    for name in (graded.WEIGHTS_FILE.name,) if settings.graded else WRITTEN:
         if (there := output / name).exists():
             raise UserError(f"output: {there} exists; choose another folder")
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    (train_graded if settings.graded else train_bundled)(settings, output)
+
+
+def train_bundled(settings: PriorTrainingSettings, output: Path) -> None:
+    """Train the small CLIP, write it, and evaluate it where that is wanted."""
     pictures = training_pictures(settings.kodak, settings.leaves)
     recipe = Recipe(steps=settings.steps, seed=settings.seed)
     started = time.perf_counter()
@@ -64,25 +73,71 @@ def run(settings: PriorTrainingSettings) -> None:
         print(json.dumps(numbers, indent=2))
 
 
+def train_graded(settings: PriorTrainingSettings, output: Path) -> None:
+    """Train the graded prior and write it."""
+    from safetensors.torch import save_file
+
+    photos = _photos(settings.graded, "graded", "the one with well-lit photos")
+    eye, generator, examples = Eye(1), torch.Generator().manual_seed(settings.seed), []
+    for index, photo in enumerate([*photos, *sample_photos(PRIOR_PHOTOS).values()]):
+        small = smaller(photo, LARGEST)
+        views = [to_tensor(resize(view(small, generator), (SIDE, SIDE))) for _ in range(settings.views)]
+        examples.append(looked_at(eye, torch.stack(views), generator))
+        if index % 25 == 0:
+            print(f"photo {index + 1}", flush=True)
+
+    def report(step: int, loss: float) -> None:
+        if step % 25 == 0:
+            print(f"step {step + 1}/{settings.steps}  loss {loss:.3f}", flush=True)
+
+    model = learn(Examples.joined(examples), grading.Recipe(steps=settings.steps, seed=settings.seed), report)
+    output.mkdir(parents=True, exist_ok=True)
+    save_file(graded.learned(model), output / graded.WEIGHTS_FILE.name)
+    print(f"wrote {output / graded.WEIGHTS_FILE.name}: {len(examples)} photos")
+
+
+def view(photo: NDArray[np.uint8], generator: torch.Generator) -> NDArray[np.uint8]:
+    """Most of a photo or all of it, in half of the cases the other way round."""
+    part, row, column, turned = torch.rand(4, generator=generator).tolist()
+    part = 1 if part < 0.5 else 0.2 + 0.8 * part  # all of it, or .6 to 1 of its sides
+    height, width = photo.shape[:2]
+    rows, columns = round(part * height), round(part * width)
+    top, left = round(row * (height - rows)), round(column * (width - columns))
+    cut = photo[top : top + rows, left : left + columns]
+    return np.ascontiguousarray(cut[:, ::-1] if turned < 0.5 else cut)
+
+
+def smaller(photo: NDArray[np.uint8], largest: int) -> NDArray[np.uint8]:
+    """A photo of so many pixels a side at most, of which many views are soon taken."""
+    image = Image.fromarray(photo)
+    image.thumbnail((largest, largest), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
 def training_pictures(kodak: str, leaves: int) -> list[NDArray[np.uint8]]:
     """The pictures that the prior learns from: sample photos, Kodak's if given, and one dead-leaves scene to each two
     photos drawn.
     """
     photos = list(sample_photos(PRIOR_PHOTOS).values())
     if kodak:
-        if not Path(kodak).is_dir():
-            raise UserError(f"kodak: {kodak} is no folder; give the one with Kodak's 24 photos")
-        beside = sorted(path for path in Path(kodak).iterdir() if path.is_file() and not path.name.startswith("."))
-        files = [path for path in beside if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
-        if others := Counter(path.suffix or "without suffix" for path in beside if path not in files):
-            print(f"left out: {', '.join(f'{count} {kind}' for kind, count in others.items())}")
-        if not files:
-            raise UserError(f"kodak: {kodak} holds no JPEG or PNG file; give the folder with Kodak's 24 photos")
-        photos += [np.asarray(Image.open(path).convert("RGB")) for path in files]
+        photos += _photos(kodak, "kodak", "the one with Kodak's 24 photos")
     scenes = [dead_leaves(224, seed) for seed in range(leaves)]
     # Each picture is drawn equally often, so photos are repeated until they are two thirds of all.
     repeats = max(1, round(2 * len(scenes) / len(photos)))
     return photos * repeats + scenes
+
+
+def _photos(folder: str, setting: str, which: str) -> list[NDArray[np.uint8]]:
+    """The JPEG and PNG photos of a folder, by name, RGB."""
+    if not Path(folder).is_dir():
+        raise UserError(f"{setting}: {folder} is no folder; give {which}")
+    beside = sorted(path for path in Path(folder).iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in beside if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    if others := Counter(path.suffix or "without suffix" for path in beside if path not in files):
+        print(f"left out: {', '.join(f'{count} {kind}' for kind, count in others.items())}")
+    if not files:
+        raise UserError(f"{setting}: {folder} holds no JPEG or PNG file; give {which}")
+    return [np.asarray(Image.open(path).convert("RGB")) for path in files]
 
 
 def evaluate(model: CLIP, data: Path) -> dict[str, float | list[float]]:

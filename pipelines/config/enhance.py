@@ -26,7 +26,7 @@ class VideoSettings(Settings):
         ge=0,
         le=10,
     )
-    denoise: bool = setting(False, "Take the noise out of each frame, too, which is some ten times slower.")
+    denoise: bool = setting(False, "Take the noise out of each frame, too, which is some four times slower.")
     crf: int = setting(
         18, "Constant rate factor of what is written, in x264's scale; smaller is better and larger.", ge=0, le=51
     )

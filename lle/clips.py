@@ -9,6 +9,7 @@ packed by one matrix and one range, so that what is not changed comes back.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -286,6 +287,8 @@ def _encoded_stream(result: OutputContainer, video: VideoStream, frame: _Frame, 
     context.pix_fmt = _pixel_format(context, stored, width, height)
     context.time_base = stream.time_base = video.time_base
     context.flags |= Flags.frame_duration
+    if encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone; it writes to stderr by itself
     if encoder == "libvpx":
         context.bit_rate = int(BITS_OF_VP8 * width * height * rate)
     if encoder == "libx265" and result.format.name in ("mp4", "mov"):

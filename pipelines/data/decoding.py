@@ -26,8 +26,8 @@ from pipelines.data.listing import DataError
 from pipelines.data.photo_sets import Photos, PhotoSet, photo_in_row
 
 ROWS_PER_BLOCK = 16
-READERS = 8
 ROWS_AHEAD = 2 * ROWS_PER_BLOCK
+READERS = ROWS_AHEAD  # requests under way: a store 50 ms away answers each of them twenty times a second at most
 MOST_KNOWN_REGIONS = 200_000_000  # bytes
 
 FindRegions = Callable[[str, np.ndarray], np.ndarray]

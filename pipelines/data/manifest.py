@@ -66,7 +66,7 @@ class ManifestError(UserError):
     """A prepared set that cannot be used or continued; the message says what to change."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are millions
 class Known:
     """What a run before knew of a file."""
 
@@ -168,16 +168,15 @@ def finish(settings: PrepareSettings) -> Totals:
     table, exact, similar = _with_duplicates(table, settings.similar_bits)
     table = table.append_column("group", _groups(table, settings))
     _write(settings.output, table)
-    kept = table.filter(pc.equal(table["refused"], ""))
+    kept = pc.sum(pc.equal(table["refused"], "")).as_py() or 0
     counts = dict[str, int]()
     if settings.split != "none":
         for group in (DARK, WELL_LIT):
-            chosen = kept.filter(pc.equal(kept["group"], group))
+            chosen = table.filter(pc.equal(table["group"], group))  # refused files are in none
             _write(f"{settings.output.rstrip('/')}/{group}", chosen.set_column(*_shards_above(chosen)))
             counts[group] = chosen.num_rows
-        counts[NEITHER] = kept.num_rows - sum(counts.values())
-    refused = table.num_rows - kept.num_rows
-    return Totals(kept.num_rows, refused, unread, exact, similar, counts, str(_left_out(table)))
+        counts[NEITHER] = kept - sum(counts.values())
+    return Totals(kept, table.num_rows - kept, unread, exact, similar, counts, str(_left_out(table)))
 
 
 def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:
@@ -199,13 +198,15 @@ def read_places(uri: str) -> tuple[tuple[str, ...], dict[str, str]] | None:
     table = _read(filesystem, f"{root}/{MANIFEST}", pa.schema([*kinds, pa.field("duplicate_of", pa.string())]))
     good = table.filter(pc.and_(pc.equal(table["refused"], ""), pc.is_null(table["duplicate_of"])))
     shard_paths = {name: _shard_path(filesystem, root, name, uri) for name in pc.unique(good["shard"]).to_pylist()}
-    columns = [good[name].to_pylist() for name in ("shard", "offset", "length", "path")]
-    for offset, length, name in zip(*columns[1:], strict=True):
-        if offset is None or length is None or min(offset, length) < 0 or not name or leads_out(name):
-            raise ManifestError(f"{uri}: its manifest has no usable place for {str(name)[:200]!r}; prepare it anew")
-    places = tuple(shards.place(shard_paths[shard], *where) for shard, *where in zip(*columns, strict=True))
+    places = list[str]()
+    for batch in good.to_batches(max_chunksize=10_000):  # ten million rows as Python's numbers and texts are 4 GB
+        columns = [batch[name].to_pylist() for name in ("shard", "offset", "length", "path")]
+        for shard, offset, length, name in zip(*columns, strict=True):
+            if offset is None or length is None or min(offset, length) < 0 or not name or leads_out(name):
+                raise ManifestError(f"{uri}: its manifest has no usable place for {str(name)[:200]!r}; prepare it anew")
+            places.append(shards.place(shard_paths[shard], offset, length, name))
     bad = table.filter(pc.not_equal(table["refused"], ""))
-    return places, dict(zip(bad["path"].to_pylist(), bad["refused"].to_pylist(), strict=True))
+    return tuple(places), dict(zip(bad["path"].to_pylist(), bad["refused"].to_pylist(), strict=True))
 
 
 def home_of(uri: str) -> str:
@@ -272,19 +273,20 @@ def _read(filesystem: fs.FileSystem, path: str, schema: pa.Schema) -> pa.Table:
 
 def _newest(table: pa.Table) -> pa.Table:
     """The last revision of each path, by path; once, should two runs at a time have prepared it twice."""
-    order = [("path", "ascending"), ("revision", "descending"), ("refused", "ascending"), ("shard", "ascending")]
-    table = table.sort_by(order).combine_chunks()
-    if table.num_rows < 2:
-        return table
-    paths = table["path"]
-    changes = pc.not_equal(paths.slice(1), paths.slice(0, table.num_rows - 1)).to_pylist()
-    return table.filter(pa.array([True, *changes]))
+    order = pc.sort_indices(
+        table,
+        [("path", "ascending"), ("revision", "descending"), ("refused", "ascending"), ("shard", "ascending")],
+    )
+    paths = table["path"].take(order).combine_chunks()
+    last = pc.not_equal(paths.slice(1), paths.slice(0, max(0, len(paths) - 1)))
+    first = np.concatenate([np.ones(min(1, len(paths)), bool), last.to_numpy(zero_copy_only=False)])
+    return table.take(order.filter(pa.array(first))).combine_chunks()  # one copy of the table, whatever was replaced
 
 
 def _with_duplicates(table: pa.Table, bits: int) -> tuple[pa.Table, int, int]:
     """With `duplicate_of`, the path of the first picture that is the same, and how many are exact and similar."""
     kept = np.flatnonzero(pc.equal(table["refused"], "").to_numpy())
-    rows = table.take(pa.array(kept))
+    rows = table.select(["sha256", "perceptual", "mean"]).take(pa.array(kept))
     first = first_equal(pc.dictionary_encode(rows["sha256"]).combine_chunks().indices.to_numpy())
     own = np.flatnonzero(first == np.arange(len(kept)))
     exact, similar = len(kept) - len(own), 0

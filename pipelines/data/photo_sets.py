@@ -135,7 +135,10 @@ def names_hash(photos: Photos) -> str:
     """SHA-256 of a set's sorted paths, of several sets' behind one another: which photos, not what is in them; of a
     prepared set also that, for its shards are named after the versions of their files.
     """
-    return hashlib.sha256(json.dumps(photos.paths).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for piece in json.JSONEncoder().iterencode(photos.paths):  # not as one text: of ten million paths it is a gigabyte
+        digest.update(piece.encode())
+    return digest.hexdigest()
 
 
 def refuse_nested(places: Iterable[tuple[str, str]]) -> None:

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from io import BytesIO
 from typing import Any
 
 from cluster.storage import StorageError, explain, open_uri, write_atomically
@@ -151,7 +152,10 @@ def _understood(file: str) -> Iterator[None]:
 
 def _write(checkpoints: str, content: dict[str, Any]) -> None:
     filesystem, root = open_uri(checkpoints)
-    write_atomically(filesystem, f"{root}/{PHOTOS}", gzip.compress(json.dumps(content).encode(), compresslevel=1))
+    packed = BytesIO()
+    with gzip.open(packed, "wt", compresslevel=1, encoding="utf-8") as text:
+        json.dump(content, text)  # piece by piece: ten million paths are a gigabyte of text
+    write_atomically(filesystem, f"{root}/{PHOTOS}", packed.getvalue())
 
 
 def _read(checkpoints: str) -> dict[str, Any] | None:

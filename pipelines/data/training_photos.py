@@ -113,11 +113,9 @@ def _parted(named: Sequence[tuple[str, PhotoSet]], count: int, seed: int) -> tup
 
 def _refuse_equal(named: Sequence[tuple[str, PhotoSet]]) -> None:
     """Names tell most sets apart; where they are the same, as in paired sets, the bytes of a few files decide."""
-    names = [photos.names for _, photos in named]
-    for one, two in combinations(range(len(named)), 2):
-        if names[one] != names[two]:
+    for (setting, photos), (other, others) in combinations(named, 2):
+        if len(photos.paths) != len(others.paths) or photos.names != others.names:
             continue
-        (setting, photos), (other, others) = named[one], named[two]
         try:
             samples = [
                 [shards.read(open_uri(each.uri)[0], path) for path in each.paths[:COMPARED_FILES]]

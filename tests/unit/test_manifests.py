@@ -21,7 +21,7 @@ from pipelines.config.prepare import PrepareSettings
 from pipelines.config.train import RunSettings
 from pipelines.data import shards
 from pipelines.data.listing import DataError
-from pipelines.data.manifest import ManifestError, begin, read_places
+from pipelines.data.manifest import ManifestError, begin, done_parts, known_files, read_places, write_part
 from pipelines.data.photo_sets import list_photos
 from pipelines.data.pinned import CHOSEN_BY, PHOTOS, photos_of_run
 
@@ -71,6 +71,16 @@ def test_any_manifest_of_ours_comes_back(tmp_path: Path, content: list[dict]):
     assert list(places) == [f"{tmp_path}/{row['shard']}@{row['offset']}+{row['length']}/{row['path']}" for row in kept]
     assert [shards.name_at(place) for place in places] == [row["path"] for row in kept]
     assert refused == {row["path"]: row["refused"] for row in content if row["refused"]}
+
+
+def test_of_several_revisions_of_a_file_in_any_order_of_parts_the_last_is_known(tmp_path: Path):
+    for key, revision in (("b", 1), ("a", 2), ("c", 0)):
+        row = {"version": f"v{revision}", "revision": revision, "again": False, "refused": "", "shard": ""}
+        write_part(str(tmp_path), key, [row | {"path": "x.jpg"}, row | {"path": f"{key}.jpg"}])
+    known = known_files(str(tmp_path), done_parts(str(tmp_path)))
+    assert list(known) == ["a.jpg", "b.jpg", "c.jpg", "x.jpg"]
+    assert known["x.jpg"].version == "v2"
+    assert known_files(str(tmp_path), []) == {}
 
 
 @in_one_folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 from lle.config import DataSettings
 from pipelines.config.train import RunSettings
 from pipelines.data.listing import DataError
+from pipelines.data.photo_sets import PhotoSet, names_hash
 from pipelines.data.pinned import PHOTOS, photos_of_run
 from pipelines.data.training_photos import TrainingPhotos
 
@@ -85,3 +88,8 @@ def test_a_new_run_does_not_read_the_list_of_another_and_a_damaged_list_is_refus
     with pytest.raises(DataError, match=r"photos\.json\.gz cannot be understood \(.*\); begin another run"):
         resume(run)
     assert begin(run) == began
+
+
+def test_the_hash_of_a_set_is_that_of_its_paths_as_one_text():
+    photos = PhotoSet("s3://photos/dark", ("photos/dark/a.jpg", 'photos/dark/"ä".jpg'))
+    assert names_hash(photos) == hashlib.sha256(json.dumps(photos.paths).encode()).hexdigest()

@@ -183,7 +183,7 @@ def as_text(found: dict[str, Any]) -> str:
             markdown_table(["clip", *LIGHTS], rows),
             "From file to file at 720p, H.264:",
             markdown_table(
-                ["", "frames a second by the clock", "processor ms a frame", "frames a second two idle cores give"],
+                ["", "frames a second by the clock", "processor ms a frame", "that the time of two cores allows"],
                 fast,
             ),
         )

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +34,7 @@ MORE_ATTEMPTS = 4  # of boto3, whose pauses double from 0.05 s; pyarrow's do fro
 ONE_REQUEST = 4 * 2**20  # bytes; more than that pyarrow sends in parts
 PAGE = 1000  # keys per answer, the most that S3 allows
 DEFAULT_REGION = "us-east-1"  # other servers than Amazon's ignore it, yet signatures need one
+COPIED_AT_ONCE = 16 << 20  # bytes
 UNFINISHED = ".unfinished"  # last part of the name of a file being written
 LONGEST_NAME = 255  # bytes of one part of a path, on nearly every file system
 SQLITE = "sqlite:///"
@@ -312,6 +314,42 @@ def write_atomically(filesystem: LocalFiles | fs.FileSystem, path: str, data: by
         else:
             with filesystem.open_output_stream(path, compression=None, metadata={"Content-Type": kind}) as stream:
                 stream.write(data)
+
+
+@contextlib.contextmanager
+def written_aside(filesystem: LocalFiles | fs.FileSystem, path: str) -> Iterator[Path]:
+    """A file of this machine to write, for programs that write files themselves; as `write_atomically` others see the
+    whole of it at the end of the block, or nothing where the block fails.
+
+    Raises:
+        StorageError: as `write_atomically`.
+    """
+    if isinstance(filesystem, LocalFiles) or filesystem.type_name == "local":
+        with _aside(Path(path)) as unfinished:
+            yield unfinished
+    else:
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "file")
+            yield file
+            write_atomically(filesystem, path, file.read_bytes())
+
+
+@contextlib.contextmanager
+def local_copy(filesystem: LocalFiles | fs.FileSystem, path: str) -> Iterator[Path]:
+    """A listed file as a file of this machine: itself, or a copy that goes at the end of the block.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+    """
+    if isinstance(filesystem, LocalFiles) or filesystem.type_name == "local":
+        yield Path(path)
+    else:
+        with TemporaryDirectory() as folder:
+            copy = Path(folder, "file")
+            with open_file(filesystem, path) as source, copy.open("xb") as file:
+                while part := source.read(COPIED_AT_ONCE):
+                    file.write(part)
+            yield copy
 
 
 @contextlib.contextmanager
@@ -652,12 +690,18 @@ def _really_below(root: str, path: str) -> bool:
 
 
 def _write_file(path: Path, data: bytes) -> None:
+    with _aside(path) as unfinished, unfinished.open("xb") as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A name beside a path for what takes its place at the end of the block; gone where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")  # short, however long the name is
     try:
-        with unfinished.open("xb") as file:
-            file.write(data)
-            file.flush()
+        yield unfinished
+        with unfinished.open("rb") as file:
             os.fsync(file.fileno())  # the name must not reach the disk before the content
         unfinished.replace(path)
     except BaseException:

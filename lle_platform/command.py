@@ -22,7 +22,13 @@ JOBS = {
     "export": "a model for other runtimes",
 }
 OURS = ("lle", "lle_platform", "pipelines", "cluster")
-EXTRAS = {"onnx": "export", "onnxruntime": "export", "onnxscript": "export", "pi_heif": "heic"}  # others: pipeline
+EXTRAS = {
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
+    "pi_heif": "heic",
+    "av": "video",
+}  # others: pipeline
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -58,6 +58,11 @@ class Light(NamedTuple):
     local: Tensor | None = None
     base: Tensor | None = None
 
+    @property
+    def by_light(self) -> Tensor | None:
+        """The one of the two maps that there is."""
+        return self.local if self.base is None else self.base
+
 
 class OneExposure(Enhancer):
     """Base of the networks that decide on one exposure and one white balance for a picture.
@@ -74,6 +79,10 @@ class OneExposure(Enhancer):
 
     def forward(self, image: Tensor, strength: float | Tensor = 1.0) -> Enhanced:
         light, maps = self.light(image)
+        return Enhanced(self.under(light, image, strength), maps)
+
+    def under(self, light: Light, image: Tensor, strength: float | Tensor = 1.0) -> Tensor:
+        """The picture by what was decided, whoever did, (B, 3, H, W): of bytes where the image is."""
 
         def lit(where: Where) -> Tensor:
             linear = linear_light(image[(..., *where)])
@@ -87,7 +96,7 @@ class OneExposure(Enhancer):
             return partly(relit, self.denoiser(relit, exponent), strength)
 
         tiles = pieces(image, None if self.denoiser is None else REACH)
-        return Enhanced(put_together(finished, image, tiles) if tiles else like(image, finished(EVERYWHERE)), maps)
+        return put_together(finished, image, tiles) if tiles else like(image, finished(EVERYWHERE))
 
     def picture(self, image: Tensor, strength: float = 1.0) -> Tensor:
         return self(image, checked_strength(strength)).image
@@ -98,11 +107,14 @@ class OneExposure(Enhancer):
 
     def local(self, light: Light, linear: Tensor, image: Tensor, where: Where) -> Tensor | None:
         """d of some rows and columns of the image, (B, 1, rows, columns), by their linear light."""
-        by_light = light.local if light.base is None else light.base
+        by_light = light.by_light
         if by_light is None:
             return None
         slope, offset = enlarged(by_light, image, where).split(1, dim=1)
-        found = slope * log_light(linear) + offset
+        return self.stops(light, slope * log_light(linear) + offset)
+
+    def stops(self, light: Light, found: Tensor) -> Tensor:
+        """d of what `light.by_light` gives for places, both (B, 1, h, w)."""
         if light.base is None:
             return found.clamp(-self.max_local, self.max_local)
         return highlights_kept(light.exposure, found)

@@ -13,8 +13,27 @@ from pipelines.config.fields import Cluster, Tracking
 OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff", "avif"]
 
 
+class VideoSettings(Settings):
+    """Clips among what is enhanced."""
+
+    seconds: float = setting(
+        1.0, "Time constant with which light follows a clip; 0: each frame by itself, which flickers.", unit="s", ge=0
+    )
+    max_stops: float = setting(
+        4.5,
+        "Shadows are lifted by so much at most; below, compressed clips hold blocks alone.",
+        unit="stops",
+        ge=0,
+        le=10,
+    )
+    denoise: bool = setting(False, "Take the noise out of each frame, too, which is some four times slower.")
+    crf: int = setting(
+        18, "Constant rate factor of what is written, in x264's scale; smaller is better and larger.", ge=0, le=51
+    )
+
+
 class EnhanceSettings(Settings):
-    """Enhancing photos, folders or prefixes of them."""
+    """Enhancing photos and clips, folders or prefixes of them."""
 
     model: str = setting(
         "bundled",
@@ -24,7 +43,9 @@ class EnhanceSettings(Settings):
         min_length=1,
     )
     input: Places = setting(
-        (), "Photos, folders or prefixes with all below them; `--input` may be left out.", unit="folders, files or URIs"
+        (),
+        "Photos, clips, folders or prefixes with all below them; `--input` may be left out.",
+        unit="folders, files or URIs",
     )
     output: str = setting(
         "",
@@ -32,7 +53,7 @@ class EnhanceSettings(Settings):
         unit="folder or URI",
     )
     format: OutputFormat = setting(
-        "same", "Kind of the files written; one that differs from the photo's own is added to its name."
+        "same", "Kind of the photos written; one that differs from the photo's own is added to its name."
     )
     quality: int = setting(
         95, "Of JPEG, WebP and AVIF; from 90 up, JPEG and AVIF keep the full colour resolution.", ge=1, le=100
@@ -52,6 +73,7 @@ class EnhanceSettings(Settings):
         0, "Processes that enhance; 0: this one for a few photos, else one for each GPU or core.", ge=0, le=10_000
     )
     again: bool = setting(False, "Also enhance what an earlier run has done already.")
+    video: VideoSettings = setting(VideoSettings(), "Clips.")
     tracking: Tracking = setting(Tracking(), "MLflow.")
     cluster: Cluster = setting(Cluster(), "Ray.")
 

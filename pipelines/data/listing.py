@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cluster.storage import StoredFile, list_files, name_below, open_files, system_folder, told
@@ -84,12 +84,13 @@ class LeftOut:
         return ""
 
 
-def photos_in(uri: str, left_out: LeftOut) -> Iterator[StoredFile]:
+def photos_in(uri: str, left_out: LeftOut, wanted: Callable[[str], bool] = lambda name: False) -> Iterator[StoredFile]:
     """The files below a folder or prefix that are named as pictures, in the order of their paths.
 
     Args:
         uri: see `cluster.storage.open_uri`; a URI that names a file gives that file, if it is named as a picture.
         left_out: told of the others.
+        wanted: says by its name what is given besides.
 
     Raises:
         StorageError: it cannot be listed.
@@ -97,7 +98,9 @@ def photos_in(uri: str, left_out: LeftOut) -> Iterator[StoredFile]:
     _, root = open_files(uri)
     for file in list_files(uri, left_out.unreadable):
         name = name_below(root, file.path)
-        if kind := not_a_photo(name if file.path != root else name.lstrip(".")):  # asked for by its own name
+        if file.path == root:  # asked for by its own name
+            name = name.lstrip(".")
+        if (kind := not_a_photo(name)) and (system_folder(name) or not wanted(name)):
             left_out.add(kind)
         else:
             yield file

@@ -130,7 +130,7 @@ def enhance(settings: EnhanceSettings, model: NamedModel, photos: list[Photo], d
             if stays_here(settings, len(photos)):
                 if settings.workers > 1:
                     say("workers: this process does them all without Ray; pip install 'lle[pipeline]' brings it")
-                results = enhance_here(model, photos, settings)
+                results = enhance_here(model, photos, settings, say)
             else:
                 slots = max(LEAST_SLOTS, settings.workers + 1)
                 resources = stack.enter_context(connect(settings.cluster.address, cpus=slots))

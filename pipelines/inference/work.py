@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from cluster.storage import fitting, leads_out, local_path, name_below, naming, open_files, place, told
+from lle.clips import CONTAINERS, OTHERS_BECOME, is_clip_name
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.data.listing import DataError, LeftOut, no_picture, photos_in
 from pipelines.inference.progress import Done, Entry
@@ -131,10 +132,6 @@ def find_work(
     if not beside:
         with naming("output"):
             _refuse_overwriting(settings.output, dict(zip(inputs, places, strict=True)))
-    recipe = f"{model_version} {settings.format} {settings.quality}" + (
-        " side-by-side" if settings.side_by_side else ""
-    )
-    recipe += f" strength {settings.strength:g}" if settings.strength != 1 else ""
     photos, skipped, photo_of, left_out = list[Photo](), 0, dict[str, tuple[str, str]](), LeftOut()
     entries = list[tuple[str, Entry]]()
     with naming("input"):
@@ -144,7 +141,7 @@ def find_work(
             if len(entries) + left_out.count == before:
                 raise DataError(f"input: {each} does not exist or holds no file; check the path")
     for path, entry in entries:
-        entry = replace(entry, recipe=recipe)
+        entry = replace(entry, recipe=recipe(settings, model_version, entry.photo))
         other_path, other = photo_of.get(entry.result, ("", ""))
         if other_path == path:  # named twice
             continue
@@ -171,16 +168,29 @@ def find_work(
     return photos, skipped
 
 
+def recipe(settings: EnhanceSettings, model_version: str, name: str) -> str:
+    """What a photo or clip is enhanced with, in words: another recipe, and it is done again."""
+    kind = f"{settings.format} {settings.quality}"
+    if is_clip_name(name):
+        video = settings.video
+        kind = f"clip crf {video.crf} seconds {video.seconds:g} stops {video.max_stops:g}"
+        kind += " denoised" if video.denoise else ""
+    said = f"{model_version} {kind}{' side-by-side' if settings.side_by_side else ''}"
+    return said + (f" strength {settings.strength:g}" if settings.strength != 1 else "")
+
+
 def result_name(photo: str, format: str) -> str:
     """The name of a result: the photo's own where it fits the format, else the format's suffix is added.
 
     Adding, not replacing: `a.jpg` and `a.png` must not become one file. A name that grows too long for a file system
-    is shortened, and keys such as `a//b.jpg` are written with one slash.
+    is shortened, and keys such as `a//b.jpg` are written with one slash. Clips keep their kind of file, or become .mkv.
     """
     own = written_as(photo)
     if format == "same":
         format = WRITTEN_INSTEAD.get(own, own)
     name = photo if leads_out(photo.lstrip("/")) else posixpath.normpath(photo.lstrip("/"))
+    if is_clip_name(photo):
+        return fitting(name, "" if f".{own}" in CONTAINERS else OTHERS_BECOME)
     return fitting(name, "" if format == own else SUFFIX_OF[format])
 
 
@@ -196,7 +206,7 @@ def _entries(uri: str, settings: EnhanceSettings, left_out: LeftOut) -> Iterator
     target = place(settings.output)
     kind = filesystem.type_name
     real = cache(os.path.realpath if kind == "local" else str)
-    for file in photos_in(uri, left_out):
+    for file in photos_in(uri, left_out, is_clip_name):
         name = name_below(root, file.path)
         if not f"{kind}:{real(posixpath.dirname(file.path))}/".startswith(target):
             yield file.path, Entry(name, file.version, "", result_name(name, settings.format))
@@ -204,7 +214,7 @@ def _entries(uri: str, settings: EnhanceSettings, left_out: LeftOut) -> Iterator
 
 def _entries_beside(path: str, settings: EnhanceSettings, left_out: LeftOut) -> Iterator[tuple[str, Entry]]:
     """The same of a single photo whose result goes beside it; what is named as such a result is left out."""
-    for file in photos_in(path, left_out):
+    for file in photos_in(path, left_out, is_clip_name):
         name = name_below(local_path(settings.output), file.path)
         stem, suffix = posixpath.splitext(name)
         if f"{MARK}." in posixpath.basename(name):

@@ -1,5 +1,7 @@
 """Photos through a network: workers read, enhance and write them; Ray Data hands out their names, or this process does.
 
+Clips are one unit of work each (`inference.clips`). Of photos:
+
 name -> bytes -> pixels (B, H, W, 3), photos of one size together -> enhanced, the same -> bytes, with all that belongs
 to the photo
 """
@@ -20,8 +22,9 @@ import numpy as np
 import torch
 
 from cluster.connect import ALLOCATOR, nodes
-from cluster.storage import explain, from_anywhere, inside, open_file, open_files, write_atomically
+from cluster.storage import explain, from_anywhere, inside, open_file, open_files, told, write_atomically
 from cluster.waiting import told_while_waiting
+from lle.clips import is_clip_name
 from lle.images import (
     ImageError,
     Picture,
@@ -34,13 +37,14 @@ from lle.images import (
 )
 from lle.model import enhance_pixels
 from pipelines.config.enhance import EnhanceSettings
+from pipelines.inference.clips import GAP, enhance_clip
 from pipelines.inference.progress import Entry
 from pipelines.inference.work import Photo, written_as
 from pipelines.models.resolve import NamedModel
 
 PHOTOS_PER_THREAD = 8
-GAP = 6  # px, between a photo and its result
 LEAST_THREADS = 2  # one reads and writes while another computes
+SECONDS_BETWEEN_LINES = 10.0  # of a clip
 MOST_THREADS = 8  # of this process: each holds a photo
 
 
@@ -73,6 +77,7 @@ def enhance_photos(
     Yields:
         What became of a photo, and when its worker began to work, in seconds since 1970.
     """
+    import pyarrow
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -83,8 +88,11 @@ def enhance_photos(
     threads = max(LEAST_THREADS, cores)
     per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(photos) / workers))
     # A batch is a block from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
-    rows = [{"path": each.path, **asdict(each.entry)} for each in photos]
-    done = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / per_batch)).map_batches(
+    tables = [
+        pyarrow.Table.from_pylist([{"path": each.path, **asdict(each.entry)} for each in unit])
+        for unit in units(photos, per_batch)
+    ]
+    done = ray.data.from_arrow(tables).map_batches(
         Worker,
         batch_size=None,
         batch_format="pyarrow",
@@ -103,14 +111,24 @@ def enhance_photos(
 
 
 def enhance_here(
-    model: NamedModel, photos: Sequence[Photo], settings: EnhanceSettings
+    model: NamedModel,
+    photos: Sequence[Photo],
+    settings: EnhanceSettings,
+    tell: Callable[[str], object],
 ) -> Generator[tuple[Entry, float], None, None]:
     """Enhance photos in this process, by the same worker, without Ray: what `enhance_photos` yields."""
     threads = min(max(LEAST_THREADS, os.cpu_count() or 1), MOST_THREADS)
-    worker = Worker(model, settings, threads)
+    worker = Worker(model, settings, threads, tell)
     for first in range(0, len(photos), threads * PHOTOS_PER_THREAD):
         for entry in worker.enhance(photos[first : first + threads * PHOTOS_PER_THREAD]):
             yield entry, worker.began
+
+
+def units(photos: Sequence[Photo], per_batch: int) -> list[Sequence[Photo]]:
+    """What a worker is handed at once: so many photos, or one clip; the clips, which take longest, first."""
+    clips = [[each] for each in photos if is_clip_name(each.path)]
+    others = [each for each in photos if not is_clip_name(each.path)]
+    return [*clips, *(others[first : first + per_batch] for first in range(0, len(others), per_batch))]
 
 
 def cores_beside_a_gpu(machines: Sequence[dict[str, float]], workers: int) -> int:
@@ -128,10 +146,17 @@ class Worker:
         model: what enhances.
         settings: input, output, kind of file.
         threads: photos that are read, decoded, encoded or written at once; one at a time is enhanced.
+        tell: takes a line about how far a clip is.
     """
 
-    def __init__(self, model: NamedModel, settings: EnhanceSettings, threads: int = LEAST_THREADS) -> None:
-        self._network, self._settings, self._threads = model.network, settings, threads
+    def __init__(
+        self,
+        model: NamedModel,
+        settings: EnhanceSettings,
+        threads: int = LEAST_THREADS,
+        tell: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        self._network, self._settings, self._threads, self._tell = model.network, settings, threads, tell
         self._source, _ = open_files(settings.input[0])
         self._target, self._root = open_files(settings.output)
         self._one_at_a_time = threading.Lock()
@@ -150,13 +175,30 @@ class Worker:
         """What became of each; whatever is wrong with one of them is noted, never raised."""
         pool = ThreadPoolExecutor(self._threads)
         try:
-            read = [*pool.map(self._read, photos)]
+            read = [*pool.map(self._read, [each for each in photos if not is_clip_name(each.path)])]
             yield from (each for each in read if isinstance(each, Entry))
             stacks = same_size([each for each in read if isinstance(each, File)], self._settings.batch_pixels)
             for entries in pool.map(self._enhance_stack, stacks):
                 yield from entries
         finally:
             pool.shutdown(cancel_futures=True)  # a job that is stopped finishes the photos under way and no others
+        yield from (self._enhance_clip(each) for each in photos if is_clip_name(each.path))
+
+    def _enhance_clip(self, clip: Photo) -> Entry:
+        """One clip, with threads of its own."""
+        began = last = time.monotonic()
+
+        def tell(frames: int) -> None:
+            nonlocal last
+            if time.monotonic() > last + SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                self._tell(f"{told(clip.entry.photo)}: {frames} frames, {frames / (last - began):.1f} a second")
+
+        target = self._target, self._root
+        try:
+            return enhance_clip(self._network, clip, self._source, target, self._settings, tell)
+        except Exception as error:
+            return failed(clip, error)
 
     def _read(self, photo: Photo) -> File | Entry:
         try:

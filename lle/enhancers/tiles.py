@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TILE = {"cpu": 768, "cuda": 2048}
+TILE = {"cpu": 1024, "cuda": 2048}
 """Side of a tile by device, px. On CPUs its tensors stay below the size at which glibc asks the system for fresh memory
 each time; on GPUs they are large enough to keep them busy."""
 

@@ -195,13 +195,13 @@ def take_turns(
     """Seconds of each network in each round on one picture; None where it is left out of the round."""
     turns: dict[str, list[float | None]] = {name: [] for name in networks}
     with torch.inference_mode():
-        given = {name: given(network, image) for name, network in networks.items()}
+        pictures = {name: given(network, image) for name, network in networks.items()}
         for name in networks.keys() - left_out - once:
-            networks[name](given[name])
+            networks[name](pictures[name])
         for turn in range(repeats):
             for name, network in networks.items():
                 skipped = name in left_out or (name in once and turn)
-                turns[name].append(None if skipped else _seconds(network, given[name], clock))
+                turns[name].append(None if skipped else _seconds(network, pictures[name], clock))
     return turns
 
 

@@ -31,6 +31,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> QuickstartData:
     return data
 
 
+@pytest.mark.drill
 def test_a_training_from_a_folder_and_shards_goes_on_with_other_workers(
     trainings: Trainings, photos: QuickstartData, tmp_path: Path
 ):

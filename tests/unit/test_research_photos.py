@@ -104,7 +104,8 @@ def test_the_command_passes_photos_seed_and_settings_on_to_a_training_that_accep
     loaded = load_settings(argv)
     settings = loaded.settings
     assert (loaded.preset, loaded.warnings) == ("scene", [])
-    assert {name: Path(getattr(settings.data, name)) for name in folders} == folders
+    shown = settings.data.model_dump(mode="json")
+    assert {name: Path(shown[name]) for name in folders} == folders
     assert (settings.name, settings.seed, settings.runs) == ("mine-2", 2, str(tmp_path / "runs"))
     assert (settings.schedule.enhancement.steps, settings.tracking.model_name) == (7, "lle-enhancer-research")
 

@@ -110,7 +110,7 @@ def decoding(turns: int) -> list[float]:
 
 def stepping(turns: int) -> list[float]:
     """Of a training step of the small network, against the same image by image; a median, thrice."""
-    return [compare_steps(128, 4, turns)["compact"]["ratio"] for _ in range(3)]
+    return [compare_steps(128, 2, turns, ["compact"])["compact"]["ratio"] for _ in range(3)]
 
 
 RATIOS: dict[str, Callable[[int], list[float]]] = {

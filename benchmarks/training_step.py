@@ -18,7 +18,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -67,7 +67,9 @@ def main() -> None:
 # --- batched against image by image -----------------------------------------------------------------------------------
 
 
-def compare_steps(size: int, batch: int, repeats: int) -> dict[str, dict[str, float]]:
+def compare_steps(
+    size: int, batch: int, repeats: int, kinds: Iterable[str] = tuple(NETWORKS)
+) -> dict[str, dict[str, float]]:
     """Median seconds of both steps, and the median of their ratios, by network."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
@@ -79,7 +81,7 @@ def compare_steps(size: int, batch: int, repeats: int) -> dict[str, dict[str, fl
     nn.init.normal_(prompts.embeddings, std=0.02)
     image = 0.3 * torch.rand(batch, 3, size, size, device=device)
     found = {}
-    for kind in NETWORKS:
+    for kind in kinds:
         enhancer = build_enhancer(EnhancerSettings.model_validate({"arch": kind})).to(device)
         ours = batched_step(copy.deepcopy(enhancer), Prior(guidance, identity), prompts, image)
         theirs = step_by_image(enhancer, plain, prompts, image)

@@ -158,7 +158,7 @@ def enhance_pixels(model: nn.Module, pixels: np.ndarray, strength: float = 1.0) 
     if enhanced.isnan().any():
         raise ValueError("the model gives values that are not numbers (NaN) for it")
     rounded = enhanced.float().clamp(0, 1).mul_(full).round_().to(torch.uint8 if full == 255 else torch.int32)
-    return _as_array(rounded).astype(pixels.dtype if full == 255 else np.uint16, copy=False)
+    return _as_array(rounded).astype(np.uint8 if full == 255 else np.uint16, copy=False)
 
 
 def _as_array(stored: Tensor) -> np.ndarray:

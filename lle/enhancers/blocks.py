@@ -44,7 +44,7 @@ def convolving_fast(x: Tensor) -> Iterator[Tensor]:
 
 @cache
 def _multiplies_bfloat16() -> bool:
-    """Whether this processor does; where torch cannot tell (before 2.11), no."""
+    """Whether this processor does; where this version of torch cannot tell, no."""
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lle.enhancers.exposure import BLACK, Light, OneExposure, relight
+from lle.enhancers.exposure import BLACK, Light, OneExposure, light_of_bytes, relight
 from lle.enhancers.resizing import enlarged
 from lle.enhancers.tiles import STRIP_PIXELS, WHITE, strips_of
-from lle.exposure.camera import srgb_to_linear
 
 LEVELS = 256
 
@@ -32,7 +31,7 @@ def relit_by_table(network: OneExposure, light: Light, image: Tensor, strength: 
     Returns:
         uint8, (1, 3, H, W).
     """
-    linear = srgb_to_linear(torch.arange(WHITE + 1, device=image.device) / WHITE)
+    linear = light_of_bytes(image.device)
     grey = linear.expand(1, 3, 1, -1)
     pixels = image[0].permute(1, 2, 0).contiguous()
     channel = torch.arange(3, dtype=torch.int32, device=image.device)

@@ -223,8 +223,12 @@ def linear_light(pixels: Tensor) -> Tensor:
     """Linear light of sRGB in [0, 1] or of bytes, whose 256 values are looked up."""
     if pixels.is_floating_point():
         return srgb_to_linear(pixels)
-    known = srgb_to_linear(torch.arange(WHITE + 1, device=pixels.device) / WHITE)
-    return known.index_select(0, pixels.flatten().int()).view(pixels.shape)
+    return light_of_bytes(pixels.device).index_select(0, pixels.flatten().int()).view(pixels.shape)
+
+
+def light_of_bytes(device: torch.device) -> Tensor:
+    """Linear light of each of the 256 bytes, (256,)."""
+    return srgb_to_linear(torch.arange(WHITE + 1, device=device) / WHITE)
 
 
 def log_light(light: Tensor) -> Tensor:

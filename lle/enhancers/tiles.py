@@ -110,9 +110,7 @@ def in_strips(function: Callable[[Where], Tensor], image: Tensor, where: Where) 
     top, bottom, _ = where[0].indices(image.shape[-2])
     width = len(range(*where[1].indices(image.shape[-1])))
     strips = _spans(bottom - top, max(1, STRIP_PIXELS // width))
-    return torch.cat(
-        [function((slice(top + rows.start, min(bottom, top + rows.stop)), where[1])) for rows in strips], -2
-    )
+    return torch.cat([function((slice(top + rows.start, top + rows.stop), where[1])) for rows in strips], dim=-2)
 
 
 def values(pixels: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 GREY, SLOPE = 0.44, 1.17
 MISSES = (0.0, 0.0), (-0.7, 0.7), (-0.7, 0.7), (-2.5, -0.5), (0.5, 2.5), (-2.0, 2.0)
 UNTOUCHED_SHARE = 0.12
-GOOD, FAULTLESS = 0, 0
+FAULTLESS = 0
 SOFTNESS = 0.3
 PART = 19  # pictures in one pass: larger ones leave the processor's cache
 
@@ -63,20 +63,16 @@ class Examples(NamedTuple):
         light: mean sRGB value, (N,).
         missed: d, nat, (N,).
         fault: 0: none; else one more than its place in `FAULTS`, (N,), int64.
-        group: pictures of one number show one wrong exposure, (N,), int64.
     """
 
     features: Tensor
     light: Tensor
     missed: Tensor
     fault: Tensor
-    group: Tensor
 
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
-        """All of them; groups stay apart."""
-        counts = torch.tensor([0, *(int(part.group.max()) + 1 for part in parts)]).cumsum(0)
-        parts = [part._replace(group=part.group + first) for part, first in zip(parts, counts, strict=False)]
+        """All of them."""
         return cls(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
@@ -89,13 +85,12 @@ def looked_at(eye: Eye, views: Tensor, generator: torch.Generator) -> Examples:
         views: sRGB in [0, 1], (V, 3, H, W).
         generator: source of all chance.
     """
-    rows = torch.arange(len(views))
     parts = []
     for pictures, missed, fault in pictures_of(views, generator):
         small = resize(pictures, eye.image_size).clamp(0, 1)
         features = torch.cat([eye.tower(part) for part in small.split(PART)])
-        parts.append((features, mean_light(small), missed, torch.full_like(rows, fault), rows))
-    return Examples(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        parts.append(Examples(features, mean_light(small), missed, torch.full((len(views),), fault)))
+    return Examples.joined(parts)
 
 
 def pictures_of(views: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, int]]:

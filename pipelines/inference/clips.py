@@ -96,6 +96,7 @@ def changing(network: nn.Module, settings: EnhanceSettings, name: str) -> Change
     return enhanced
 
 
-def beside(frame: np.ndarray, result: np.ndarray) -> np.ndarray:
-    """The frame to the left of its result, white between them."""
-    return np.concatenate([frame, np.full_like(frame[:, :GAP], 255), result], axis=1)
+def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Two pictures of one height, white between them."""
+    gap = np.full_like(left, np.iinfo(left.dtype).max, shape=(left.shape[0], GAP, *left.shape[2:]))
+    return np.concatenate([left, gap, right], axis=1)

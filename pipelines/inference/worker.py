@@ -37,7 +37,7 @@ from lle.images import (
 )
 from lle.model import enhance_pixels
 from pipelines.config.enhance import EnhanceSettings
-from pipelines.inference.clips import GAP, enhance_clip
+from pipelines.inference.clips import beside, enhance_clip
 from pipelines.inference.progress import Entry
 from pipelines.inference.work import Photo, written_as
 from pipelines.models.resolve import NamedModel
@@ -232,7 +232,7 @@ class Worker:
         try:
             result, format = picture.enhanced(enhanced), written_as(entry.result)
             if self._settings.side_by_side:
-                result = beside(picture, result)
+                result = picture_beside(picture, result)
             data = encode_picture(result, format, self._settings.quality)
             write_atomically(self._target, inside(self._target, self._root, entry.result), data)
         except Exception as error:
@@ -240,15 +240,10 @@ class Worker:
         return replace(entry, height=file.size[0], width=file.size[1], note=", ".join(losses(picture, format)))
 
 
-def beside(photo: Picture, result: Picture) -> Picture:
-    """The photo to the left of its result, white between them."""
-
-    def row(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        gap = np.full_like(left, np.iinfo(left.dtype).max, shape=(left.shape[0], GAP, *left.shape[2:]))
-        return np.concatenate([left, gap, right], axis=1)
-
-    alpha = None if photo.alpha is None else row(photo.alpha, photo.alpha)
-    return replace(result, pixels=row(photo.own, result.pixels), alpha=alpha)
+def picture_beside(photo: Picture, result: Picture) -> Picture:
+    """The photo to the left of its result."""
+    alpha = None if photo.alpha is None else beside(photo.alpha, photo.alpha)
+    return replace(result, pixels=beside(photo.own, result.pixels), alpha=alpha)
 
 
 def same_size(files: Sequence[File], most_pixels: int) -> list[list[File]]:

@@ -65,4 +65,4 @@ def _lowest(weights: Sequence[int]) -> list[int]:
 
 @lru_cache(maxsize=16)  # of each of several sets the last epoch and the next
 def _permutation(count: int, *seeds: int) -> np.ndarray:
-    return np.random.default_rng(seeds).permutation(count)
+    return np.random.default_rng(seeds).permutation(np.arange(count, dtype=np.uint32))

@@ -19,6 +19,7 @@ from cluster.connect import connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import naming, told
+from lle.clips import is_clip_name
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.inference.progress import REPORT, UNREAD, Done, Entry
 from pipelines.inference.work import NAMES_SHOWN, Beside, Part, Photo, find_work, parts
@@ -40,7 +41,8 @@ class Tally:
     """What a run has done so far.
 
     Attributes:
-        done, failed: photos.
+        done, failed: photos and clips.
+        clips: of those that are done.
         lost: photos for each note of what their results do not hold.
         pixels: of those that are done.
         began: when the first worker began, in seconds since 1970.
@@ -48,6 +50,7 @@ class Tally:
 
     done: int = 0
     failed: int = 0
+    clips: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     pixels: int = 0
     began: float = float("inf")
@@ -57,9 +60,15 @@ class Tally:
         self.began = min(self.began, began)
         self.failed += bool(entry.failed)
         self.done += not entry.failed
+        self.clips += not entry.failed and is_clip_name(entry.photo)
         self.pixels += entry.width * entry.height
         if entry.note:
             self.lost[entry.note] += 1
+
+    def named(self) -> str:
+        """What is done, in words."""
+        photos, clips = f"{self.done - self.clips} photos", f"{self.clips} clip{'s' * (self.clips != 1)}"
+        return photos if not self.clips else clips if self.clips == self.done else f"{photos} and {clips}"
 
     def speed(self) -> str:
         """Photos and megapixels a second since the first worker began."""
@@ -101,7 +110,7 @@ def enhance_what_is_left(part: Part, model: NamedModel) -> int:
     with begun():
         tally = enhance(settings, model, photos, done) if photos else Tally()
     say(
-        f"{tally.done} photos enhanced, {skipped} done before, {tally.failed} failed"
+        f"{tally.named()} enhanced, {skipped} done before, {tally.failed} failed"
         + (f"; {tally.speed()}" if tally.done else "")
     )
     for note, count in tally.lost.items():

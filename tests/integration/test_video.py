@@ -68,7 +68,7 @@ def test_clips_stopped_in_the_middle_are_done_by_the_second_run(clips: Path, rep
 
     second = run(words, None, 600)
     assert second.returncode == 0, second.stdout[-3000:] + second.stderr[-3000:]
-    assert f"{4 - len(left)} photos enhanced, {len(left)} done before, 0 failed" in second.stdout
+    assert f"{4 - len(left)} clip" in second.stdout and f" enhanced, {len(left)} done before, 0 failed" in second.stdout
     assert not [each.name for each in out.iterdir() if each.name.endswith(".unfinished")]
     for clip in sorted(clips.iterdir()):
         assert told(out / clip.name) == told(clip), clip.name
@@ -94,6 +94,6 @@ def test_clips_on_a_cluster_are_units_of_work_beside_photos(
     )
     done = run(words, cluster.environment, 600)
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "5 photos enhanced, 0 done before, 1 failed" in done.stdout
+    assert "3 photos and 2 clips enhanced, 0 done before, 1 failed" in done.stdout
     assert "damaged or cut short" in report(out)["broken.mp4"]["failed"]
     assert told(out / "night_cut.mp4") == told(mixed / "night_cut.mp4")

@@ -211,17 +211,17 @@ def rows(folder: Path) -> dict[str, dict[str, str]]:
 
 def test_clips_and_photos_of_a_folder_are_enhanced_once(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert entry_point.main(["mixed", "--output", "out"]) == 0
+    assert "1 photos and 1 clip enhanced" in capsys.readouterr().out
     assert sorted(each.name for each in (folder / "out").iterdir()) == ["clip.mp4", "photo.png", "report.csv"]
     assert (rows(folder / "out")["clip.mp4"]["width"], rows(folder / "out")["clip.mp4"]["failed"]) == ("96", "")
     before, after = ([each[0].mean() for each in read_frames(Path(each, "clip.mp4"))] for each in ("mixed", "out"))
     assert np.mean(after) > 2 * np.mean(before)
     assert np.abs(np.diff(after)).mean() / np.mean(after) < 0.3 * np.abs(np.diff(before)).mean() / np.mean(before)
     assert sound_of(folder / "out" / "clip.mp4") == sound_of(folder / "mixed" / "clip.mp4")
-    capsys.readouterr()
     assert entry_point.main(["mixed", "--output", "out"]) == 0
     assert "0 photos enhanced, 2 done before" in capsys.readouterr().out
     assert entry_point.main(["mixed", "--output", "out", "--video.crf", "30"]) == 0
-    assert "1 photos enhanced, 1 done before" in capsys.readouterr().out  # a setting of clips is none of photos
+    assert "1 clip enhanced, 1 done before" in capsys.readouterr().out  # a setting of clips is none of photos
 
 
 def test_a_clip_is_enhanced_beside_itself_next_to_what_it_was(folder: Path):

@@ -19,12 +19,13 @@ from pipelines.config.demo import DemoSettings
 from pipelines.config.fields import MeasuredPhotos
 from pipelines.config.promote import PromotionSettings
 from pipelines.evaluation.worker import LOW, Measured
-from pipelines.inference.demo import HOST, demo_app
+from pipelines.inference.demo import demo_app
 from pipelines.models.resolve import find_model
 from pipelines.promotion.decision import Comparison, check_gain, check_guards, gains
 from pipelines.promotion.report import promotion_report, worst_cases
 from pipelines.reporting.curves import Curve, Span
 from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table, render, view
+from pipelines.reporting.local_page import HOST
 from tests.integration.conftest import free_port, wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +18,15 @@ from cluster.connect import connect
 from cluster.lasting import refuse_throwaway
 from cluster.lease import held
 from cluster.storage import local_path, naming
-from lle.images import decode, encode
+from lle.images import decode, encode, from_tensor, to_tensor
 from lle.metrics import METRICS
+from lle.model import enhance
 from pipelines.comparison.decision import ComparedSet, difference
 from pipelines.comparison.report import INPUT, TRUTH, comparison_report, differences_table, means_table
 from pipelines.config.compare import ComparedPhotos, ComparisonSettings
 from pipelines.config.text import flat
 from pipelines.data.listing import DataError
+from pipelines.data.photo_sets import read_photo
 from pipelines.evaluation.job import LEAST_SLOTS, RUNS, picture_name, refuse_foreign_files, write_files
 from pipelines.evaluation.metrics import load_metric_suite
 from pipelines.evaluation.worker import (
@@ -40,7 +42,7 @@ from pipelines.job import begun
 from pipelines.models.named import NamedModel
 from pipelines.models.resolve import find_models
 from pipelines.reporting.closing import record_of, there
-from pipelines.reporting.html_report import REPORT, render
+from pipelines.reporting.html_report import REPORT, render, view
 from pipelines.reporting.pictures import side_by_side
 from pipelines.reporting.tables import printable
 from pipelines.tracking.address import tracking_uri
@@ -80,11 +82,8 @@ def compare(settings: ComparisonSettings, console: Console) -> list[ComparedSet]
     (first, *others), limit = models, settings.data.max_pixels
     with connect(settings.cluster.address, cpus=LEAST_SLOTS) as resources:
         measured = list(measure_models(models, suite, photos, limit, resources, (), console.print))
-        sets = compared_sets(settings.data, [*models], measured)
-        losing = {each.name: losing_most(each, first, settings.pictures) for each in sets}
-        again = [photo for photo in photos if photo.name in losing.get(photo.source, ())]
-        seen = measure_models(models, suite, again, limit, resources, (*models,), console.print) if again else ()
-        shown = with_views(losing, [*models], seen)
+    sets = compared_sets(settings.data, [*models], measured)
+    places = {(each.source, each.name): each for each in photos}
     refused |= {f"{each.source}/{each.name}": each.refused for _, each in measured if each.refused}
     about = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,11 +97,18 @@ def compare(settings: ComparisonSettings, console: Console) -> list[ComparedSet]
     with begun():
         if not sets:
             raise DataError("data.dark and data.good: no photo could be measured; see metrics of one with evaluate.py")
+        shown = {
+            each.name: {
+                name: pictures_of(models, places[each.name, name], limit)
+                for name in losing_most(each, first, settings.pictures)
+            }
+            for each in sets
+        }
         details = {name: f"{model.found_at or model.uri}, {model.version}" for name, model in models.items()}
         details |= {each.name: " and ".join(filter(None, (each.uri, each.truth_uri))) for each in sets}
         details |= {key: str(about[key]) for key in ("time", "revision", "source_hash")}
         page = comparison_report(models, sets, shown, people, details)
-        files = {**result_files(sets, about, refused), **pictures(shown), REPORT: render(page)}
+        files = {**result_files(sets, about, refused), **rows(shown), REPORT: render(page)}
         write_files(settings.output, files)
         for each in sets:
             console.print(printable(means_table(each, models)))
@@ -190,15 +196,14 @@ def losing_most(compared: ComparedSet, first: str, count: int) -> list[str]:
     return sorted(losses, key=lambda name: -losses[name])[:count]
 
 
-def with_views(
-    losing: Mapping[str, Sequence[str]], models: Sequence[str], seen: Iterable[tuple[str, Measured]]
-) -> dict[str, dict[str, list[Measured]]]:
-    """By set and model the photos that are shown, in the order of their names in `losing`."""
-    found = {(by, each.source, each.name): each for by, each in seen}
-    return {
-        name: {model: [found[model, name, photo] for photo in photos] for model in models}
-        for name, photos in losing.items()
-    }
+def pictures_of(models: Mapping[str, NamedModel], photo: Photo, max_pixels: int) -> dict[str, bytes]:
+    """A photo as it is, by every model, and its ground truth, as small JPEGs by label; made here, for they are few."""
+    before = read_photo(photo.uri, photo.path, max_pixels)
+    image = to_tensor(before)
+    shown = {INPUT: before} | {name: from_tensor(enhance(model.network, image)) for name, model in models.items()}
+    if photo.truth_path:
+        shown[TRUTH] = read_photo(photo.truth_uri, photo.truth_path, max_pixels)
+    return {label: view(pixels) for label, pixels in shown.items()}
 
 
 def record(
@@ -264,29 +269,26 @@ def result_files(sets: Sequence[ComparedSet], about: Mapping[str, Any], refused:
         },
         "refused": refused,
     }
-    rows = [
+    photos = [
         {"set": each.name, "name": one.name, "model": model, **one.values}
         for each in sets
         for model, members in each.measured.items()
         for one in members
     ]
     table = io.StringIO()
-    names = [name for name in METRICS if any(name in row for row in rows)]
+    names = [name for name in METRICS if any(name in row for row in photos)]
     writer = csv.DictWriter(table, ["set", "name", "model", *names], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    numbers = json.dumps({**content, "photos": rows}, indent=2) + "\n"
+    writer.writerows(photos)
+    numbers = json.dumps({**content, "photos": photos}, indent=2) + "\n"
     return {"metrics.json": numbers.encode(), "metrics.csv": table.getvalue().encode()}
 
 
-def pictures(shown: Mapping[str, Mapping[str, Sequence[Measured]]]) -> dict[str, bytes]:
-    """Input, the picture of every model and ground truth side by side, labelled, by file name."""
+def rows(shown: Mapping[str, Mapping[str, Mapping[str, bytes]]]) -> dict[str, bytes]:
+    """All pictures of each photo side by side, labelled, by file name."""
     files = dict[str, bytes]()
-    for name, by_model in shown.items():
-        for row in zip(*by_model.values(), strict=True):
-            before, _, _, *truth = row[0].views
-            views = [before, *(each.views[2] for each in row), *truth]
-            labels = [INPUT, *by_model, *([TRUTH] if truth else [])]
-            joined = side_by_side([decode(view) for view in views], PICTURE_HEIGHT, labels)
-            files[f"pictures/{name}/{picture_name(row[0].name, alone=False)}"] = encode(joined, "jpeg")
+    for source, photos in shown.items():
+        for name, views in photos.items():
+            joined = side_by_side([decode(each) for each in views.values()], PICTURE_HEIGHT, [*views])
+            files[f"pictures/{source}/{picture_name(name, alone=False)}"] = encode(joined, "jpeg")
     return files

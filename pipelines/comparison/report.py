@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lle.metrics import METRICS
 from pipelines.comparison.decision import UNTOUCHED, ComparedSet, Summaries, best_by, difference
-from pipelines.evaluation.worker import GOOD, Measured
+from pipelines.evaluation.worker import GOOD
 from pipelines.models.named import NamedModel
 from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table
 from pipelines.reporting.scatter import Scatter
@@ -22,7 +22,7 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 def comparison_report(
     models: Mapping[str, NamedModel],
     sets: Sequence[ComparedSet],
-    shown: Mapping[str, Mapping[str, Sequence[Measured]]],
+    shown: Mapping[str, Mapping[str, Mapping[str, bytes]]],
     people: Sequence[WinRate],
     details: Mapping[str, str],
 ) -> HtmlReport:
@@ -31,7 +31,7 @@ def comparison_report(
     Args:
         models: by name; the first is held against the others.
         sets: what was measured.
-        shown: of each set, by model, the photos that are shown, the worst first, with their views.
+        shown: of each set the photos that are shown, the worst first, by name, with their pictures by label.
         people: win rates by votes, where there are such.
         details: names and values for the end of the page.
     """
@@ -161,26 +161,25 @@ def scatters(compared: ComparedSet, first: str, others: Sequence[str]) -> list[S
 
 
 def cases(
-    compared: ComparedSet, shown: Mapping[str, Sequence[Measured]], models: Mapping[str, NamedModel]
+    compared: ComparedSet, shown: Mapping[str, Mapping[str, bytes]], models: Mapping[str, NamedModel]
 ) -> list[Case]:
     """Photos with the pictures of all models: the first model's on the right of the divider, on its left that of the
     other one that is best there.
     """
     first, *others = models
     metric, found = compared.metric, list[Case]()
-    for row in zip(*(shown[name] for name in models), strict=True) if shown else ():
-        by_model = dict(zip(models, row, strict=True))
-        values = {name: each.values[metric] for name, each in by_model.items()}
-        ranked = sorted(others, key=lambda name: gain_of(metric, values[name], 0.0), reverse=True)
-        rivals = [name for name in ranked if models[name].uri != UNTOUCHED] or ranked
-        rival, before = rivals[0], by_model[first].views[0]
-        views = {rival: by_model[rival].views[2], first: by_model[first].views[2], INPUT: before}
-        views |= {name: by_model[name].views[2] for name in others if name not in views}
-        views |= {TRUTH: by_model[first].views[3]} if len(by_model[first].views) > 3 else {}
+    for name, pictures in shown.items():
+        values = {
+            model: one.values[metric]
+            for model, members in compared.measured.items()
+            for one in members
+            if one.name == name
+        }
+        ranked = sorted(others, key=lambda model: gain_of(metric, values[model], 0.0), reverse=True)
+        rival, *_ = [model for model in ranked if models[model].uri != UNTOUCHED] or ranked
+        views = {label: pictures[label] for label in (rival, first)} | pictures
         captions = {label: number(metric, values[label]) if label in values else "" for label in views}
-        best = [name for name in (first, *rivals) if captions[name] == captions[rival]]
-        if gain_of(metric, values[first], values[rival]) > 0:
-            best = [first]
+        best = first if gain_of(metric, values[first], values[rival]) >= 0 else rival
         note = f"{plain(metric)} {captions[first]}; {rival} {captions[rival]}"
-        found.append(Case(row[0].name, views, {}, note, captions, best))
+        found.append(Case(name, views, {}, note, captions, [best]))
     return found

@@ -29,7 +29,7 @@ class Refusal(Exception):
 
 
 def headers(pictures: str) -> dict[str, str]:
-    """Headers of every answer; `pictures` is where the page may show some from, `data:` or `'self'`."""
+    """Headers of every answer; `pictures` is where the page may show some from: `data:`, `'self'` or both."""
     return {
         "Content-Security-Policy": (
             f"default-src 'none'; img-src {pictures}; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "

@@ -30,7 +30,7 @@ from pipelines.voting.report import verdicts, votes_table
 from pipelines.voting.votes import VoteError, begin, read, win_rates
 
 RUNS = "runs"
-HEADERS = headers(pictures="'self'")
+HEADERS = headers(pictures="data: 'self'")
 
 
 def run(settings: VotingSettings) -> None:

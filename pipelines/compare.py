@@ -1,8 +1,7 @@
 """Measure several models on several sets of photos, side by side.
 
-python pipelines/compare.py --models bundled baseline:exposure-shoulder --data.dark DIR --data.truth DIR --output DIR
-python pipelines/compare.py --models new=runs/NAME/model models:/NAME@champion --data.dark DIR --output s3://BUCKET
-python pipelines/compare.py --models bundled pie=published:pie=FILE --data.dark DIR DIR --data.truth DIR --output DIR
+python pipelines/compare.py --models bundled baseline:auto-gain --data.dark DIR DIR --output DIR
+python pipelines/compare.py --models bundled mine=DIR --data.dark DIR --data.truth DIR --output DIR
 """
 
 from __future__ import annotations

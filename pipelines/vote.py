@@ -1,7 +1,7 @@
-"""Ask people which of two models' pictures is better, without saying whose they are; count their votes.
+"""Ask people which of two models' pictures is better, without saying whose they are; count votes.
 
 python pipelines/vote.py --models bundled baseline:exposure-shoulder --photos DIR
-python pipelines/vote.py --models models:/NAME@challenger models:/NAME@champion --photos DIR --votes FILE
+python pipelines/vote.py --models runs/NAME/model models:/NAME@champion --photos DIR --votes FILE
 python pipelines/vote.py --votes FILE --tally
 """
 

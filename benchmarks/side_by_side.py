@@ -34,7 +34,7 @@ PUBLISHED = {
 }
 SETS = {"lol_eval15": "LOL", "sice_held_out": "SICE"}
 COLUMNS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3)}
-WINDOW = {"width": 1180, "height": 900}
+WINDOW, SHOWN_HEIGHT = {"width": 1180, "height": 900}, 2060  # px
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,12 +101,13 @@ def write_pictures() -> None:
     models = [OURS, *(f"baseline:{name}" for name in BASELINES)]
     with TemporaryDirectory() as folder, _chromium() as browser:
         photos, out = write_quickstart_data(Path(folder, "samples"), well_lit=0, dark=0), Path(folder, "out")
-        pairs = ["--data.dark", str(photos.pairs_dark), "--data.truth", str(photos.pairs_truth)]
+        dark = photos.pairs_dark.rename(Path(folder, "dark_samples"))
+        pairs = ["--data.dark", str(dark), "--data.truth", str(photos.pairs_truth)]
         compare(["--models", *models, *pairs, "--output", str(out)])
         tab = browser.new_page(viewport=WINDOW)
         tab.goto((out / "report.html").as_uri())
         tab.screenshot(path=Path(folder, "comparison.png"), full_page=True)
-        with _asking(photos.pairs_dark, models, Path(folder, "votes.jsonl")) as address:
+        with _asking(dark, models, Path(folder, "votes.jsonl")) as address:
             tab.goto(address)
             tab.get_by_role("textbox").fill("ann")
             tab.get_by_role("button", name="Begin").click()
@@ -114,7 +115,9 @@ def write_pictures() -> None:
             tab.screenshot(path=Path(folder, "vote.png"))
         for name in ("comparison", "vote"):
             picture = Image.open(Path(folder, f"{name}.png")).convert("RGB")
-            picture.crop((0, 0, picture.width, min(picture.height, 2600))).save(IMAGES / f"{name}.jpg", quality=85)
+            picture.crop((0, 0, picture.width, min(picture.height, SHOWN_HEIGHT))).save(
+                IMAGES / f"{name}.jpg", quality=85
+            )
 
 
 @contextmanager

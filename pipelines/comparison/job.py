@@ -44,7 +44,7 @@ from pipelines.models.resolve import find_models
 from pipelines.reporting.closing import record_of, there
 from pipelines.reporting.html_report import REPORT, render, view
 from pipelines.reporting.pictures import side_by_side
-from pipelines.reporting.tables import printable
+from pipelines.reporting.tables import printable, turned
 from pipelines.tracking.address import tracking_uri
 from pipelines.tracking.runs import record_evaluation, recorded_run
 from pipelines.tracking.source import git_revision, source_hash
@@ -111,7 +111,7 @@ def compare(settings: ComparisonSettings, console: Console) -> list[ComparedSet]
         files = {**result_files(sets, about, refused), **rows(shown), REPORT: render(page)}
         write_files(settings.output, files)
         for each in sets:
-            console.print(printable(means_table(each, models)))
+            console.print(printable(turned(means_table(each, models))))
             console.print(printable(differences_table(each, first, others)))
         if people:
             console.print(printable(votes_table(people)))

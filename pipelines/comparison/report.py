@@ -39,8 +39,8 @@ def comparison_report(
     photos = sum(len(next(iter(each.measured.values()))) for each in sets)
     return HtmlReport(
         kind="comparison",
-        title=" · ".join(models),
-        about=f"{len(models)} models, {photos} photos of {len(sets)} {'set' if len(sets) == 1 else 'sets'}",
+        title=f"{first} beside {others[0] if len(others) == 1 else f'{len(others)} others'}",
+        about=f"{', '.join(models)}; {photos} photos of {len(sets)} {'set' if len(sets) == 1 else 'sets'}",
         verdict=" ".join([*(verdict(each, models) for each in sets), *preferences(people)]).replace(SPACE, " "),
         headlines=[headline(each, models) for each in sets],
         tables=[
@@ -77,6 +77,8 @@ def verdict(compared: ComparedSet, models: Mapping[str, NamedModel]) -> str:
     if not behind:
         return f"{found}."
     ahead = difference([*compared.gains(best, behind[0]).values()])
+    if signed(metric, ahead.gain) == number(metric, 0.0):
+        return f"{found}; {behind[0]} is level with it."
     sure = "" if ahead.low > 0 else ", which may be chance"
     return f"{found}; {behind[0]} is behind by {number(metric, ahead.gain)}{sure}."
 
@@ -101,16 +103,15 @@ def means_table(compared: ComparedSet, models: Mapping[str, NamedModel]) -> Tabl
     summaries = compared.summaries
     metrics = [metric for metric in METRICS if any(metric in each for each in summaries.values())]
     worst = compared.metric
-    headings = [f"{plain(worst)} of the worst photo", *(heading(each, summaries) for each in metrics)]
-    columns = ["", "parameters", *headings]
+    columns = ["", *(heading(each, summaries) for each in metrics), f"{plain(worst)} of the worst photo", "parameters"]
     rows, marked = [], []
     for row, (name, summary) in enumerate(summaries.items()):
         cells = [split(metric, summary[metric]["mean"])[0] if metric in summary else "" for metric in metrics]
         lowest = split(worst, summary[worst]["worst"])[0]
-        rows.append([name, f"{models[name].parameters:,}", lowest, *cells])
+        rows.append([name, *cells, lowest, f"{models[name].parameters:,}"])
         marked += [
             (row, column)
-            for column, metric in enumerate(metrics, start=3)
+            for column, metric in enumerate(metrics, start=1)
             if name in best_by(metric, summaries, models)
         ]
     count = len(next(iter(compared.measured.values())))
@@ -145,7 +146,8 @@ def differences_table(compared: ComparedSet, first: str, others: Sequence[str]) 
 
 def signed(metric: str, gain: float) -> str:
     """A gain with its sign; negative for worse."""
-    return f"{'+' if gain > 0 else '−' if gain < 0 else ''}{number(metric, abs(gain))}"
+    size = number(metric, abs(gain))
+    return size if size == number(metric, 0.0) else f"{'+' if gain > 0 else '−'}{size}"
 
 
 def scatters(compared: ComparedSet, first: str, others: Sequence[str]) -> list[Scatter]:
@@ -177,7 +179,7 @@ def cases(
         }
         ranked = sorted(others, key=lambda model: gain_of(metric, values[model], 0.0), reverse=True)
         rival, *_ = [model for model in ranked if models[model].uri != UNTOUCHED] or ranked
-        views = {label: pictures[label] for label in (rival, first)} | pictures
+        views = {label: pictures[label] for label in (rival, first)} | dict(pictures)
         captions = {label: number(metric, values[label]) if label in values else "" for label in views}
         best = first if gain_of(metric, values[first], values[rival]) >= 0 else rival
         note = f"{plain(metric)} {captions[first]}; {rival} {captions[rival]}"

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.table import Table as Drawn
 
 from pipelines.reporting.html_report import Table
+
+
+def turned(table: Table) -> Table:
+    """A table with its rows as columns, for those that have many columns and few rows."""
+    columns = [table.columns[0], *(name for name, *_ in table.rows)]
+    cells = zip(*(row[1:] for row in table.rows), strict=True)
+    rows = [[name, *row] for name, row in zip(table.columns[1:], cells, strict=True)]
+    return replace(table, columns=columns, rows=rows, marked=[(column - 1, row + 1) for row, column in table.marked])
 
 
 def printable(table: Table) -> Drawn:

@@ -258,7 +258,7 @@ def _vote(said: Any) -> Vote:
     """What a line says; raises ValueError where that is no vote."""
     if not isinstance(said, dict):
         raise ValueError("no object")
-    words = {name: said.get(name) for name in Vote.__dataclass_fields__ if name != "seconds"}
+    words: dict[str, Any] = {name: said.get(name) for name in Vote.__dataclass_fields__ if name != "seconds"}
     seconds = said.get("seconds", 0.0)
     if not all(isinstance(each, str) and each for each in words.values()) or said["choice"] not in CHOICES:
         raise ValueError("not the words of a vote")

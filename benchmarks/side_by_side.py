@@ -34,7 +34,7 @@ PUBLISHED = {
 }
 SETS = {"lol_eval15": "LOL", "sice_held_out": "SICE"}
 COLUMNS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3)}
-WINDOW, SHOWN_HEIGHT = {"width": 1180, "height": 900}, 2060  # px
+WINDOW, SHOWN_HEIGHT = {"width": 1180, "height": 900}, 2010  # px
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from pipelines.models.named import NamedModel
 from pipelines.models.resolve import BASELINES
 from pipelines.reporting.closing import command
 from pipelines.reporting.words import SPACE, better_by, direction, gain_of, number, plain
-from pipelines.voting.report import percent
+from pipelines.voting.report import percent, span
 from pipelines.voting.votes import Vote, win_rate, win_rates
 
 CHAMPION, INPUT = "champion", "input"
@@ -200,8 +200,8 @@ def check_votes(gate: VoteGate, votes: Sequence[Vote], candidate: NamedModel, ri
         )
     finding = (
         f"People prefer it to {named} in {percent(found.rate)} of {found.votes} votes on {found.photos} photos by "
-        f"{found.voters} {'person' if found.voters == 1 else 'people'}, 95 % interval {percent(found.low)} to "
-        f"{percent(found.high)}; wanted: all of it above {percent(gate.min_win_rate)}"
+        f"{found.voters} {'person' if found.voters == 1 else 'people'}, 95 % interval {span(found.low, found.high)}; "
+        f"wanted: all of it above {percent(gate.min_win_rate)}"
     )
     numbers = {"win_rate": found.rate, "low": found.low, "high": found.high}
     numbers |= {"votes": found.votes, "photos": found.photos}

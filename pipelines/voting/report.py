@@ -8,7 +8,7 @@ from pipelines.reporting.html_report import Table
 from pipelines.voting.votes import WinRate
 
 CHANCE = 0.5
-COLUMNS = ("", "win rate", "95 % interval", "better", "same", "worse", "photos", "people")
+COLUMNS = ("", "win rate", "95 % interval", "better, same, worse", "photos", "people")
 
 
 def votes_table(rates: Sequence[WinRate]) -> Table:
@@ -17,8 +17,10 @@ def votes_table(rates: Sequence[WinRate]) -> Table:
         [
             f"{each.ours} against {each.theirs}",
             percent(each.rate),
-            f"{percent(each.low)} to {percent(each.high)}",
-            *map(str, (each.wins, each.ties, each.losses, each.photos, each.voters)),
+            span(each.low, each.high),
+            f"{each.wins}, {each.ties}, {each.losses}",
+            str(each.photos),
+            str(each.voters),
         ]
         for each in rates
     ]
@@ -30,15 +32,23 @@ def verdicts(rates: Sequence[WinRate]) -> list[str]:
     """A sentence for each two models: who is preferred, or that it cannot be told."""
     said = []
     for each in rates:
-        found = (
-            f"{percent(each.rate)} of {each.votes} votes on {each.photos} photos, 95 % interval {percent(each.low)} to "
-            f"{percent(each.high)}"
-        )
+        asked = f"{counted(each.votes, 'vote')} on {counted(each.photos, 'photo')}"
+        found = f"{percent(each.rate)} of {asked}, 95 % interval {span(each.low, each.high)}"
         if each.low > CHANCE:
             said.append(f"People prefer {each.ours} to {each.theirs}: {found}.")
         else:
             said.append(f"Between {each.ours} and {each.theirs} these votes cannot tell: {found} for {each.ours}.")
     return said
+
+
+def span(low: float, high: float) -> str:
+    """`48 to 75 %`."""
+    return f"{100 * low:.0f} to {percent(high)}"
+
+
+def counted(number: int, one: str) -> str:
+    """`1 photo`, `2 photos`."""
+    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 def percent(share: float) -> str:

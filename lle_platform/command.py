@@ -17,6 +17,8 @@ JOBS = {
     "train": "train an enhancer from unpaired photos",
     "tune": "search settings of a training",
     "evaluate": "measure a model",
+    "compare": "measure several models side by side",
+    "vote": "a page on this machine that asks people which of two pictures is better",
     "prepare": "any prefix of pictures into shards and a manifest",
     "promote": "make a registered version the champion, if it is better",
     "export": "a model for other runtimes",

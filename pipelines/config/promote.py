@@ -12,6 +12,32 @@ from lle.config.metrics import METRICS, TRUTH, deciding
 from pipelines.config.fields import MEASURED_BEFORE, Cluster, Experiment, MeasuredPhotos
 
 
+class VoteGate(Settings):
+    """Whether people prefer the candidate."""
+
+    file: str = setting(
+        "",
+        "Votes on candidate and champion, or without one on candidate and exposure-shoulder, as vote.py writes them; "
+        "empty: nobody is asked.",
+        unit="file",
+    )
+    min_win_rate: float = setting(
+        0.5,
+        "Gate: the lower end of the 95 % interval of the candidate's win rate must be above it.",
+        unit="share of the votes",
+        source="ours",
+        needs="votes.file!=",
+        ge=0,
+        lt=1,
+    )
+    min_votes: int = setting(
+        30, "With fewer nothing is decided.", unit="votes", source="ours", needs="votes.file!=", ge=1
+    )
+    min_photos: int = setting(
+        10, "With fewer nothing is decided.", unit="photos", source="ours", needs="votes.file!=", ge=2
+    )
+
+
 class PromotionSettings(Settings):
     """Making a registered version the champion, if it earns it."""
 
@@ -70,6 +96,7 @@ class PromotionSettings(Settings):
         ge=1,
         le=100_000,
     )
+    votes: VoteGate = setting(VoteGate(), "Votes of people.")
     worst: int = setting(4, "Pictures kept of the photos that lose most.", unit="pictures", ge=0, le=64)
     weights: str = setting(
         "", "Folder that holds, at any depth, the weights of LPIPS and NIQE; without it they are left out."

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Photo:
         uri, path: the folder or prefix that it was listed under, and the path on its file system.
         truth_uri, truth_path: of its ground truth; empty without one.
         shown: whether a before/after picture is wanted.
+        source: name of the set that it comes from, where there are several of one group.
     """
 
     group: str
@@ -51,6 +53,7 @@ class Photo:
     truth_uri: str = ""
     truth_path: str = ""
     shown: bool = False
+    source: str = ""
 
     @property
     def name(self) -> str:
@@ -63,7 +66,7 @@ class Measured:
     """What was found on one photo.
 
     Attributes:
-        group, name: of the photo.
+        group, name, source: of the photo.
         values: numbers by metric.
         refused: why it could not be measured; empty where it could.
         mismatch: how its ground truth differs in size; empty where it does not.
@@ -79,6 +82,7 @@ class Measured:
     mismatch: str = ""
     picture: bytes = b""
     views: list[bytes] = field(default_factory=list)
+    source: str = ""
 
 
 def find_evaluated_photos(
@@ -122,26 +126,25 @@ def measure_photo(model: NamedModel, suite: MetricSuite, photo: Photo, max_pixel
         max_pixels: pixel budget.
         shown: whether the model's views are wanted, and its picture where the photo's is.
     """
+    found = partial(Measured, photo.group, photo.name, source=photo.source)
     try:
         before = read_photo(photo.uri, photo.path, max_pixels)
         truth = read_photo(photo.truth_uri, photo.truth_path, max_pixels) if photo.truth_path else None
     except ImageError as error:
-        return Measured(photo.group, photo.name, refused=str(error))
+        return found(refused=str(error))
     except OSError as error:
-        return Measured(photo.group, photo.name, refused=f"{photo.name} cannot be read ({explain(error)})")
+        return found(refused=f"{photo.name} cannot be read ({explain(error)})")
     if truth is not None and truth.shape != before.shape:
         sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (before, truth))
-        return Measured(
-            photo.group, photo.name, mismatch=f"{photo.name} differs in size, {sizes}; pairs must be aligned"
-        )
+        return found(mismatch=f"{photo.name} differs in size, {sizes}; pairs must be aligned")
     image = to_tensor(before)
     enhanced = enhance(model.network, image)
     values = suite(image, enhanced, None if truth is None else to_tensor(truth), photo.group == GOOD)
     if not shown:
-        return Measured(photo.group, photo.name, values)
+        return found(values)
     row = [before, without_learning(image), from_tensor(enhanced), *([] if truth is None else [truth])]
     picture = encode(side_by_side(row, PICTURE_HEIGHT, LABELS[: len(row)]), "jpeg") if photo.shown else b""
-    return Measured(photo.group, photo.name, values, picture=picture, views=[view(each) for each in row])
+    return found(values, picture=picture, views=[view(each) for each in row])
 
 
 def measure_models(

@@ -1,27 +1,18 @@
-"""A page on this machine: a photo goes in, before, after and light map come back, and nothing is kept.
-
-It listens on loopback, answers only requests that name it so (a web site that has its own name resolve to 127.0.0.1
-gets nothing), and takes photos only from its own page.
-"""
+"""A page on this machine: a photo goes in, before, after and light map come back, and nothing is kept."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import re
-import socket
 import time
-import webbrowser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -33,54 +24,24 @@ from lle.images import ImageError, decode_picture, encode_picture, on_white, rea
 from lle.model import BUNDLED, enhance_picture, enhance_pixels
 from pipelines.config.demo import DemoSettings
 from pipelines.config.train import TrackingSettings
-from pipelines.job import UserError
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 from pipelines.reporting.html_report import data_uri, template, view
 from pipelines.reporting.light_map import RAMP, light_map
+from pipelines.reporting.local_page import Refusal, check_origin, headers, listening, local_app, serve
 from pipelines.tracking.address import TrackingError, tracking_uri
 
-HOST = "127.0.0.1"
 RUNS = "runs"
 CHAMPION = f"models:/{TrackingSettings().model_name}@champion"
 VIEW_SIDE = 1600  # px, longer side of what the page shows; the download has all pixels
 WRITTEN_AS = {format: format.lower() for format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF")} | {"HEIF": "jpeg"}
 SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif"}
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-class Refusal(Exception):
-    """Why a photo was not enhanced: one sentence for its owner, and the HTTP status."""
-
-    def __init__(self, reason: str, status: int) -> None:
-        super().__init__(reason)
-        self.reason, self.status = reason, status
+HEADERS = headers(pictures="data:")
 
 
 def run(settings: DemoSettings) -> None:
     """Serve the page until interrupted; raises what is told in one sentence."""
     model, listener = chosen_model(settings), listening(settings.port)
-    address = f"http://{HOST}:{listener.getsockname()[1]}"
-    print(f"{address}  enhances with {model.uri}; Ctrl-C ends it", flush=True)
-    if settings.open:
-        webbrowser.open(address)
-    server = uvicorn.Server(uvicorn.Config(demo_app(model, settings), log_level="warning", lifespan="off"))
-    server.run(sockets=[listener])
-
-
-def listening(port: int) -> socket.socket:
-    """A socket that only this machine reaches; raises UserError where the port is taken."""
-    try:
-        return socket.create_server((HOST, port))
-    except OSError as error:
-        raise UserError(f"port: {port} cannot be had ({error.strerror}); choose another --port") from error
+    serve(demo_app(model, settings), listener, f"enhances with {model.uri}", settings.open)
 
 
 def chosen_model(settings: DemoSettings) -> NamedModel:
@@ -129,21 +90,7 @@ def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
             return JSONResponse({"error": f"could not be enhanced ({reason})"}, 500, HEADERS)
         return JSONResponse(found, headers=HEADERS)
 
-    return Starlette(
-        routes=[Route("/", show), Route("/enhance", enhance, methods=["POST"])],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
-    )
-
-
-def check_origin(request: Request) -> None:
-    """Only the page itself may send photos.
-
-    Raises:
-        Refusal: a page of another site did.
-    """
-    origin = request.headers.get("origin")
-    if origin and origin != f"http://{request.headers['host']}":
-        raise Refusal(f"photos are taken only from the page itself, not from {origin}", 403)
+    return local_app([Route("/", show), Route("/enhance", enhance, methods=["POST"])])
 
 
 def asked_strength(request: Request) -> float:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from tempfile import TemporaryDirectory
 
 from torch import Tensor, nn
@@ -77,6 +78,36 @@ def find_model(uri: str, tracking: str) -> NamedModel:
         return NamedModel(uri, os.path.basename(os.path.realpath(folder)), load(folder))
     except ValueError as error:
         raise ModelError(f"model: {error}") from error
+
+
+def find_models(given: Sequence[str], tracking: str) -> dict[str, NamedModel]:
+    """Several models by what they are called: `NAME=URI` names one, others have their own name, or where two have the
+    same, their URI.
+
+    Raises:
+        ModelError, TrackingError: one is not there, or two are called or are the same.
+    """
+    named = [_named(each) for each in given]
+    try:
+        models = [find_model(uri, tracking) for _, uri in named]
+    except ModelError as error:
+        raise ModelError(f"models: {str(error).removeprefix('model: ')}") from error
+    alike = Counter(model.name for model in models)
+    found, whose = dict[str, NamedModel](), dict[str, str]()
+    for (name, uri), model in zip(named, models, strict=True):
+        label = name or (model.name if alike[model.name] == 1 else uri)
+        if label in found:
+            raise ModelError(f"models: two are called {label}; name them, as in first={uri}")
+        if same := whose.get(model.version):
+            raise ModelError(f"models: {same} and {label} are the same model; leave one out")
+        found[label], whose[model.version] = model, label
+    return found
+
+
+def _named(given: str) -> tuple[str, str]:
+    """Name and URI of `NAME=URI`; a URI alone has no name."""
+    name, equals, uri = given.partition("=")
+    return (name, uri) if equals and name and uri and not re.search("[:/@]", name) else ("", given)
 
 
 def _exists(path: str) -> bool:

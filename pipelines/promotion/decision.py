@@ -10,13 +10,18 @@ from statistics import mean
 import numpy as np
 
 from lle.metrics import METRICS
-from pipelines.config.promote import PromotionSettings
+from pipelines.config.promote import PromotionSettings, VoteGate
 from pipelines.data.listing import DataError
 from pipelines.evaluation.worker import GOOD, LOW, Measured
+from pipelines.models.named import NamedModel
 from pipelines.models.resolve import BASELINES
+from pipelines.reporting.closing import command
 from pipelines.reporting.words import SPACE, better_by, direction, gain_of, number, plain
+from pipelines.voting.report import percent, span
+from pipelines.voting.votes import Vote, win_rate, win_rates
 
 CHAMPION, INPUT = "champion", "input"
+NAMED = 3
 COMPARED = (INPUT, *BASELINES)
 
 
@@ -25,10 +30,11 @@ class Check:
     """One condition.
 
     Attributes:
-        name: the measure, alone or as `MEASURE_over_BASELINE`; a guarded metric; or `speed`.
+        name: the measure, alone or as `MEASURE_over_BASELINE`; a guarded metric; `speed`; or `votes`.
         passed: whether it holds.
         finding: what was found and what is wanted, in a sentence.
-        numbers: what was found: `gain` and `p`, or `worse` in the measure's unit, or `times_slower`.
+        numbers: what was found: `gain` and `p`, or `worse` in the measure's unit, or `times_slower`, or of votes
+            `win_rate`, its interval `low` and `high`, `votes` and `photos`.
     """
 
     name: str
@@ -163,6 +169,43 @@ def check_guards(
     )
     finding = f"takes {slower:.2f} times {whose} time on this CPU; allowed: {allowed:g}"
     return [*checks, Check("speed", slower <= allowed, finding, {"times_slower": slower})]
+
+
+def check_votes(gate: VoteGate, votes: Sequence[Vote], candidate: NamedModel, rival: NamedModel, named: str) -> Check:
+    """Whether people prefer the candidate.
+
+    Args:
+        gate: how clearly, by how many.
+        votes: of any models.
+        candidate, rival: the two that are asked about.
+        named: the rival in a sentence.
+
+    Raises:
+        DataError: the votes are on other models, or too few to decide.
+    """
+    asked = [vote for vote in votes if vote.versions == {candidate.version, rival.version}]
+    more = command("vote", "--models", candidate.uri, rival.uri, "--photos", "DIR", "--votes", gate.file)
+    if not asked:
+        others = ", ".join(f"{each.ours} and {each.theirs}" for each in win_rates(votes)[:NAMED])
+        only = f", only on other models or versions: {others}" if others else ""
+        raise DataError(
+            f"votes.file: {gate.file} holds no vote on the candidate (weights {candidate.version}) and {named} "
+            f"(weights {rival.version}){only}; collect some: {more}"
+        )
+    found = win_rate(asked, candidate.version, rival.version)
+    if found.votes < gate.min_votes or found.photos < gate.min_photos:
+        raise DataError(
+            f"votes.file: {found.votes} votes on {found.photos} photos are too few to decide between the candidate and "
+            f"{named}; wanted: {gate.min_votes} on {gate.min_photos} (votes.min_votes, votes.min_photos); go on: {more}"
+        )
+    finding = (
+        f"People prefer it to {named} in {percent(found.rate)} of {found.votes} votes on {found.photos} photos by "
+        f"{found.voters} {'person' if found.voters == 1 else 'people'}, 95 % interval {span(found.low, found.high)}; "
+        f"wanted: all of it above {percent(gate.min_win_rate)}"
+    )
+    numbers = {"win_rate": found.rate, "low": found.low, "high": found.high}
+    numbers |= {"votes": found.votes, "photos": found.photos}
+    return Check("votes", found.low > gate.min_win_rate, finding.replace(SPACE, " "), numbers)
 
 
 def _check_mean(

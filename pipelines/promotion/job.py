@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from cluster.connect import connect
 from cluster.lasting import refuse_throwaway
-from cluster.storage import fitting
+from cluster.storage import fitting, local_path
 from lle.images import decode, encode, resize, to_tensor
 from lle.model import BUNDLED, enhance
 from pipelines.config.promote import PromotionSettings
@@ -46,6 +47,7 @@ from pipelines.promotion.decision import (
     Comparison,
     check_gain,
     check_guards,
+    check_votes,
     gains,
     refuse_too_few,
     strongest,
@@ -58,6 +60,7 @@ from pipelines.reporting.tables import printable
 from pipelines.tracking.address import TrackingError, tracking_uri
 from pipelines.tracking.runs import record_evaluation, recorded_run
 from pipelines.tracking.source import git_revision, source_hash
+from pipelines.voting.votes import read
 
 PROGRAM = "pipelines/promote.py"
 NEXT = "When a version does not pass"
@@ -122,8 +125,8 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         Whether the candidate is champion now.
 
     Raises:
-        PromotionError, DataError, ModelError, StorageError, TrackingError, ClusterError: one sentence each; the
-            alias stays where it was.
+        PromotionError, DataError, VoteError, ModelError, StorageError, TrackingError, ClusterError: one sentence each;
+            the alias stays where it was.
     """
     data, version, champion = settings.data, registry.version(settings.candidate), registry.champion
     if version == champion:
@@ -132,6 +135,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     rivals = {name: find_model(f"baseline:{name}", registry.uri) for name in COMPARED}
     if champion:
         rivals = {CHAMPION: find_champion(registry, champion), **rivals}
+    people = asked_people(settings, candidate, rivals, champion)
     suite = find_metric_suite(settings)
     photos, refused = find_evaluated_photos(data.dark, data.truth, data.good, 0, data.max_pixels, console.print)
     refuse_too_few(sum(photo.group == LOW for photo in photos), settings.significance)
@@ -160,6 +164,7 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
     found = {name: sorted(each, key=lambda one: (one.group, one.name)) for name, each in found.items()}
     with begun():
         compared = compare(settings, version, champion, models, found, photos)
+        compared = replace(compared, checks=[*compared.checks, *people])
         summaries = {name: summarise(each) for name, each in found.items()}
         console.print(printable(beside_baselines(settings.metric, summaries)))
         for check in compared.checks:
@@ -207,6 +212,24 @@ def promote(settings: PromotionSettings, registry: Registry, console: Console) -
         registry.promote(version, champion, contents_hash(contents), run_id)
     console.print(f"version {version} of {settings.model} is {settings.champion}")
     return True
+
+
+def asked_people(
+    settings: PromotionSettings, candidate: NamedModel, rivals: Mapping[str, NamedModel], champion: str
+) -> list[Check]:
+    """What people say of the candidate, where votes are given.
+
+    Raises:
+        DataError: there are none, on other models, or too few.
+        VoteError: the file cannot be used.
+    """
+    if not settings.votes.file:
+        return []
+    file = Path(local_path(settings.votes.file, "votes.file"))
+    if not file.exists():
+        raise DataError(f"votes.file: there is no {settings.votes.file}; collect votes with pipelines/vote.py")
+    rival, named = (CHAMPION, f"the champion, version {champion},") if champion else (BASELINE, BASELINE)
+    return [check_votes(settings.votes, read(file, "votes.file"), candidate, rivals[rival], named)]
 
 
 def truth_as_good(photos: Sequence[Photo]) -> list[Photo]:

@@ -12,6 +12,7 @@ from pipelines.promotion.decision import INPUT, Comparison, the
 from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table
 from pipelines.reporting.pictures import BASELINE
 from pipelines.reporting.words import better_by, direction, number, plain
+from pipelines.voting.report import percent, span
 
 CANDIDATE, TRUTH = "candidate", "ground truth"
 FAILED = "FAILED"
@@ -102,6 +103,12 @@ def _headlines(settings: PromotionSettings, compared: Comparison) -> Iterator[He
             else ("the bundled enhancer's", settings.first_slower)
         )
         yield Headline("Time", f"{times:.2f}×", f"{whose}; allowed {allowed:g}×")
+    for found in (each.numbers for each in compared.checks if each.name == "votes"):
+        interval = f"95 % interval {span(found['low'], found['high'])}"
+        wanted = f"wanted: above {percent(settings.votes.min_win_rate)}"
+        yield Headline(
+            "Preferred by people", percent(found["win_rate"]), f"of {found['votes']} votes; {interval}; {wanted}"
+        )
 
 
 def beside_baselines(metric: str, summaries: Mapping[str, Summary]) -> Table:

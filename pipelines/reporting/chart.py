@@ -41,12 +41,10 @@ def chart(curve: Curve, spans: Sequence[Span]) -> Markup:
     parts = [_bands(shown, x)]
     for tick in ticks:
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4}" text-anchor="end">{_short(tick)}</text>')
+        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4}" text-anchor="end">{short(tick)}</text>')
     for tick in ticks_between(first, last, 4):
         if first <= tick <= last:
-            parts.append(
-                f'<text class="tick" x="{x(tick)}" y="{HEIGHT - 8}" text-anchor="middle">{_short(tick)}</text>'
-            )
+            parts.append(f'<text class="tick" x="{x(tick)}" y="{HEIGHT - 8}" text-anchor="middle">{short(tick)}</text>')
     for line in lines:
         path = " ".join(f"{x(step)},{y(value)}" for step, value in line)
         parts.append(f'<polyline class="curve" points="{path}"/>')
@@ -107,7 +105,8 @@ def _in_words(curve: Curve, points: Points) -> str:
     return f"{curve.title}: {begin:.4g} at step {first:.0f}, {end:.4g} at step {last:.0f}{best}"
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
+    """A number of an axis: `12k` for 12,000."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:g}{unit}"

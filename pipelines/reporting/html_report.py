@@ -7,7 +7,7 @@ and offline.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from markupsafe import Markup
 from lle.images import decode, encode, read_header, resize
 from pipelines.reporting.chart import chart
 from pipelines.reporting.curves import Curve, Span
+from pipelines.reporting.scatter import Scatter, scatter
 from pipelines.reporting.words import number, plain
 
 REPORT = "report.html"
@@ -51,6 +52,7 @@ class Table:
     Attributes:
         strong: name of the row that matters.
         prose: whether the last column holds sentences, which wrap.
+        marked: row and column of the cells that matter, such as the best of each column.
     """
 
     title: str
@@ -58,6 +60,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     strong: str = ""
     prose: bool = False
+    marked: Collection[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,17 @@ class Case:
             others can be chosen for its left (input, enhanced, ground truth; input, challenger, champion).
         values: numbers by name of `lle.metrics.METRICS`.
         note: what to compare them with.
+        captions: what is said of each picture; with them all are also shown at once, below the slider, and each can be
+            chosen for both of its sides.
+        best: labels of the pictures that are marked among those.
     """
 
     name: str
     views: Mapping[str, bytes]
     values: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    captions: Mapping[str, str] = field(default_factory=dict)
+    best: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -84,11 +92,13 @@ class Gallery:
 
     Attributes:
         of: how many photos they were chosen from.
+        order: in words.
     """
 
     title: str
     cases: Sequence[Case]
     of: int
+    order: str = "the worst first"
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,7 @@ class HtmlReport:
         verdict: what came of it, where that needs a sentence.
         headlines, tables, galleries: see there.
         curves, spans: numbers over steps, and the phases below them.
+        scatters: numbers of one thing over those of another.
         details: names and values for the end of the page.
     """
 
@@ -113,6 +124,7 @@ class HtmlReport:
     tables: Sequence[Table] = ()
     curves: Sequence[Curve] = ()
     spans: Sequence[Span] = ()
+    scatters: Sequence[Scatter] = ()
     galleries: Sequence[Gallery] = ()
     details: Mapping[str, str] = field(default_factory=dict)
 
@@ -121,15 +133,16 @@ def render(page: HtmlReport) -> bytes:
     """The page as an HTML file under 3 MB: pictures become smaller where there are many."""
     galleries = _within_budget([replace(each, cases=each.cases[:MOST_CASES]) for each in page.galleries])
     charts = [(curve.title, chart(curve, page.spans)) for curve in page.curves]
-    return template("report.html").render(page=page, charts=charts, galleries=galleries).encode()
+    scatters = [(each.title, scatter(each)) for each in page.scatters]
+    return template("report.html").render(page=page, charts=charts, scatters=scatters, galleries=galleries).encode()
 
 
-def view(pixels: np.ndarray, side: int = VIEW_SIDE, icc_profile: bytes | None = None) -> bytes:
+def view(pixels: np.ndarray, side: int = VIEW_SIDE, icc_profile: bytes | None = None, quality: int = QUALITY) -> bytes:
     """Pixels as a small JPEG for a page; uint8 (H, W, 3), sRGB or of the profile."""
     height, width = pixels.shape[:2]
     scale = min(1.0, side / max(height, width))
     small = resize(pixels, (max(1, round(height * scale)), max(1, round(width * scale))))
-    return encode(small, "jpeg", QUALITY, icc_profile=icc_profile)
+    return encode(small, "jpeg", quality, icc_profile=icc_profile)
 
 
 def worst_first(cases: Sequence[Case]) -> list[Case]:

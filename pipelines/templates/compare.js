@@ -47,6 +47,25 @@ function compare(figure) {
     divide(range.value);
   }
 
+  // Every picture once in the file: those below the slider, and the right one on the left, are the same addresses.
+  function chooseRight(chosen) {
+    const image = find(".layer.right img"), other = [...left.children].find((each) => each.dataset.label === chosen);
+    Object.assign(image, { src: other.src, alt: other.alt });
+    find(".on-right").textContent = chosen;
+    divide(range.value);
+  }
+
+  function spreadOut() {
+    const picker = find(".on-the-right");
+    if (!picker) return;
+    [...left.children].find((each) => each.dataset.label === picker.value).src = find(".layer.right img").src;
+    for (const button of figure.querySelectorAll(".sheet button")) {
+      const shown = [...left.children].find((each) => each.dataset.label === button.dataset.left);
+      button.querySelector("img").src = shown.src;
+    }
+    picker.addEventListener("change", () => chooseRight(picker.value));
+  }
+
   function at(event) {
     const box = stage.getBoundingClientRect();
     return { x: event.clientX - box.left, y: event.clientY - box.top, width: box.width };
@@ -114,7 +133,7 @@ function compare(figure) {
     event.preventDefault();
   });
   figure.addEventListener("click", (event) => {
-    const { zoom: direction, left: chosen } = event.target.dataset ?? {};
+    const { zoom: direction, left: chosen } = event.target.closest("button")?.dataset ?? {};
     if (direction) zoom(direction === "in" ? state.zoom * 1.5 : state.zoom / 1.5);
     if (chosen) choose(chosen);
   });
@@ -125,6 +144,7 @@ function compare(figure) {
     zoom(1);
   });
   new ResizeObserver(place).observe(stage);
+  spreadOut();
   divide(50);
 }
 

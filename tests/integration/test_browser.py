@@ -18,13 +18,19 @@ from lle.images import read
 from pipelines.config.demo import DemoSettings
 from pipelines.config.fields import MeasuredPhotos
 from pipelines.config.promote import PromotionSettings
+from pipelines.config.vote import VotingSettings
 from pipelines.evaluation.worker import LOW, Measured
-from pipelines.inference.demo import HOST, demo_app
-from pipelines.models.resolve import find_model
+from pipelines.inference.demo import demo_app
+from pipelines.models.resolve import find_model, find_models
 from pipelines.promotion.decision import Comparison, check_gain, check_guards, gains
 from pipelines.promotion.report import promotion_report, worst_cases
 from pipelines.reporting.curves import Curve, Span
 from pipelines.reporting.html_report import Case, Gallery, Headline, HtmlReport, Table, render, view
+from pipelines.reporting.local_page import HOST, listening
+from pipelines.reporting.scatter import Scatter
+from pipelines.voting.booth import Booth
+from pipelines.voting.job import voting_app
+from pipelines.voting.votes import read as read_votes
 from tests.integration.conftest import free_port, wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -406,3 +412,131 @@ def test_too_long_an_upload_is_refused_whatever_it_says_of_its_length(demo: str)
     connection.request("POST", "/enhance", iter([bytes(300_000)] * 4), encode_chunked=True,
                        headers={"Transfer-Encoding": "chunked"})  # fmt: skip
     assert connection.getresponse().status == 413
+
+
+# --- the page that asks people ----------------------------------------------------------------------------------------
+
+PEOPLE = ("baseline:auto-gain", "secret=baseline:auto-exposure")
+
+
+@pytest.fixture
+def booth(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The page on three photos by two models, in a thread; its address and its votes."""
+    random, votes = np.random.default_rng(0), tmp_path / "votes.jsonl"
+    for index in range(3):
+        pixels = random.integers(0, 50, (30 + 10 * index, 48, 3), dtype=np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"night{index}.png")
+    settings = VotingSettings(models=PEOPLE, photos=str(tmp_path / "photos"), votes=str(votes))
+    app, listener = voting_app(Booth(settings, find_models(PEOPLE, ""), votes)), listening(0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield f"http://{HOST}:{listener.getsockname()[1]}", votes
+    server.should_exit = True
+    thread.join(30)
+
+
+def begin(tab, address: str, name: str, done: int) -> None:
+    tab.goto(address)
+    tab.get_by_role("textbox").fill(name)
+    tab.get_by_role("button", name="Begin").click()
+    is_asked(tab, done)
+
+
+def is_asked(tab, done: int) -> None:
+    """Wait until so many are done and the next two pictures are there."""
+    tab.locator("#progress", has_text=f"{done} of 3 done").wait_for()
+    tab.locator(".pair:not(.waiting)").wait_for()
+
+
+def test_a_person_votes_blindly_by_keys_goes_back_and_goes_on_later(page, booth: tuple[str, Path]):
+    address, votes = booth
+    urls = list[str]()
+    page.on("request", lambda each: urls.append(each.url))
+    begin(page, address, "ann", 0)
+    assert fits_the_width(page)
+    shown = page.locator("[data-side]").evaluate_all("all => all.map(each => [each.naturalWidth, each.src])")
+    assert [width for width, _ in shown] == [48, 48] and shown[0][1] != shown[1][1]
+    page.keyboard.press("ArrowLeft")
+    is_asked(page, 1)
+    page.keyboard.press("ArrowRight")
+    is_asked(page, 2)
+    assert [each.choice for each in read_votes(votes)] == ["left", "right"]
+    page.keyboard.press("Backspace")
+    page.locator("[data-side=left][src*='trial=1']").wait_for()
+    is_asked(page, 2)
+    page.keyboard.press("ArrowDown")
+    page.locator("[data-side=left][src*='trial=2']").wait_for()
+    is_asked(page, 2)
+    assert [each.choice for each in read_votes(votes)] == ["left", "same"]
+
+    begin(page, address, "ann", 2)  # who comes back
+    page.get_by_role("button", name="B", exact=True).click()
+    page.get_by_role("heading", name="That is all. Thank you!").wait_for()
+    found = read_votes(votes)
+    assert [each.voter for each in found] == ["ann"] * 3 and len({each.photo for each in found}) == 3
+    assert {name for each in found for name in (each.left, each.right)} == {"auto-gain", "secret"}
+    _, told = asked(address, "GET", "/trial?voter=dan")
+    seen = f"{page.content()} {urls} {told}"
+    assert '"done":0' in told and any("side=right" in each for each in urls)
+    assert not [name for name in ("auto-gain", "auto-exposure", "secret", "night0", "baseline") if name in seen]
+
+
+def test_the_photo_as_taken_and_a_nearer_look_are_shown_on_both_sides(page, booth: tuple[str, Path]):
+    begin(page, booth[0], "bo", 0)
+    page.keyboard.press("o")
+    page.locator(".original[src*='side=input']").nth(1).wait_for()
+    assert page.locator(".original:visible").count() == 2
+    page.keyboard.press("o")
+    assert page.locator(".original:visible").count() == 0
+    page.locator(".side").first.click(position={"x": 5, "y": 5})
+    matrices = page.locator("[data-side]").evaluate_all("all => all.map(each => getComputedStyle(each).transform)")
+    assert matrices == ["matrix(3, 0, 0, 3, 0, 0)"] * 2
+    assert page.get_by_role("button", name="Nearer").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("z")
+    assert page.locator(".pair.zoomed").count() == 0
+
+
+def test_votes_are_taken_only_from_the_page_itself(booth: tuple[str, Path]):
+    address, votes = booth
+    vote = "/vote?voter=eve&trial=0&choice=left&seconds=1"
+    status, text = asked(address, "POST", vote, Origin="http://elsewhere.example")
+    assert status == 403 and not read_votes(votes)
+    assert asked(address, "GET", vote)[0] == 405
+    assert asked(address, "GET", "/trial?voter=eve", Host="rebound.example:80")[0] == 400
+    status, text = asked(address, "POST", "/vote?voter=eve&trial=0&choice=both&seconds=nan")
+    assert status == 400 and "no such choice" in text
+    assert asked(address, "POST", vote, Origin=address)[0] == 200 and len(read_votes(votes)) == 1
+
+
+def test_a_comparison_shows_all_pictures_below_the_slider_and_either_on_both_sides(page, tmp_path: Path):
+    views = {name: view(np.full((60, 90, 3), 20 + 50 * index, np.uint8)) for index, name in enumerate("abcd")}
+    case = Case("night.jpg", views, note="b", captions={"a": "1 dB", "b": "2 dB", "c": "", "d": ""}, best=["b"])
+    file = tmp_path / "report.html"
+    dots = [(f"{index}.jpg", 10.0, 10.0 + index) for index in range(5)]
+    table = Table("Means", ["", "PSNR"], [["a", "1.00"], ["b", "2.00"]], marked=[(1, 1)])
+    file.write_bytes(
+        render(
+            HtmlReport(
+                "comparison",
+                "b",
+                tables=[table],
+                scatters=[Scatter("b over a", "psnr", "a", "b", dots, True)],
+                galleries=[Gallery("Photos", [case], 9, "those first on which b loses most")],
+            )
+        )
+    )
+    page.goto(file.as_uri())
+    sheet = page.locator(".sheet img").evaluate_all("all => all.map(each => each.naturalWidth)")
+    assert sheet == [90] * 4 and fits_the_width(page)
+    assert page.locator("td strong").all_inner_texts() == ["2.00"]
+    assert page.locator("svg circle.each").count() == 5
+    assert "1 of 9 photos, those first on which b loses most." in page.locator("section .soft").first.inner_text()
+    page.locator(".sheet [data-left=b]").click()
+    page.get_by_label("Picture on the right").select_option("d")
+    tags = [page.locator(name).inner_text() for name in (".on-left", ".on-right")]
+    assert tags == ["b", "d"]
+    left, right = page.locator(".layer.left img:visible"), page.locator(".layer.right img")
+    assert [left.get_attribute("alt"), right.get_attribute("alt")] == ["night.jpg: b", "night.jpg: d"]
+    assert left.get_attribute("src") != right.get_attribute("src")

@@ -30,10 +30,13 @@ from lle.images import decode, encode
 from lle.model import Model
 from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.models.champion import DECISION, Registry
+from pipelines.models.named import NamedModel
 from pipelines.models.registry import fetch_model, register
+from pipelines.models.resolve import find_model
 from pipelines.promote import main
 from pipelines.promotion.decision import COMPARED
 from pipelines.tracking.runs import TrackedRun
+from pipelines.voting.votes import Vote, add
 from tests.integration.conftest import Cluster, answers, free_port, run, wait_for
 
 TAKES_A_STRENGTH = """
@@ -167,6 +170,45 @@ def test_a_version_becomes_champion_only_by_beating_it(
     assert main(["--tracking.uri", registry.uri, "--rollback"]) == 0
     assert "version 1 of lle-enhancer is champion again, in place of 2" in capsys.readouterr().out
     assert registry.champion == "1"
+
+
+@pytest.mark.drill
+def test_people_must_prefer_it_where_their_votes_are_given(
+    cluster: Cluster, repository: Path, registry: Registry, photos: Path, tmp_path: Path, capsys
+):
+    """Against the baseline, for there is no champion by this alias; all other gates are passed."""
+    candidate, baseline, other = (
+        find_model(uri, registry.uri)
+        for uri in (f"models:/{NAME}/1", "baseline:exposure-shoulder", f"models:/{NAME}/3")
+    )
+
+    def votes(ours: NamedModel, wins: int, name: str) -> str:
+        for index in range(40):
+            photo, won = f"{index % 20}.png", index < wins
+            names, versions = (ours.name, baseline.name), (ours.version, baseline.version)
+            choice = "left" if won else "right"
+            add(Vote(photo, photo, *names, *versions, choice, f"voter {index // 20}", "now"), tmp_path / name)
+        return str(tmp_path / name)
+
+    alias = ("--champion", "liked", "--candidate", "1", "--repin")
+    of_others = votes(other, 40, "others.jsonl")
+    data = ("--data.dark", str(photos / "low"), "--data.truth", str(photos / "high"))
+    assert main(["--tracking.uri", registry.uri, *data, *alias, "--votes.file", of_others]) == 2
+    told = capsys.readouterr().err
+    assert f"{of_others} holds no vote on the candidate (weights {candidate.version}) and exposure-shoulder" in told
+    assert f"--models models:/{NAME}/1 baseline:exposure-shoulder --photos DIR --votes {of_others}" in told
+
+    unliked = promote(
+        cluster, repository, registry, photos, *alias, "--votes.file", votes(candidate, 22, "unliked.jsonl")
+    )
+    assert unliked.returncode == 1, unliked.stdout[-3000:] + unliked.stderr[-3000:]
+    assert "FAILED  People prefer it to exposure-shoulder in 55 % of 40 votes" in unliked.stdout
+    assert "not promoted: votes" in unliked.stdout
+
+    liked = promote(cluster, repository, registry, photos, *alias, "--votes.file", votes(candidate, 36, "liked.jsonl"))
+    assert liked.returncode == 0, liked.stdout[-3000:] + liked.stderr[-3000:]
+    assert "passed  People prefer it to exposure-shoulder in 90 % of 40 votes on 20 photos by 2 people" in liked.stdout
+    assert Registry(registry.uri, NAME, "liked").champion == "1"
 
 
 def test_a_registered_version_comes_back_as_a_folder_with_its_card(registry: Registry, tmp_path: Path):

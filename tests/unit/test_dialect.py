@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lle.config.fields import Settings
-from pipelines import demo, enhance, evaluate, export, prepare, pretrain_prior, promote, train, tune
+from pipelines import compare, demo, enhance, evaluate, export, prepare, pretrain_prior, promote, train, tune, vote
 from pipelines.config.jobs import JOBS
 from pipelines.config.loading import load, load_settings, of_a_run
 from pipelines.config.presets import PRESETS
@@ -20,13 +20,15 @@ from pipelines.tuning.search_space import prepared, read_search
 
 MAINS = {
     "train": train, "tune": tune, "evaluate": evaluate, "promote": promote, "enhance": enhance, "prepare": prepare,
-    "export": export, "demo": demo, "pretrain_prior": pretrain_prior,
+    "export": export, "demo": demo, "pretrain_prior": pretrain_prior, "compare": compare, "vote": vote,
 }  # fmt: skip
 FOLDERS = ["--data.dark", "photos/dark", "--data.well_lit", "photos/good"]
 NEEDED = {
     "train": [*FOLDERS, "--data.pairs_dark", "d", "--data.pairs_truth", "t"],
     "tune": [*FOLDERS, "--data.pairs_dark", "d", "--data.pairs_truth", "t"],
     "evaluate": ["--model", "m", "--output", "o", "--data.dark", "d", "--data.truth", "t"],
+    "compare": ["--models", "m", "n", "--output", "o", "--data.dark", "d", "e", "--data.truth", "t"],
+    "vote": ["--models", "m", "n", "--photos", "d"],
     "promote": ["--data.dark", "d", "--data.truth", "t", "--margin", "1"],
     "enhance": ["--model", "m", "--input", "i", "--output", "o"],
     "prepare": ["--input", "i", "--output", "o"],
@@ -57,7 +59,7 @@ def test_what_jobs_share_is_called_the_same_in_all():
     for job, known in paths.items():
         assert not known & {"low", "high", "good", "out", "tracking", "experiment", "address"}, job
         assert job == "prepare" or "tracking.uri" in known
-        assert job in ("export", "demo") or "cluster.address" in known
+        assert job in ("export", "demo", "vote") or "cluster.address" in known
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -22,6 +22,8 @@ Arguments = Callable[[str, str], list[str]]
 
 JOBS: dict[str, Arguments] = {
     "evaluate": lambda model, photos: ["--model", model, "--data.dark", photos, "--output", "out"],
+    "compare": lambda model, photos: ["--models", model, "baseline:input", "--data.dark", photos, "--output", "out"],
+    "vote": lambda model, photos: ["--models", model, "baseline:input", "--photos", photos, "--port", "0"],
     "enhance": lambda model, photos: ["--model", model, "--input", photos, "--output", "out"],
     "export": lambda model, photos: ["--model", model, "--output", "out"],
     "demo": lambda model, photos: ["--model", model, "--port", "0"],
@@ -94,6 +96,8 @@ def test_a_registry_that_does_not_answer_is_a_failure_of_a_promotion(capsys: pyt
     ("job", "arguments"),
     [
         ("evaluate", ["--model", "bundled", "--data.dark", "nowhere", "--output", "out"]),
+        ("compare", ["--models", "bundled", "baseline:input", "--data.dark", "nowhere", "--output", "out"]),
+        ("vote", ["--models", "bundled", "baseline:input", "--photos", "nowhere"]),
         ("enhance", ["--model", "bundled", "--input", "nowhere", "--output", "out"]),
         ("prepare", ["--input", "nowhere", "--output", "out"]),
         ("train", ["--data.dark", "nowhere", "--data.well_lit", "nowhere2", "--runs", "runs"]),

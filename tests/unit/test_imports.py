@@ -15,7 +15,10 @@ import pytest
 LIGHT = [
     *[f"lle/config/{name}.py" for name in ("__init__", "train")],
     *[f"lle/images/{name}.py" for name in ("__init__", "decode", "encode", "picture", "pixels")],
-    *[f"pipelines/config/{name}.py" for name in ("loading", "text", "enhance", "evaluate", "promote")],
+    *[
+        f"pipelines/config/{name}.py"
+        for name in ("loading", "text", "enhance", "evaluate", "compare", "vote", "promote")
+    ],
     "lle_platform/command.py",
     "pipelines/inference/work.py",
 ]

@@ -213,4 +213,6 @@ def test_the_notebook_is_kept_without_what_it_printed() -> None:
 
 
 def is_file_name(name: str) -> bool:
-    return name.endswith((".json", ".csv", ".html", ".yaml", ".md", ".parquet", ".parts", ".unread", ".py", ".gz"))
+    return name.endswith(
+        (".json", ".csv", ".html", ".yaml", ".md", ".parquet", ".parts", ".unread", ".py", ".gz", ".jsonl")
+    )

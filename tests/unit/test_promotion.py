@@ -12,15 +12,24 @@ from PIL import Image
 from torch import nn
 
 from pipelines.config.fields import MeasuredPhotos
-from pipelines.config.promote import PromotionSettings
+from pipelines.config.promote import PromotionSettings, VoteGate
 from pipelines.data.listing import DataError
 from pipelines.evaluation.photos import check_unchanged, contents_hash, read_contents, write_manifest
 from pipelines.evaluation.worker import GOOD, LOW, Measured, find_evaluated_photos
 from pipelines.models.named import NamedModel
 from pipelines.promote import main
 from pipelines.promotion import job as promotion
-from pipelines.promotion.decision import check_gain, check_guards, gains, refuse_too_few, strongest
+from pipelines.promotion.decision import (
+    Check,
+    check_gain,
+    check_guards,
+    check_votes,
+    gains,
+    refuse_too_few,
+    strongest,
+)
 from pipelines.promotion.job import times_slower, truth_as_good
+from pipelines.voting.votes import Vote
 
 
 def settings(**others) -> PromotionSettings:
@@ -188,6 +197,57 @@ def test_speed_is_the_median_of_turns_and_one_slow_turn_changes_nothing(folders:
         patch.setattr(promotion, "time", SimpleNamespace(perf_counter=lambda: clock.now))
         patch.setattr(promotion, "TIMED_SECONDS", 1e9)
         assert times_slower(candidate, rival, photos, 10**6) == pytest.approx(2.0)
+
+
+# --- votes ------------------------------------------------------------------------------------------------------------
+
+NEW, OLD = (NamedModel(uri, uri, nn.Identity()) for uri in ("models:/lle-enhancer/2", "models:/lle-enhancer/1"))
+
+
+def votes(choices: str, new: str = NEW.version, photos: int = 20) -> list[Vote]:
+    """A vote for each letter, `n`ew, `o`ld or `s`ame, on so many photos in turn, sides changing."""
+    found = []
+    for index, letter in enumerate(choices):
+        sides = [("new", new), ("old", OLD.version)][:: 1 if index % 2 else -1]
+        (left, left_version), (right, right_version) = sides
+        choice = "same" if letter == "s" else "left" if left.startswith(letter) else "right"
+        photo = f"{index % photos}.jpg"
+        names = {"left": left, "right": right, "left_version": left_version, "right_version": right_version}
+        found.append(Vote(photo, photo, **names, choice=choice, voter=f"voter {index // photos}", time="now"))
+    return found
+
+
+def asked(choices: str, photos: int = 20, **gate) -> Check:
+    return check_votes(VoteGate(file="v.jsonl", **gate), votes(choices, photos=photos), NEW, OLD, "the champion")
+
+
+def test_people_must_prefer_the_candidate_by_more_than_chance():
+    clear = asked("n" * 32 + "s" * 4 + "o" * 4)
+    assert clear.passed and clear.name == "votes" and clear.numbers["win_rate"] == 34 / 40
+    assert clear.finding.startswith("People prefer it to the champion in 85 % of 40 votes on 20 photos by 2 people")
+    assert not asked("n" * 22 + "o" * 18).passed, "it may be chance"
+    assert not asked("o" * 40).passed and not asked("s" * 40).passed
+    assert not asked("n" * 32 + "s" * 4 + "o" * 4, min_win_rate=0.8).passed, "not as clearly as is wanted"
+
+
+def test_the_same_two_photos_again_and_again_do_not_make_a_champion():
+    assert not asked("n" * 40, photos=2, min_photos=2).passed
+
+
+@pytest.mark.parametrize(("count", "photos"), [(29, 20), (40, 9)])
+def test_too_few_votes_decide_nothing_and_say_how_many_are_wanted(count: int, photos: int):
+    told = (
+        f"votes.file: {count} votes on {photos} photos are too few .*; wanted: 30 on 10 .*vote.py --models {NEW.uri} "
+    )
+    with pytest.raises(DataError, match=told):
+        asked("n" * count, photos=photos)
+
+
+def test_votes_on_another_version_are_no_votes_on_this_one():
+    with pytest.raises(DataError, match="v.jsonl holds no vote on the candidate .* models or versions: new and old"):
+        check_votes(VoteGate(file="v.jsonl"), votes("n" * 40, new="another"), NEW, OLD, "the champion")
+    with pytest.raises(DataError, match="holds no vote on the candidate .weights [0-9a-f]{16}. and auto-gain"):
+        check_votes(VoteGate(file="v.jsonl"), [], NEW, OLD, "auto-gain")
 
 
 # --- the pinned photos ------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Measuring several models on several sets of photos, side by side: `job.compare`."""

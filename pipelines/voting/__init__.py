@@ -1,0 +1,1 @@
+"""Asking people which of two pictures is better: `job.run` is the page, `votes` the file and what it says."""

@@ -1,10 +1,9 @@
-"""What every test tier shares: one thread a process, the tiers by folder, who shares a server, real photos."""
+"""What every test tier shares: one thread a process, the tiers by folder, and the folder of real photos."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections import defaultdict
 from pathlib import Path
 
 # Before torch is imported anywhere: tests run beside each other and beside Ray's workers.
@@ -17,7 +16,6 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
 INTEGRATION_TIMEOUT = 900  # seconds; starting Ray's workers alone can take more than a minute
-SERVERS = ("cluster", "stack")  # fixtures of a session, started once where all their tests run in one process
 
 # As in a terminal: where these are ignored, as behind `&` or nohup, what the tests start would ignore them, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,18 +24,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder decides the tier, and which tests stay together when they run side by side: nobody has to remember the
-    markers.
-    """
-    fixtures = defaultdict[Path, set[str]](set)
-    for item in items:
-        fixtures[item.path].update(getattr(item, "fixturenames", ()))
+    """The folder decides the tier: nobody has to remember the markers."""
     for item in items:
         tier = item.path.relative_to(REPOSITORY / "tests").parts[0]
         if tier == "integration":
             item.add_marker(pytest.mark.integration)
-            together = next((name for name in SERVERS if name in fixtures[item.path]), item.path.stem)
-            item.add_marker(pytest.mark.xdist_group(together))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(INTEGRATION_TIMEOUT))
         elif tier == "gpu":

@@ -162,8 +162,8 @@ def measure_models(
         models: by the name under which their numbers come back; sent to the workers, as `measures` is.
         photos: of any number; at most a few blocks of results wait at a time.
         max_pixels: pixel budget of one photo.
-        resources: of the cluster; a worker for each GPU, else for each CPU but one; those begin for which there is
-            room.
+        resources: of the cluster; a worker for each GPU, else for each CPU but one, as long as each has a block of
+            photos to do; those begin for which there is room.
         shown: names of the models whose pictures are wanted, too.
         tell: takes a line about what is waited for.
 
@@ -174,9 +174,9 @@ def measure_models(
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    workers = max(1, min(gpus or cpus - 1, len(photos)))
     # Blocks from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
     blocks = math.ceil(len(photos) / PHOTOS_PER_BLOCK)
+    workers = max(1, min(gpus or cpus - 1, blocks))
     done = ray.data.from_items([asdict(photo) for photo in photos], override_num_blocks=blocks).flat_map(
         _Worker,
         fn_constructor_args=(models, suite, max_pixels, tuple(shown)),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -22,7 +22,9 @@ from rich.console import Console
 
 from cluster.redaction import redacted
 from pipelines.tracking.history import Row, note, numbers_of
-from pipelines.tracking.recorder import Recorder
+
+if TYPE_CHECKING:
+    from pipelines.tracking.recorder import Recorder
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One local Ray cluster with token authentication for all integration tests, and trainings as a user starts them."""
+"""For each process of tests one Ray cluster with token authentication, and trainings as a user starts them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from cluster.local.stack import READER
 from cluster.local.stack import environment as stack_environment
 from tests.integration.unreliable import UnreliableServer, unreliable
 
+WORKER_PORTS = 500  # for each cluster: those of two processes of tests do not take one another's
 TINY = """
 init_from: ""
 data: {samples: true, image_size: 64, prompt_size: 64, validation_images: 4, validation_size: 128, decoders: 1}
@@ -89,19 +90,21 @@ def head_node(folder: Path, cpus: int, address: str = "127.0.0.1") -> Iterator[C
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # a node that a test ends need not wait for its work
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a server that a test has ended does not come back
     }
-    port, dashboard = free_port(), free_port()
+    port, dashboard, agent = free_port(), free_port(), free_port()
+    worker_port = 20000 + WORKER_PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 20)
     command = [
         ray_command(), "start", "--head", "--block", f"--port={port}", f"--num-cpus={cpus}", "--disable-usage-stats",
         f"--node-ip-address={address}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-        f"--dashboard-agent-listen-port={free_port()}",  # jobs need the agent, and its own port is fixed for a machine
-        "--min-worker-port=20000", "--max-worker-port=29999", f"--temp-dir={short_folder()}",
+        f"--dashboard-agent-listen-port={agent}",  # jobs need the agent, and its own port is fixed for a machine
+        f"--min-worker-port={worker_port}", f"--max-worker-port={worker_port + WORKER_PORTS - 1}",
+        f"--temp-dir={short_folder()}",
     ]  # fmt: skip
     with (folder / "head.log").open("wb") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         url, log_file = f"http://127.0.0.1:{dashboard}", folder / "head.log"
-        wait_for(lambda: answers(dashboard), 120, f"Ray's dashboard; see {log_file}")
-        first_job = [ray_command(), "job", "submit", "--address", url, "--", "true"]  # the agent comes later
+        wait_for(lambda: answers(dashboard) and answers(agent), 240, f"Ray's dashboard and its agent; see {log_file}")
+        first_job = [ray_command(), "job", "submit", "--address", url, "--", "true"]  # it takes jobs a little later
         wait_for(lambda: run(first_job, environment, 120).returncode == 0, 180, f"Ray's job agent; see {log_file}")
         yield Cluster(f"{address}:{port}", url, environment, psutil.Process(head.pid))
     finally:

@@ -138,10 +138,11 @@ def test_a_registered_model_measures_like_the_saved_one(
             assert values == pytest.approx(found[name][photo], abs=1e-4), photo
 
 
-def test_a_pair_of_different_sizes_ends_with_one_sentence(
-    cluster: Cluster, repository: Path, photos: Path, tmp_path: Path
-):
-    Image.new("RGB", (30, 20)).save(photos / "high" / "scene1" / "3.png")
+def test_a_pair_of_different_sizes_ends_with_one_sentence(cluster: Cluster, repository: Path, tmp_path: Path):
+    photos = tmp_path / "photos"  # a pair alone, for which one worker is started
+    for name, size in (("low", (64, 43)), ("high", (30, 20))):
+        (photos / name / "scene1").mkdir(parents=True)
+        Image.new("RGB", size).save(photos / name / "scene1" / "3.png")
     done = evaluate(
         cluster, repository, "--model", "baseline:auto-gain", "--data.dark", str(photos / "low"),
         "--data.truth", str(photos / "high"), "--output", str(tmp_path / "out"),

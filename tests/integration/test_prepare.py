@@ -14,19 +14,26 @@ import pytest
 from PIL import Image
 
 from lle.images import resize
-from tests.integration.conftest import Cluster, wait_for
+from pipelines.prepare import main
+from tests.integration.conftest import Cluster, run, wait_for
 
 PHOTOS = 160
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Structured pictures of 2 megapixels, that take a while, and some that are none."""
-    folder = tmp_path_factory.mktemp("photos")
+def write_photos(folder: Path, count: int) -> None:
+    """Structured pictures of 2 megapixels, that take a while."""
     chance = np.random.default_rng(0)
-    for number in range(PHOTOS):
+    for number in range(count):
         coarse = (chance.random((6, 8, 3)) * 255).astype(np.uint8)
         Image.fromarray(resize(coarse, (1200, 1600))).save(folder / f"{number:03d}.jpg", quality=90)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Many, and some that are none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write_photos(folder, PHOTOS)
     for number in range(8):
         whole = (folder / f"{number:03d}.jpg").read_bytes()
         (folder / f"cut{number}.jpg").write_bytes(whole[: len(whole) // 2])
@@ -74,18 +81,16 @@ def test_killed_in_the_middle_and_run_again_gives_what_an_undisturbed_run_gives(
 
 
 def test_a_second_run_finds_nothing_to_do_and_changes_nothing(
-    cluster: Cluster, photos: Path, tmp_path: Path, repository: Path
+    cluster: Cluster, tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ):
-    few = tmp_path / "few"
+    few, parts = tmp_path / "few", tmp_path / "out" / "parts"
     few.mkdir()
-    for number in range(3):
-        (few / f"{number}.jpg").write_bytes((photos / f"{number:03d}.jpg").read_bytes())
-    checkpoint_files = []
-    for _ in range(2):
-        done = subprocess.run(
-            command(repository, cluster, few, tmp_path / "out"), env=cluster.environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        checkpoint_files.append({path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "parts").iterdir()})
-    assert checkpoint_files[0] == checkpoint_files[1] and len(checkpoint_files[0]) == 1
-    assert "nothing new to prepare" in done.stdout
+    write_photos(few, 3)
+    words = command(repository, cluster, few, tmp_path / "out")
+    done = run(words, cluster.environment, 300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = {path: path.stat().st_mtime_ns for path in parts.iterdir()}
+    assert "holds 3 pictures" in done.stdout and len(written) == 1
+    assert main(words[2:]) == 0  # in this process, which has not the cluster's token: none is joined
+    assert "nothing new to prepare" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in parts.iterdir()} == written

@@ -29,6 +29,7 @@ from lle.enhancers import build_enhancer
 from lle.images import decode, encode
 from lle.model import Model
 from pipelines.config.train import RunSettings, TrackingSettings
+from pipelines.evaluation.photos import contents_hash
 from pipelines.models.champion import DECISION, Registry
 from pipelines.models.named import NamedModel
 from pipelines.models.registry import fetch_model, register
@@ -66,8 +67,11 @@ def brightener(bias: float) -> Model:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    return registered(tmp_path_factory.mktemp("registry"))
+
+
+def registered(folder: Path) -> Registry:
     """Three versions: a bit of light, the right light, the wrong direction."""
-    folder = tmp_path_factory.mktemp("registry")
     registry = Registry(f"sqlite:///{folder / 'mlflow.db'}", NAME, "champion")
     client = MlflowClient(registry.uri)
     experiment = client.create_experiment("training", artifact_location=(folder / "artifacts").as_uri())
@@ -78,14 +82,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     return registry
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
     """Dim scenes, which no baseline leaves dim, in pairs a factor of 4 apart; one is broken behind its header."""
-    folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    folder, random = tmp_path / "photos", np.random.default_rng(0)
     for index in range(PAIRS + 1):
         truth = random.integers(0, 60 + 10 * index, (40 + index, 64, 3), dtype=np.uint8)
         for name, picture in (("low", truth // 4), ("high", truth)):
-            (folder / name).mkdir(exist_ok=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / name / f"{index}.png")
     broken = folder / "low" / "6.png"
     broken.write_bytes(broken.read_bytes()[:500])
@@ -103,70 +107,58 @@ def promote(
     return run(command, cluster.environment, 300)
 
 
-def test_a_version_becomes_champion_only_by_beating_it(
+def recorded(registry: Registry, run_id: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The files of a promotion's run, and the decision among them."""
+    kept = Path(MlflowClient(registry.uri).download_artifacts(run_id, "", str(folder)))
+    return kept, json.loads((kept / "decision.json").read_text())
+
+
+def psnr(kept: Path, name: str) -> float:
+    return json.loads((kept / name / "metrics.json").read_text())["sets"]["low"]["psnr"]["mean"]
+
+
+def test_the_first_version_becomes_champion_and_a_worse_one_does_not(
     cluster: Cluster, repository: Path, registry: Registry, photos: Path, tmp_path: Path, capsys
 ):
-    harmful = promote(cluster, repository, registry, photos, "--candidate", "2")
-    assert harmful.returncode == 1, harmful.stdout[-3000:] + harmful.stderr[-3000:]
-    assert "no --data.good was given: the ground truth must stay as it is, too" in harmful.stdout
-    assert "FAILED  Likeness to the input 14." in harmful.stdout and "wanted: 20.00 dB or more" in harmful.stdout
-    assert "not promoted: unchanged" in harmful.stdout and registry.champion == ""
-    assert max(len(line) for line in harmful.stdout.splitlines() if "│" in line) <= 80
-
     first = promote(cluster, repository, registry, photos, "--candidate", "1")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
+    assert "no --data.good was given: the ground truth must stay as it is, too" in first.stdout
     assert f"against no champion yet, but {len(COMPARED)} baselines that learn nothing" in first.stdout
     for baseline in ("the input", *COMPARED[1:]):
         assert f"passed  PSNR against {baseline}: better by" in first.stdout
+    assert f"at the mean of {PAIRS} photos, p = 0.016" in first.stdout
     assert "passed  takes" in first.stdout and "times the bundled enhancer's time" in first.stdout
     assert "version 1 of lle-enhancer is champion" in first.stdout and registry.champion == "1"
+    assert max(len(line) for line in first.stdout.splitlines() if "│" in line) <= 80
     assert len(json.loads((photos / "photos.json").read_text())) == 2 * (PAIRS + 1)
 
     worse = promote(cluster, repository, registry, photos)  # challenger is version 3, the last registered
     assert worse.returncode == 1, worse.stdout[-3000:] + worse.stderr[-3000:]
-    assert "FAILED  PSNR against the champion: worse by" in worse.stdout and "not promoted: psnr, psnr_over_input" in (
-        worse.stdout
-    )
-    assert registry.champion == "1"
+    assert f"against the champion, version 1, and {len(COMPARED)} baselines" in worse.stdout
+    assert "FAILED  PSNR against the champion: worse by" in worse.stdout
+    assert "not promoted: psnr, psnr_over_input" in worse.stdout and registry.champion == "1"
 
-    allowed = ("--max-slower", "1000", "--min-unchanged", "0", "--max-changed", "50")
-    better = promote(cluster, repository, registry, photos, "--candidate", "2", *allowed)
-    assert better.returncode == 0, better.stdout[-3000:] + better.stderr[-3000:]
-    assert (
-        f"against the champion, version 1, and {len(COMPARED)} baselines" in better.stdout and registry.champion == "2"
-    )
-    assert f"at the mean of {PAIRS} photos, p = 0.016" in better.stdout
-
-    client = MlflowClient(registry.uri)
-    run_id = client.get_model_version(NAME, "2").tags[DECISION]
-    kept = Path(client.download_artifacts(run_id, "", str(tmp_path)))
-    decision = json.loads((kept / "decision.json").read_text())
-    assert (decision["candidate"], decision["champion"], decision["earned"]) == ("2", "1", True)
+    kept, decision = recorded(registry, re.search(r"in run (\w+):", worse.stdout)[1], tmp_path)
+    assert (decision["candidate"], decision["champion"], decision["earned"]) == ("3", "1", False)
     assert [check["name"] for check in decision["checks"]] == [
         "psnr", *(f"psnr_over_{name}" for name in COMPARED), "over_exposed", "colour_cast", "unchanged", "speed",
     ]  # fmt: skip
-    means = [
-        json.loads((kept / name / "metrics.json").read_text())["sets"]["low"]["psnr"]["mean"]
-        for name in ("candidate", "champion")
-    ]
-    assert means[0] > means[1] + 0.1
+    assert psnr(kept, "candidate") < psnr(kept, "champion") - 0.1
     assert len(list(kept.glob("worst/*.jpg"))) == 4 and (kept / "manifest.json").is_file()
     report = (kept / "report.html").read_text()
-    assert "Version 2 has earned its promotion over version 1: PSNR against the champion: better by" in report
+    assert "Version 3 is not promoted; version 1 stays champion." in report
     addresses = re.findall(r'(?:src|href)="([^"]*)"', report)
     assert all(each.startswith("data:") for each in addresses) and not re.search(r"https?://", report)
     pictures = [base64.b64decode(each.partition(",")[2]) for each in addresses if each.startswith("data:image/jpeg")]
-    assert [decode(each).shape[1] for each in pictures] == [
-        64
-    ] * 4 * 5  # of each case: input, truth, baseline, champion, candidate
+    of_each_case = ("input", "truth", "baseline", "champion", "candidate")
+    assert [decode(each).shape[1] for each in pictures] == [64] * 4 * len(of_each_case)
 
     Image.new("RGB", (64, 40)).save(photos / "high" / "0.png")
-    assert (
-        main(["--tracking.uri", registry.uri, "--data.dark", str(photos / "low"), "--data.truth", str(photos / "high")])
-        == 2
-    )
+    folders = ["--data.dark", str(photos / "low"), "--data.truth", str(photos / "high")]
+    assert main(["--tracking.uri", registry.uri, *folders]) == 2
     assert "not the photos of the last promotion of lle-enhancer" in capsys.readouterr().err
 
+    registry.promote("2", "1", registry.evaluation_set, "run")
     assert main(["--tracking.uri", registry.uri, "--rollback"]) == 0
     assert "version 1 of lle-enhancer is champion again, in place of 2" in capsys.readouterr().out
     assert registry.champion == "1"
@@ -211,6 +203,31 @@ def test_people_must_prefer_it_where_their_votes_are_given(
     assert Registry(registry.uri, NAME, "liked").champion == "1"
 
 
+@pytest.mark.drill
+def test_a_harmful_version_never_becomes_champion_and_a_better_one_does(
+    cluster: Cluster, repository: Path, photos: Path, tmp_path: Path
+):
+    registry = registered(tmp_path)
+    harmful = promote(cluster, repository, registry, photos, "--candidate", "2")
+    assert harmful.returncode == 1, harmful.stdout[-3000:] + harmful.stderr[-3000:]
+    assert "FAILED  Likeness to the input 14." in harmful.stdout and "wanted: 20.00 dB or more" in harmful.stdout
+    assert "not promoted: unchanged" in harmful.stdout and registry.champion == ""
+
+    pinned = contents_hash(json.loads((photos / "photos.json").read_text()))
+    registry.promote("1", "", pinned, "run")
+    allowed = ("--max-slower", "1000", "--min-unchanged", "0", "--max-changed", "50")
+    better = promote(cluster, repository, registry, photos, "--candidate", "2", *allowed)
+    assert better.returncode == 0, better.stdout[-3000:] + better.stderr[-3000:]
+    assert registry.champion == "2" and registry.evaluation_set == pinned
+    assert f"at the mean of {PAIRS} photos, p = 0.016" in better.stdout
+    run_id = MlflowClient(registry.uri).get_model_version(NAME, "2").tags[DECISION]
+    kept, decision = recorded(registry, run_id, tmp_path)
+    assert (decision["candidate"], decision["champion"], decision["earned"]) == ("2", "1", True)
+    assert psnr(kept, "candidate") > psnr(kept, "champion") + 0.1
+    earned = "Version 2 has earned its promotion over version 1: PSNR against the champion: better by"
+    assert earned in (kept / "report.html").read_text()
+
+
 def test_a_registered_version_comes_back_as_a_folder_with_its_card(registry: Registry, tmp_path: Path):
     folder = fetch_model(f"models:/{NAME}/2", registry.uri, tmp_path / "mine")
     photo = torch.rand(3, 30, 41)
@@ -225,7 +242,7 @@ def test_a_registered_version_comes_back_as_a_folder_with_its_card(registry: Reg
 
 def test_a_registered_version_takes_a_strength(registry: Registry, tmp_path: Path):
     """Loaded as by strangers: in an empty folder, without the project's source."""
-    settings = EnhancerSettings(arch="exposure", thumbnail_size=32, width=8, denoise=8)
+    settings = EnhancerSettings(arch="exposure", thumbnail_size=32, width=8, denoise=0)
     enhancer = build_enhancer(settings)
     torch.nn.init.constant_(enhancer.exposure.bias, 0.3)
     model, client = Model(enhancer.requires_grad_(False), settings), MlflowClient(registry.uri)
@@ -259,10 +276,11 @@ def test_a_registered_version_takes_a_strength(registry: Registry, tmp_path: Pat
         torch.testing.assert_close(program(pixels), model(pixels, 0.5), atol=1e-6, rtol=0)
 
 
-@pytest.fixture
-def server(registry: Registry, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def server(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`mlflow models serve` of a version, in an empty folder: it must not need the project's source."""
-    port, log = free_port(), tmp_path / "server.log"
+    folder = tmp_path_factory.mktemp("server")
+    port, log = free_port(), folder / "server.log"
     scripts = str(Path(sys.executable).parent)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment |= {"MLFLOW_TRACKING_URI": registry.uri, "PATH": f"{scripts}:{os.environ['PATH']}"}
@@ -271,7 +289,7 @@ def server(registry: Registry, tmp_path: Path) -> Iterator[str]:
     ]  # fmt: skip
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, env=environment, cwd=tmp_path, stdout=file, stderr=file, start_new_session=True
+            command, env=environment, cwd=folder, stdout=file, stderr=file, start_new_session=True
         )
     try:
         wait_for(lambda: answers(port) or process.poll() is not None, 200, f"the model's server; see {log}")

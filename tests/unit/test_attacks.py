@@ -710,6 +710,7 @@ def test_the_page_holds_no_more_of_an_upload_than_its_limit():
     [
         f"http://me:{SECRET}@mlflow.example", f"https://{SECRET}@mlflow.example:5000/path",
         f"postgresql://me:{SECRET}@db/mlflow", f"mysql+pymysql://db/mlflow?user=me&password={SECRET}",
+        f"http://me:with@{SECRET}@mlflow.example",
     ],
 )  # fmt: skip
 def test_a_password_cannot_become_a_setting_and_is_not_shown(uri: str, capsys: pytest.CaptureFixture[str]):

@@ -102,6 +102,12 @@ def test_enhancing_a_few_photos_loads_nothing_that_the_extras_bring_nor_what_it_
     assert done.stdout.strip() == "[]"
 
 
+def test_a_worker_of_a_training_does_not_load_what_only_the_driver_needs() -> None:
+    code = "import pipelines.training.worker, sys; print('ray' in sys.modules, 'mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True False"
+
+
 def test_the_command_names_the_pipelines_only_when_it_runs_one(repository: Path) -> None:
     assert offenders(repository, "lle_platform", {"pipelines", "cluster"}) == []
 

@@ -26,6 +26,7 @@ from lle.config.objective import (
     RankTerm,
     RegionSettings,
     RestorationTerm,
+    TaskTerm,
     Term,
 )
 from lle.config.schedule import (
@@ -62,6 +63,7 @@ __all__ = [
     "RestorationTerm",
     "SCurve",
     "ScheduleSettings",
+    "TaskTerm",
     "Term",
     "ToneCurve",
     "TrainSettings",

@@ -148,6 +148,24 @@ class RestorationTerm(Term):
     )
 
 
+def _dotted(text: str) -> str:
+    if not is_dotted(text):
+        raise ValueError(f"{text[:80]!r} is no path; write module:Class, such as mypackage.tasks:Plates")
+    return text
+
+
+class TaskTerm(Term):
+    """What a network of a task downstream sees in restored photos."""
+
+    module: Annotated[str, AfterValidator(_dotted)] = setting(
+        "lle.tasks.general:GeneralFeatures",
+        "Its class, by dotted path: lle.tasks.general:GeneralFeatures, lle.tasks.faces:FaceMaps, or your own, of "
+        "PYTHONPATH.",
+        source="ours",
+        needs="objective.task.weight!=0",
+    )
+
+
 def _own_term(text: str) -> str:
     path, _, weight = text.rpartition("=")
     try:
@@ -214,6 +232,12 @@ class ObjectiveSettings(Settings):
     restoration: RestorationTerm = setting(
         RestorationTerm(),
         "Distance of restored photos to the well-lit originals.",
+        source="ours",
+        phases=["enhancement", "denoising"],
+    )
+    task: TaskTerm = setting(
+        TaskTerm(),
+        "Distance of restored photos to the well-lit originals in the eyes of a network of a task downstream.",
         source="ours",
         phases=["enhancement", "denoising"],
     )

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lle.config import ObjectiveSettings, TrainSettings
 from lle.dotted import OwnCodeError, imported
@@ -28,6 +28,7 @@ from lle.losses.rank import margin_loss, rank
 from lle.losses.regional import regional_consistency
 from lle.losses.restoration import denoising, restoration
 from lle.losses.smoothness import smoothness
+from lle.losses.task import load_task, task
 from lle.losses.two_sided import two_sided
 from lle.prior.crops import WHOLE_ONLY, Crops
 from lle.prior.guidance_heads import GuidanceHead
@@ -108,6 +109,7 @@ class Sight:
         judgement: P(badly lit) or the like of the enhanced pictures: the term's value.
         stages: of the identity tower, by the pictures' name; `enhanced` among them.
         look: what `features` comes from.
+        task: the network of a task downstream, where a term asks it.
     """
 
     input: Tensor
@@ -117,6 +119,7 @@ class Sight:
     judgement: Tensor | None = None
     stages: Mapping[str, list[Tensor]] = field(default_factory=dict)
     look: Callable[[], Mapping[str, list[Tensor]]] = dict
+    task: nn.Module | None = None
 
     @cached_property
     def features(self) -> Mapping[str, list[Tensor]]:
@@ -212,6 +215,10 @@ TERMS = (
         lambda see, term: denoising(see.enhanced.image, see.wanted, term.denoising_structure),
         of=MIS_EXPOSED,
     ),
+    *(
+        Line("task", phase, lambda see, term: task(see.task, see.enhanced.image, see.wanted), of=MIS_EXPOSED)
+        for phase in (ENHANCEMENT, DENOISING)
+    ),
     Line(
         "reconstruction",
         RECONSTRUCTION,
@@ -270,7 +277,7 @@ def _own_line(path: str) -> Line:
 
 
 def check_own_terms(settings: TrainSettings) -> None:
-    """See that each term from outside is there, and computed in a phase that the training walks.
+    """See that each term and task from outside is there, and computed in a phase that the training walks.
 
     Raises:
         OwnCodeError: one is not, or the enhancement is left with nothing to learn.
@@ -281,6 +288,7 @@ def check_own_terms(settings: TrainSettings) -> None:
                 f"objective.own: {line.term} acts nowhere, for its phase, {line.phase}, is skipped because {why}; "
                 "change that, or leave it out"
             )
+    load_task(settings.objective.task)
     if not chosen(settings.objective, ENHANCEMENT):
         raise OwnCodeError("objective: no term with weight is computed while enhancing; give one a weight")
 
@@ -301,12 +309,14 @@ class Objective:
         prior: the frozen towers.
         guide: judges the light; gets no gradients here.
         crops: what guidance looks at beside the whole pictures.
+        task: a frozen network of a task downstream; None where that term has no weight.
     """
 
     settings: ObjectiveSettings
     prior: Prior
     guidance_head: GuidanceHead
     crops: Crops = WHOLE_ONLY
+    task: nn.Module | None = None
 
     def reconstruction(self, image: Tensor, enhanced: Enhanced) -> Terms:
         """Terms of the copying phase; image RGB in [0, 1], (B, 3, H, W)."""
@@ -347,7 +357,7 @@ class Objective:
 
     def _restored(self, phase: str, restored: Tensor, wanted: Tensor) -> Terms:
         lines = [line for line in chosen(self.settings, phase) if line.of == MIS_EXPOSED]
-        return self._computed(lines, Sight(restored, Enhanced(restored, restored), wanted))
+        return self._computed(lines, Sight(restored, Enhanced(restored, restored), wanted, task=self.task))
 
     def _computed(self, lines: Sequence[Line], seen: Sight | Opinions) -> Terms:
         values = {line.term: line.value(seen, self.settings.term(line.term)) for line in lines}

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lle.config import TrainSettings
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import Objective, Terms, check_own_terms
+from lle.losses.task import load_task
 from lle.prior.crops import Crops
 from lle.prior.guidance_heads import GuidanceHead, build_guidance_head
 from lle.prior.residual import ResidualVector
@@ -158,7 +159,11 @@ class _Training:
         self.phase_steps = PhaseSteps(
             settings,
             Objective(
-                settings.objective, prior, self.guidance_head, Crops(settings.prior.crops, settings.prior.crop_share)
+                settings.objective,
+                prior,
+                self.guidance_head,
+                Crops(settings.prior.crops, settings.prior.crop_share),
+                task if (task := load_task(settings.objective.task)) is None else task.to(self.device),
             ),
             parallel(self.enhancer),
             parallel(self.guidance_head),

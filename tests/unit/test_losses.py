@@ -379,5 +379,5 @@ def test_reconstruction_is_zero_for_a_copy_and_positive_for_another_picture(pict
 
 def test_an_enhancement_without_any_term_is_refused():
     off = {"weight": 0.0}
-    with pytest.raises(ValueError, match=r"guidance, identity, .* and restoration all have weight 0"):
+    with pytest.raises(ValueError, match=r"guidance, identity, .* and task all have weight 0"):
         tiny_settings(objective={"guidance": off, "identity": off, "smoothness": off})

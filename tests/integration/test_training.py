@@ -203,5 +203,5 @@ def test_a_dry_run_starts_nothing_and_without_the_token_nobody_gets_in(
     assert dry.returncode == 0 and "enhancement" in dry.stdout and not list(tmp_path.glob("*/settings.yaml"))
     for environment in (wrong, none):
         refused = run(command, environment, 120)
-        assert refused.returncode != 0
-        assert any(word in refused.stdout + refused.stderr for word in ("token", "Unauthor", "401", "403"))
+        said = refused.stdout + refused.stderr
+        assert refused.returncode != 0 and any(word in said for word in ("token", "Unauthor", "401", "403")), said

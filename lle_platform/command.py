@@ -29,6 +29,7 @@ EXTRAS = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "pi_heif": "heic",
+    "rawpy": "raw",
     "av": "video",
 }  # others: pipeline
 

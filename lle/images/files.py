@@ -16,6 +16,12 @@ SUFFIXES = (
 )
 """Lower-case file suffixes that are treated as images."""
 
+RAW_SUFFIXES = (
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw"),
+    *(".nef", ".nrw", ".orf", ".pef", ".ptx", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+)
+"""Lower-case file suffixes of raw photos: enhanced where `rawpy` is installed, and not trained on."""
+
 _CHUNK = 32_000_000  # bytes read at once: nearly every photo in one piece, which need not be copied
 
 
@@ -68,5 +74,14 @@ def most_bytes(max_pixels: int) -> int:
 
 def is_image_name(name: str) -> bool:
     """True for a path or uri whose last part ends as an image; hidden files ("._photo.jpg" of a Mac) are none."""
+    return _ends_in(name, SUFFIXES)
+
+
+def is_raw_name(name: str) -> bool:
+    """The same of raw photos."""
+    return _ends_in(name, RAW_SUFFIXES)
+
+
+def _ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
     base = name.replace("\\", "/").rpartition("/")[2]
-    return not base.startswith(".") and base.lower().endswith(SUFFIXES)
+    return not base.startswith(".") and base.lower().endswith(suffixes)

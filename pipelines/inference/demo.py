@@ -33,7 +33,8 @@ from pipelines.tracking.address import TrackingError, tracking_uri
 RUNS = "runs"
 CHAMPION = f"models:/{TrackingSettings().model_name}@champion"
 VIEW_SIDE = 1600  # px, longer side of what the page shows; the download has all pixels
-WRITTEN_AS = {format: format.lower() for format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF")} | {"HEIF": "jpeg"}
+WRITTEN_AS = {format: format.lower() for format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF")}
+WRITTEN_AS |= dict.fromkeys(("HEIF", "RAW"), "jpeg")
 SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif"}
 HEADERS = headers(pictures="data:")
 

@@ -42,6 +42,10 @@ class ImageError(ValueError):
         return f"{self.uri}: {self.reason}"
 
 
+class TooLarge(ImageError):
+    """A file of more pixels or bytes than are accepted."""
+
+
 class Unsupported(ValueError):
     """Why a sound file is refused; becomes an `ImageError` where its uri is known."""
 
@@ -56,13 +60,13 @@ def read_bounded(file: Readable, limit: int, uri: str) -> bytes:
     """The rest of an open file, of which never more than the limit is held.
 
     Raises:
-        ImageError: it is longer than so many bytes.
+        TooLarge: it is longer than so many bytes.
     """
     parts, left = list[bytes](), limit
     while part := file.read(min(_CHUNK, left + 1)):
         left -= len(part)
         if left < 0:
-            raise ImageError(uri, f"is over the limit of {limit / 1e6:.0f} MB; shrink the image or raise the limit")
+            raise TooLarge(uri, f"is over the limit of {limit / 1e6:.0f} MB; shrink the image or raise the limit")
         parts.append(part)
     return b"".join(parts)
 

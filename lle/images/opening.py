@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from lle.images import colour, heif, png, raw, tiff
-from lle.images.files import ImageError, Unsupported
+from lle.images.files import ImageError, TooLarge, Unsupported
 
 # Named here so that Pillow registers these three without importing its forty other plugins.
 FORMATS = (
@@ -124,7 +124,7 @@ def check_size(width: int, height: int, uri: str, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(uri, f"has no pixels ({width} x {height})")
     if width * height > max_pixels:
-        raise ImageError(
+        raise TooLarge(
             uri, f"{width} x {height} pixels are over the limit of {max_pixels}; shrink the image or raise the limit"
         )
 

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PACKAGE := -c constraints.txt -e '.[pipeline,export,heic,video,faces,stack,docs,dev]'
+PACKAGE := -c constraints.txt -e '.[pipeline,serve,export,heic,raw,video,faces,stack,docs,dev]'
 
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -14,6 +14,7 @@ import lle
 JOBS = {
     "enhance": "brighten photos: lle enhance photo.jpg",
     "demo": "a page on this machine: drop a photo, see before and after",
+    "serve": "an endpoint on a Ray cluster: post a photo, get it back enhanced",
     "train": "train an enhancer from unpaired photos",
     "tune": "search settings of a training",
     "evaluate": "measure a model",
@@ -29,6 +30,7 @@ EXTRAS = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "pi_heif": "heic",
+    "rawpy": "raw",
     "av": "video",
 }  # others: pipeline
 

@@ -18,17 +18,30 @@ from lle.images.decode import (
     read_picture,
 )
 from lle.images.encode import encode, encode_picture, losses, on_white
-from lle.images.files import MAX_PIXELS, SUFFIXES, ImageError, Readable, is_image_name, most_bytes, read_bounded
+from lle.images.files import (
+    MAX_PIXELS,
+    RAW_SUFFIXES,
+    SUFFIXES,
+    ImageError,
+    Readable,
+    TooLarge,
+    is_image_name,
+    is_raw_name,
+    most_bytes,
+    read_bounded,
+)
 from lle.images.picture import Picture
 from lle.images.pixels import eight_bits, from_tensor, resize, to_tensor
 
 __all__ = [
     "MAX_PIXELS",
+    "RAW_SUFFIXES",
     "SUFFIXES",
     "ImageError",
     "ImageHeader",
     "Picture",
     "Readable",
+    "TooLarge",
     "decode",
     "decode_picture",
     "eight_bits",
@@ -37,6 +50,7 @@ __all__ = [
     "from_pil",
     "from_tensor",
     "is_image_name",
+    "is_raw_name",
     "losses",
     "most_bytes",
     "on_white",

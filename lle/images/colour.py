@@ -120,6 +120,16 @@ def deep_to_srgb(samples: np.ndarray, profile: bytes) -> np.ndarray | None:
     return result
 
 
+@functools.cache
+def _codes_of_light() -> np.ndarray:
+    return np.rint(_srgb_tones(np.arange(65_536) / 65_535) * 65_535).astype(np.uint16)
+
+
+def srgb_of_linear(light: np.ndarray) -> np.ndarray:
+    """Linear light of 16 bits as sRGB values of 16 bits, of any shape."""
+    return _codes_of_light()[light]
+
+
 def _srgb_tones(linear: np.ndarray) -> np.ndarray:
     linear = np.clip(linear, 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -41,7 +41,7 @@ class ImageHeader:
 
     Attributes:
         width, height: pixels of the upright picture, after EXIF orientation.
-        format: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF" or "HEIF".
+        format: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF" or "RAW".
         mode: Pillow's name of the stored pixels, such as "RGB", "L", "CMYK" or "I;16".
     """
 

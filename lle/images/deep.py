@@ -11,6 +11,7 @@ from PIL import Image, TiffImagePlugin
 
 from lle.images import png, tiff
 from lle.images.opening import FORMATS, TURNS, File, orientation_of
+from lle.images.raw import RawImage
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _EXTRA = 258, 262, 338  # TIFF tags
 
@@ -21,6 +22,8 @@ def deep_samples(file: File) -> np.ndarray | None:
     None for any other file, and for 16-bit CMYK.
     """
     image = file.image
+    if isinstance(image, RawImage):
+        return image.samples()
     if file.chunks is not None:
         return _deep_png(file, file.chunks) if file.chunks.depth == 16 else None
     if not isinstance(image, TiffImagePlugin.TiffImageFile):

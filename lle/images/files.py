@@ -16,6 +16,12 @@ SUFFIXES = (
 )
 """Lower-case file suffixes that are treated as images."""
 
+RAW_SUFFIXES = (
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw"),
+    *(".nef", ".nrw", ".orf", ".pef", ".ptx", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+)
+"""Lower-case file suffixes of raw photos: enhanced where `rawpy` is installed, and not trained on."""
+
 _CHUNK = 32_000_000  # bytes read at once: nearly every photo in one piece, which need not be copied
 
 
@@ -36,6 +42,10 @@ class ImageError(ValueError):
         return f"{self.uri}: {self.reason}"
 
 
+class TooLarge(ImageError):
+    """A file of more pixels or bytes than are accepted."""
+
+
 class Unsupported(ValueError):
     """Why a sound file is refused; becomes an `ImageError` where its uri is known."""
 
@@ -50,13 +60,13 @@ def read_bounded(file: Readable, limit: int, uri: str) -> bytes:
     """The rest of an open file, of which never more than the limit is held.
 
     Raises:
-        ImageError: it is longer than so many bytes.
+        TooLarge: it is longer than so many bytes.
     """
     parts, left = list[bytes](), limit
     while part := file.read(min(_CHUNK, left + 1)):
         left -= len(part)
         if left < 0:
-            raise ImageError(uri, f"is over the limit of {limit / 1e6:.0f} MB; shrink the image or raise the limit")
+            raise TooLarge(uri, f"is over the limit of {limit / 1e6:.0f} MB; shrink the image or raise the limit")
         parts.append(part)
     return b"".join(parts)
 
@@ -68,5 +78,14 @@ def most_bytes(max_pixels: int) -> int:
 
 def is_image_name(name: str) -> bool:
     """True for a path or uri whose last part ends as an image; hidden files ("._photo.jpg" of a Mac) are none."""
+    return _ends_in(name, SUFFIXES)
+
+
+def is_raw_name(name: str) -> bool:
+    """The same of raw photos."""
+    return _ends_in(name, RAW_SUFFIXES)
+
+
+def _ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
     base = name.replace("\\", "/").rpartition("/")[2]
-    return not base.startswith(".") and base.lower().endswith(SUFFIXES)
+    return not base.startswith(".") and base.lower().endswith(suffixes)

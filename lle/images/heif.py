@@ -39,9 +39,7 @@ def kind(data: bytes) -> str:
         return "AVIF"
     if brands & _HEIC:
         return "HEIF"
-    raise Unsupported(
-        "a video, a raw photo or another container that is no HEIC or AVIF picture; convert it to JPEG or PNG"
-    )
+    raise Unsupported("a video or another container that is no HEIC or AVIF picture; convert it to JPEG or PNG")
 
 
 def open_heic(stream: io.BytesIO) -> Image.Image:

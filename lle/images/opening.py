@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from lle.images import colour, heif, png, tiff
-from lle.images.files import ImageError, Unsupported
+from lle.images import colour, heif, png, raw, tiff
+from lle.images.files import ImageError, TooLarge, Unsupported
 
 # Named here so that Pillow registers these three without importing its forty other plugins.
 FORMATS = (
@@ -24,14 +24,10 @@ _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
     b"RIFF": "WebP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
+    **dict.fromkeys(tiff.BEGINNINGS, "TIFF"),
     b"BM": "BMP",
     b"GIF8": "GIF",
 }
-_TIFF_BEGINNINGS = tuple(magic for magic, name in _MAGIC.items() if name == "TIFF")
 
 TURNS = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,10 +65,14 @@ def open_file(data: bytes, uri: str, max_pixels: int) -> File:
     if declared is not None:  # before Pillow sees it: its WebP decoder reserves the canvas while opening
         check_size(*declared, uri, max_pixels)
     chunks = None
+    if raw.is_raw(data):
+        photo = raw.RawImage(data)
+        check_size(*photo.size, uri, max_pixels)
+        return File(photo, data, None)
     if data[:4] == b"\x89PNG":
         chunks = png.read_chunks(data)
         data = chunks.data
-    elif data[:4] in _TIFF_BEGINNINGS:
+    elif data[:4] in tiff.BEGINNINGS:
         data = tiff.photo_first(data)
     stream = io.BytesIO(data)
     if heif.is_container(data) and heif.kind(data) == "HEIF":
@@ -124,7 +124,7 @@ def check_size(width: int, height: int, uri: str, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(uri, f"has no pixels ({width} x {height})")
     if width * height > max_pixels:
-        raise ImageError(
+        raise TooLarge(
             uri, f"{width} x {height} pixels are over the limit of {max_pixels}; shrink the image or raise the limit"
         )
 
@@ -160,8 +160,8 @@ def format_of(image: Image.Image) -> str:
 
 def orientation_of(image: Image.Image) -> int:
     """EXIF orientation 1 to 8 that is still to be applied; 1 where none is stored or the block is broken."""
-    if image.format in ("TIFF", "HEIF"):
-        return 1  # Pillow turns TIFF itself, libheif HEIC, and both give the size as turned
+    if image.format in ("TIFF", "HEIF", "RAW"):
+        return 1  # Pillow turns TIFF itself, libheif HEIC, LibRaw raw photos, and all give the size as turned
     try:
         # The base class's method: the one for PNG decodes the whole file to look behind the pixels.
         value = Image.Image.getexif(image).get(_ORIENTATION, 1)
@@ -195,7 +195,7 @@ def _reason(error: Exception, data: bytes | None) -> str:
             return f"begins as {kind}, but its header is damaged or cut short"
         if heif.is_container(head):
             return "begins as HEIC or AVIF, but its header is damaged or cut short"
-        return "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image"
+        return "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF or raw image"
     if isinstance(error, MemoryError):
         return "does not fit into memory; lower the pixel limit"
     if isinstance(error, Image.DecompressionBombError):

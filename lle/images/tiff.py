@@ -26,6 +26,8 @@ _KINDS = {  # what is neither grey, palette, RGB nor CMYK
 }
 _MOST_DIRECTORIES = 64
 
+BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
 Tags = dict[int, Any]
 
 
@@ -33,7 +35,7 @@ def photo_first(data: bytes) -> bytes:
     """The file with its full-resolution picture in front: itself, or with its header pointing to a later directory.
 
     Raises:
-        Unsupported: the photo is a sensor's raw data, or of another kind that is not read.
+        Unsupported: the photo is of a kind that is not read.
     """
     pictures = _directories(data)
     if not pictures:
@@ -43,14 +45,28 @@ def photo_first(data: bytes) -> bytes:
         full = [each for each in pictures if not _is_reduced(each[1]) and _size(each[1]) > _size(tags)]
         if full:
             offset, tags = max(full, key=lambda each: _size(each[1]))
-    if tags.get(_PHOTOMETRIC) in _RAW or any(_DNG_VERSION in each for _, each in pictures):
-        raise Unsupported("a raw photo (DNG or a camera's own TIFF); develop it and save it as TIFF, PNG or JPEG")
     _check_kind(tags)
     if offset == pictures[0][0]:
         return data
     if _is_big(data):
         return data[:8] + struct.pack(_order(data) + "Q", offset) + data[16:]
     return data[:4] + struct.pack(_order(data) + "I", offset) + data[8:]
+
+
+def holds_raw(data: bytes) -> bool:
+    """Whether one of its pictures is what a sensor counted: DNG, NEF, ARW and others."""
+    return any(tags.get(_PHOTOMETRIC) in _RAW or _DNG_VERSION in tags for _, tags in _directories(data))
+
+
+def end_of_raw(data: bytes) -> int:
+    """Bytes that a file must have, so that what a sensor counted is there to the last strip or tile."""
+    ends = [0]
+    for _, tags in _directories(data):
+        if tags.get(_PHOTOMETRIC) in _RAW:
+            for offsets, lengths in ((_STRIPS, _STRIP_BYTES), (_TILES, _TILE_BYTES)):
+                each = zip(_numbers(tags.get(offsets)), _numbers(tags.get(lengths)), strict=False)
+                ends += [offset + length for offset, length in each]
+    return max(ends)
 
 
 def number_of_pictures(data: bytes) -> int:

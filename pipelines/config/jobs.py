@@ -13,6 +13,7 @@ from pipelines.config.export import ExportSettings
 from pipelines.config.prepare import PrepareSettings
 from pipelines.config.pretrain_prior import PriorTrainingSettings
 from pipelines.config.promote import PromotionSettings
+from pipelines.config.serve import ServeSettings
 from pipelines.config.train import RunSettings
 from pipelines.config.tune import TuneSettings
 from pipelines.config.vote import VotingSettings
@@ -28,5 +29,6 @@ JOBS: Mapping[str, type[Settings]] = {
     "prepare": PrepareSettings,
     "export": ExportSettings,
     "demo": DemoSettings,
+    "serve": ServeSettings,
     "pretrain_prior": PriorTrainingSettings,
 }

@@ -8,13 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cluster.storage import StoredFile, list_files, name_below, open_files, system_folder, told
-from lle.images import SUFFIXES, is_image_name
+from lle.images import RAW_SUFFIXES, SUFFIXES, is_image_name
 from pipelines.job import UserError
 
-RAW = (
-    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .raf .raw .rw2 "
-    ".rwl .sr2 .srf .srw .x3f"
-)
 UNREADABLE = (
     ".ai .avif .dds .eps .exr .hdr .heic .heif .hif .ico .j2k .jp2 .jpf .jpx .jxl .jxr .pbm .pcx .pdf .pgm .pnm .ppm "
     ".psb .psd .qoi .svg .tga .xcf"
@@ -69,7 +65,7 @@ class LeftOut:
         return f"left out: {', '.join(parts[:KINDS_SHOWN])}{more}"
 
     def _hint(self, kind: str) -> str:
-        if kind in RAW.split():
+        if kind in RAW_SUFFIXES:
             return "raw: develop them to TIFF or JPEG first"
         if kind in VIDEOS.split():
             return "video: take pictures out of it first"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ from starlette.routing import Route
 
 from cluster.redaction import redacted
 from cluster.storage import sqlite_path
-from lle.enhancers.base import STRONGEST, checked_strength
+from lle.enhancers.base import STRONGEST
 from lle.images import ImageError, decode_picture, encode_picture, on_white, read_header
 from lle.model import BUNDLED, enhance_picture, enhance_pixels
 from pipelines.config.demo import DemoSettings
 from pipelines.config.train import TrackingSettings
+from pipelines.inference.upload import WRITTEN_AS, asked_strength, uploaded
 from pipelines.models.resolve import ModelError, NamedModel, find_model
 from pipelines.reporting.html_report import data_uri, template, view
 from pipelines.reporting.light_map import RAMP, light_map
@@ -33,7 +33,6 @@ from pipelines.tracking.address import TrackingError, tracking_uri
 RUNS = "runs"
 CHAMPION = f"models:/{TrackingSettings().model_name}@champion"
 VIEW_SIDE = 1600  # px, longer side of what the page shows; the download has all pixels
-WRITTEN_AS = {format: format.lower() for format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF")} | {"HEIF": "jpeg"}
 SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif"}
 HEADERS = headers(pictures="data:")
 
@@ -91,38 +90,6 @@ def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
         return JSONResponse(found, headers=HEADERS)
 
     return local_app([Route("/", show), Route("/enhance", enhance, methods=["POST"])])
-
-
-def asked_strength(request: Request) -> float:
-    """The request's strength; 1 without one.
-
-    Raises:
-        Refusal: it is none.
-    """
-    try:
-        return checked_strength(float(request.query_params.get("strength", 1)))
-    except ValueError as error:
-        raise Refusal(str(error), 400) from error
-
-
-async def uploaded(request: Request, max_megabytes: int) -> bytes:
-    """The body of a request.
-
-    Raises:
-        Refusal: it is too large; no more than the limit is ever held.
-    """
-    limit, data = max_megabytes * 10**6, bytearray()
-    too_large = Refusal(f"is over the limit of {max_megabytes} MB; start the page with --max-megabytes N", 413)
-    told = request.headers.get("content-length") or "0"
-    if not re.fullmatch("[0-9]{1,20}", told):
-        raise Refusal("the request tells no length that is a number; send the photo again", 400)
-    if int(told) > limit:
-        raise too_large
-    async for part in request.stream():
-        data += part
-        if len(data) > limit:
-            raise too_large
-    return bytes(data)
 
 
 def brighten(model: NamedModel, data: bytes, max_pixels: int, strength: float = 1.0) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from pathlib import Path
 
 from cluster.storage import fitting, leads_out, local_path, name_below, naming, open_files, place, told
 from lle.clips import CONTAINERS, OTHERS_BECOME, is_clip_name
+from lle.images import RAW_SUFFIXES, is_raw_name
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.data.listing import DataError, LeftOut, no_picture, photos_in
 from pipelines.inference.progress import Done, Entry
 
 MARK = ".enhanced"
 SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
-WRITTEN_INSTEAD = {"gif": "png", "heic": "jpeg", "heif": "jpeg"}  # what is read, but not written
+WRITTEN_INSTEAD = {"gif": "png"} | dict.fromkeys(  # what is read, but not written
+    ("heic", "heif", *(suffix.lstrip(".") for suffix in RAW_SUFFIXES)), "jpeg"
+)
 NAMES_SHOWN = 3
 
 
@@ -200,13 +203,18 @@ def written_as(name: str) -> str:
     return {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff"}.get(suffix, suffix)
 
 
+def is_done_too(name: str) -> bool:
+    """Whether a file that nothing is trained on is enhanced, by its name: clips and raw photos are."""
+    return is_clip_name(name) or is_raw_name(name)
+
+
 def _entries(uri: str, settings: EnhanceSettings, left_out: LeftOut) -> Iterator[tuple[str, Entry]]:
     """Path and first notes of each photo of an input; the output is left out where it lies inside, or a link leads."""
     filesystem, root = open_files(uri)
     target = place(settings.output)
     kind = filesystem.type_name
     real = cache(os.path.realpath if kind == "local" else str)
-    for file in photos_in(uri, left_out, is_clip_name):
+    for file in photos_in(uri, left_out, is_done_too):
         name = name_below(root, file.path)
         if not f"{kind}:{real(posixpath.dirname(file.path))}/".startswith(target):
             yield file.path, Entry(name, file.version, "", result_name(name, settings.format))
@@ -214,7 +222,7 @@ def _entries(uri: str, settings: EnhanceSettings, left_out: LeftOut) -> Iterator
 
 def _entries_beside(path: str, settings: EnhanceSettings, left_out: LeftOut) -> Iterator[tuple[str, Entry]]:
     """The same of a single photo whose result goes beside it; what is named as such a result is left out."""
-    for file in photos_in(path, left_out, is_clip_name):
+    for file in photos_in(path, left_out, is_done_too):
         name = name_below(local_path(settings.output), file.path)
         stem, suffix = posixpath.splitext(name)
         if f"{MARK}." in posixpath.basename(name):

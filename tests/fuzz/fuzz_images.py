@@ -83,6 +83,7 @@ def samples() -> dict[str, bytes]:
         picture.save(stream, suffix, **more)
         found[f"{mode.replace(';', '')}.{suffix}"] = stream.getvalue()
     found["scene.heic"] = heic()
+    found["scene.dng"] = raw()
     return found
 
 
@@ -122,6 +123,13 @@ def heic() -> bytes:
     from tests.unit.test_image_kinds import HEIC
 
     return HEIC
+
+
+def raw() -> bytes:
+    """The raw photo of the unit tests."""
+    from tests.unit.test_raw import corners, dng
+
+    return dng(corners())
 
 
 def main() -> None:

@@ -375,7 +375,7 @@ def test_broken_and_oversized_photos_get_a_sentence(chromium, demo: str, photo: 
         "cut.jpg": "damaged or truncated",
         "wide.png": "700 x 300 pixels are over the limit of 200000",
         "huge.bmp": "is over the limit of 1 MB",
-        "notes.txt": "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
+        "notes.txt": "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF or raw image",
     }.items():
         tab.get_by_label("Choose a photo").set_input_files(tmp_path / name)
         status = tab.locator("#status.error", has_text=f"{name}: ")

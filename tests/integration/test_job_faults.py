@@ -56,7 +56,7 @@ MODEL = "baseline:auto-exposure"
 BAD = {
     "bomb.png": "50000 x 50000 pixels are over the limit",
     "empty.jpg": "the file is empty",
-    "text.jpg": "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
+    "text.jpg": "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF or raw image",
     "truncated.jpg": "truncated",
 }
 FULL = "No space left on device"

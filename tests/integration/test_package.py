@@ -26,7 +26,7 @@ from lle.images import read
 PACKAGES = Path(sysconfig.get_path("purelib"))
 OF_EXTRAS = {
     "ray", "mlflow", "pyarrow", "rich", "boto3", "botocore", "scipy", "sklearn", "skimage", "matplotlib", "optuna",
-    "onnx", "onnxruntime", "onnxscript", "pi_heif", "av", "starlette", "uvicorn",
+    "onnx", "onnxruntime", "onnxscript", "pi_heif", "rawpy", "av", "starlette", "uvicorn",
 }  # fmt: skip
 
 

@@ -316,7 +316,7 @@ def test_a_server_answers_with_pictures_of_any_size(server: str):
     with pytest.raises(urllib.error.HTTPError) as refusal:
         post(server, {"inputs": [sent[0], base64.b64encode(b"no picture").decode()]})
     assert refusal.value.code == 400
-    assert "photo 2: not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image" in refusal.value.read().decode()
+    assert "photo 2: not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF or raw image" in refusal.value.read().decode()
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/csv", ""])

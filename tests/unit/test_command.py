@@ -72,7 +72,7 @@ def test_records_and_printed_commands_name_the_job(monkeypatch: pytest.MonkeyPat
     ("words", "sentence"),
     [
         (["trian"], "trian: no such job; did you mean lle train?"),
-        (["fly"], "fly: no such job; choose from enhance, demo, train"),
+        (["fly"], "fly: no such job; choose from enhance, demo, serve, train"),
         ([str(Path(__file__))], "is no job; did you mean lle enhance "),
     ],
 )

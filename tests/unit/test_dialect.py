@@ -9,7 +9,20 @@ import pytest
 import yaml
 
 from lle.config.fields import Settings
-from pipelines import compare, demo, enhance, evaluate, export, prepare, pretrain_prior, promote, train, tune, vote
+from pipelines import (
+    compare,
+    demo,
+    enhance,
+    evaluate,
+    export,
+    prepare,
+    pretrain_prior,
+    promote,
+    serve,
+    train,
+    tune,
+    vote,
+)
 from pipelines.config.jobs import JOBS
 from pipelines.config.loading import load, load_settings, of_a_run
 from pipelines.config.presets import PRESETS
@@ -21,6 +34,7 @@ from pipelines.tuning.search_space import prepared, read_search
 MAINS = {
     "train": train, "tune": tune, "evaluate": evaluate, "promote": promote, "enhance": enhance, "prepare": prepare,
     "export": export, "demo": demo, "pretrain_prior": pretrain_prior, "compare": compare, "vote": vote,
+    "serve": serve,
 }  # fmt: skip
 FOLDERS = ["--data.dark", "photos/dark", "--data.well_lit", "photos/good"]
 NEEDED = {

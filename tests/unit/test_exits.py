@@ -27,6 +27,7 @@ JOBS: dict[str, Arguments] = {
     "enhance": lambda model, photos: ["--model", model, "--input", photos, "--output", "out"],
     "export": lambda model, photos: ["--model", model, "--output", "out"],
     "demo": lambda model, photos: ["--model", model, "--port", "0"],
+    "serve": lambda model, photos: ["--model", model],
 }
 ALL = [*JOBS, "prepare", "promote", "train", "tune"]
 PRIOR = ["--prior.model", "ViT-B-32-quickgelu", "--prior.pretrained", "nowhere.pt"]

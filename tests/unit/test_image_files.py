@@ -83,9 +83,9 @@ def test_every_python_package_has_the_version_of_the_constraints(stages: list[li
 
 
 def test_the_image_has_the_pipelines_packages_and_no_others(stages: list[list[Instruction]], repository: Path):
-    (extra,) = re.findall(r"'\.\[(\w+)\]'", " ".join(arguments(stages[1], "RUN")))
+    (extras,) = re.findall(r"'\.\[([\w,]+)\]'", " ".join(arguments(stages[1], "RUN")))
     project = tomllib.loads((repository / "pyproject.toml").read_text())
-    assert extra in project["project"]["optional-dependencies"]
+    assert set(extras.split(",")) <= project["project"]["optional-dependencies"].keys()
 
 
 def test_the_build_sees_what_it_copies_and_nothing_else(stages: list[list[Instruction]], repository: Path):

@@ -258,7 +258,6 @@ def test_a_pyramid_gives_its_first_and_pages_are_told() -> None:
         (scene().astype(np.int16), {"photometric": "rgb"}, "floating-point, signed or 32-bit samples"),
         (grey_scene().astype(np.float64), {}, "floating-point, signed or 32-bit samples"),
         (eight_bits(scene()), {"photometric": "cielab"}, "TIFF with CIE Lab colours; save it as grey or RGB"),
-        (grey_scene(), {"photometric": "cfa"}, "a raw photo"),
         (np.dstack([grey_scene()] * 2), {"photometric": "minisblack", "planarconfig": "contig"}, "TIFF of 2 unsigned"),
     ],
 )

@@ -355,8 +355,8 @@ def test_webp_prefix_has_the_size_and_mode_of_the_file(mode: str, lossless: bool
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"<!DOCTYPE html><html>", "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video, a raw photo or another container"),
+        (b"<!DOCTYPE html><html>", "not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF or raw image"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video or another container"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "begins as HEIC or AVIF, but its header is damaged or cut short"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "begins as HEIC or AVIF, but its header is damaged or cut short"),
         (b"P6 1 1 255\n\1\2\3", "not a JPEG"),  # an image, but of a format that is not ours

@@ -61,7 +61,7 @@ def test_training_enhancing_and_preparing_say_so(mixed: Path, tmp_path: Path):
     told: list[str] = []
     settings = EnhanceSettings(model="baseline:input", input=str(mixed), output=str(tmp_path / "out"))
     photos, _ = find_work(settings, "1", Done(settings.output), told.append)
-    assert [photo.entry.photo for photo in photos] == ["a.jpg", "clip.mp4", "sub/b.PNG"]
+    assert [photo.entry.photo for photo in photos] == ["a.jpg", "clip.mp4", "g.dng", "h.dng", "i.cr3", "sub/b.PNG"]
     assert len(told) == 1 and "2 in @eaDir" in told[0]
     prepared = PrepareSettings(input=str(mixed), output=str(tmp_path / "prepared"))
     begin(prepared)

@@ -1,0 +1,1 @@
+"""The room of the endpoint: what is asked for, who enhances it, and which of two models answers."""

@@ -21,7 +21,7 @@ from pipelines.data.listing import DataError, LeftOut, no_picture, photos_in
 from pipelines.inference.progress import Done, Entry
 
 MARK = ".enhanced"
-SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
+SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "cube": ".cube"}
 WRITTEN_INSTEAD = {"gif": "png", "heic": "jpeg", "heif": "jpeg"}  # what is read, but not written
 NAMES_SHOWN = 3
 

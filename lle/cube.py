@@ -20,8 +20,8 @@ from lle.images.pixels import check_pixels, white
 from lle.model import Model
 
 SIZE = 65
-"""Knots a side. With 33, common too, very dark photos differ by more than twice as much, for the curve is steepest where
-knots are furthest apart in light."""
+"""Knots a side. With 33, common too, very dark photos differ by more than twice as much: the curve bends most near
+black."""
 
 
 @torch.inference_mode()

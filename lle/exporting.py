@@ -154,7 +154,7 @@ def save_coreml(model: Model, folder: str | Path) -> None:
         raise ExportError("CoreML needs the package coremltools; install the extra `coreml`") from error
     for (module, example, names, outputs), name in zip(_fixed(model), COREML_TILES, strict=True):
         with torch.no_grad():
-            program = _without_aliases(torch.export.export(module, example).run_decompositions())
+            program = _as_coremltools_knows_it(torch.export.export(module, example).run_decompositions())
         coremltools.convert(
             program,
             inputs=[coremltools.TensorType(name, each.shape) for name, each in zip(names, example, strict=True)],
@@ -251,12 +251,15 @@ class _ByName(nn.Module):
         return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))
 
 
-def _without_aliases(program: ExportedProgram) -> ExportedProgram:
-    """The program without an operation that does nothing, and that coremltools does not know."""
+def _as_coremltools_knows_it(program: ExportedProgram) -> ExportedProgram:
+    """The program without an operation that does nothing, and with bounds of ReLU6 that are of its own type."""
+    aten = torch.ops.aten
     for node in list(program.graph.nodes):
-        if node.target is torch.ops.aten.alias.default:
+        if node.target is aten.alias.default:
             node.replace_all_uses_with(node.args[0])
             program.graph.erase_node(node)
+        elif node.target is aten.hardtanh.default:
+            node.args = (node.args[0], *map(float, node.args[1:]))
     return program
 
 

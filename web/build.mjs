@@ -8,7 +8,7 @@ import { build } from "esbuild";
 const [model, output = "dist"] = process.argv.slice(2);
 if (!model) throw new Error("name the folder of light.onnx and tile.onnx: node build.mjs FOLDER");
 const here = import.meta.dirname, runtimes = join(here, "node_modules/onnxruntime-web/dist");
-const settings = { absWorkingDir: here, bundle: true, minify: true, target: "es2022", legalComments: "none", logLevel: "warning" };
+const settings = { absWorkingDir: here, bundle: true, minify: true, target: "es2022", legalComments: "inline", logLevel: "warning" };
 
 rmSync(output, { recursive: true, force: true });
 mkdirSync(output, { recursive: true });

@@ -37,7 +37,7 @@ async function job(name, work) {
   } catch (error) {
     if (signal.aborted) return;
     const reason = error instanceof Refusal ? error.message : `could not be enhanced (${error?.message ?? error})`;
-    say(/^[a-z0-9]/.test(reason) ? `${name}: ${reason}.` : reason, true);
+    say(/[.]$/.test(reason) ? reason : `${name}: ${reason}.`, true);
   } finally {
     if (!signal.aborted) {
       progress.hidden = true;

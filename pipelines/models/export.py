@@ -80,7 +80,7 @@ class Format(NamedTuple):
 def run(settings: ExportSettings) -> None:
     """`export`, with the file on stdout, where nobody else is at work; raises what that does."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+    for name in ("torch.onnx", "onnxscript", "onnx_ir", "coremltools"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")
     with naming("output"), held(settings.output):

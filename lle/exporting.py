@@ -136,7 +136,7 @@ def save_litert(model: Model, folder: str | Path) -> None:
             "wants an older torch"
         ) from error
     for (module, example, names, outputs), name in zip(_fixed(model), LITERT_TILES, strict=True):
-        named = _ByName(module, names, outputs)
+        named = _ByName(module, names, outputs).eval()
         litert_torch.convert(named, sample_kwargs=dict(zip(names, example, strict=True))).export(
             str(Path(folder) / name)
         )

@@ -149,7 +149,7 @@ function part(name) {
 
 function sentence(error) {
   if (/memory|allocat|bad_alloc|out of bounds/i.test(error)) {
-    return "The photo does not fit into memory; close other tabs, or make it smaller first.";
+    return "The photo does not fit into memory; close other tabs and load this page anew, or make the photo smaller first.";
   }
   if (/simd|wasm|webassembly|compile/i.test(error)) {
     return `This browser cannot run the model (${error.slice(0, 120)}); a newer one can.`;

@@ -14,6 +14,7 @@ const starting = Enhancer.start();
 starting.catch(() => {}); // told when a photo is there
 let current = null; // the photo on the page
 let under = new AbortController(); // what is being computed
+let waiting; // for the strength to stay as it is
 
 function say(text, isError = false) {
   by("status").textContent = text;
@@ -27,6 +28,7 @@ function show(image, blob) {
 
 // Runs one job; another one that begins ends it. Whatever fails is told in a sentence.
 async function job(name, work) {
+  clearTimeout(waiting);
   under.abort();
   const { signal } = (under = new AbortController());
   const progress = by("progress");
@@ -107,7 +109,6 @@ function save() {
 
 const strength = () => Number(by("strength").value);
 
-let waiting;
 by("strength").addEventListener("input", () => {
   by("much").textContent = strength();
   by("strength").setAttribute("aria-valuetext", strength() === 1 ? "1, as trained" : `${strength()}`);

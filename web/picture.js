@@ -12,13 +12,12 @@ export async function read(file) {
   } catch {
     throw new Refusal("this browser cannot read it as a photo; try a JPEG, PNG, WebP or AVIF");
   }
-  if (bitmap.width * bitmap.height > MOST_PIXELS) {
+  const { width, height } = bitmap;
+  if (width * height > MOST_PIXELS) {
     bitmap.close();
-    throw new Refusal(
-      `${bitmap.width} × ${bitmap.height} pixels are over the limit of ${MOST_PIXELS / 1e6} megapixels; make it smaller first`
-    );
+    throw new Refusal(`${width} × ${height} pixels are over the limit of ${MOST_PIXELS / 1e6} megapixels; make it smaller first`);
   }
-  return new Picture(bitmap, bitmap.width, bitmap.height);
+  return new Picture(bitmap, width, height);
 }
 
 export class Picture {

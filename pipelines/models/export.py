@@ -295,7 +295,7 @@ FORMATS = {
     ),
     "tiles": Format(ONNX_TILES, save_tiles, load_tiles, "the input `strength` of tile.onnx"),
     "litert": Format(
-        LITERT_TILES, save_litert, load_litert, "the input `strength` of tile.tflite", ((640, 640), (1100, 1301))
+        LITERT_TILES, save_litert, load_litert, "the input `strength` of tile.tflite", ((640, 640), (700, 901))
     ),
     "coreml": Format(COREML_TILES, save_coreml, None, "the input `strength` of tile.mlpackage"),
 }

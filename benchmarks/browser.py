@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored, told
 from lle.images import encode
@@ -136,7 +136,7 @@ def dark(megapixels: int) -> np.ndarray:
     rows, columns = np.mgrid[:height, : round(height * 4 / 3)].astype(np.float32)
     scene = 40 + 25 * np.sin(rows / 90) * np.cos(columns / 130)
     grain = np.random.default_rng(0).normal(0, 4, scene.shape).astype(np.float32)
-    colours = np.float32((1.0, 0.9, 0.7))
+    colours = np.array((1.0, 0.9, 0.7), np.float32)
     return (scene[..., None] * colours + grain[..., None]).clip(0, 255).astype(np.uint8)
 
 

@@ -36,7 +36,7 @@ from lle.images import (
     read_bounded,
     read_header,
 )
-from lle.model import enhance_pixels
+from lle.model import Model, enhance_pixels
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.inference.clips import beside, enhance_clip
 from pipelines.inference.progress import Entry
@@ -233,6 +233,7 @@ class Worker:
     def _write_cube(self, file: File, picture: Picture) -> Entry:
         entry = file.photo.entry
         try:
+            assert isinstance(self._network, Model)  # the job has seen to it
             text = cube(self._network, picture.pixels, self._settings.strength)
             write_atomically(self._target, inside(self._target, self._root, entry.result), text.encode())
         except Exception as error:

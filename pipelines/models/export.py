@@ -207,7 +207,8 @@ def load_tiles(folder: Path) -> Exported:
     Raises:
         ExportError: onnxruntime is missing.
     """
-    return in_windows(*(_in_onnxruntime(folder / name) for name in ONNX_TILES))
+    light, tile = (_in_onnxruntime(folder / name) for name in ONNX_TILES)
+    return in_windows(light, tile)
 
 
 def load_litert(folder: Path) -> Exported:
@@ -216,7 +217,8 @@ def load_litert(folder: Path) -> Exported:
     Raises:
         ExportError: LiteRT is missing.
     """
-    return in_windows(*(_in_litert(folder / name) for name in LITERT_TILES), fixed=True)
+    light, tile = (_in_litert(folder / name) for name in LITERT_TILES)
+    return in_windows(light, tile, fixed=True)
 
 
 def in_windows(light: Program, tile: Program, fixed: bool = False) -> Exported:

@@ -11,7 +11,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo try stack stack-stop docs test test-all lint format audit clean
+MODEL ?= bundled
+.PHONY: help env demo try web stack stack-stop docs test test-all lint format audit clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12]'
@@ -25,6 +26,12 @@ demo: $(INSTALLED) ## Train on sample photos; show before/after pictures and num
 
 try: $(INSTALLED) ## Serve a page on this machine: drop a photo, see before and after
 	@$(BIN)/python pipelines/demo.py
+
+web: $(INSTALLED) ## Build the page that enhances inside a browser into web/dist (needs Node.js 20; MODEL=FOLDER for another model)
+	@command -v npm > /dev/null || { echo 'npm is not here: install Node.js 20 or newer (Debian, Ubuntu: apt-get install npm)' >&2; exit 1; }
+	@rm -rf web/model
+	@$(BIN)/python pipelines/export.py --model '$(MODEL)' --output web/model --format tiles
+	@cd web && npm ci --ignore-scripts --no-audit --no-fund --silent && node build.mjs model dist
 
 stack: $(INSTALLED) ## Start an S3 server and an MLflow server on this machine; print the environment to export
 	@$(BIN)/python -m cluster.local start
@@ -55,7 +62,7 @@ audit: $(INSTALLED) ## Look for known holes in the packages of constraints.txt (
 	@UVX=$(BIN)/uvx .ci/audit
 
 clean: ## Remove the environment and caches; runs and their records stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site web/node_modules web/model web/dist
 	find lle lle_platform pipelines cluster tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/pip:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from lle.enhancers.blocks import PlainBlock, convolving_fast, leaky, starting_at_zero
 
 BLOCK = 2
+COARSEST = 4 * BLOCK  # px, a cell of the coarse scale
 REACH = 56  # pixels to every side that a result depends on, 49, rounded up to whole cells of the coarse scale
 BLUR_RADIUS = 2
 COARSE_BLUR = 4
@@ -50,7 +51,7 @@ class Denoiser(nn.Module):
     def forward(self, image: Tensor, exponent: Tensor) -> Tensor:
         """RGB in [0, 1] from RGB, (B, 3, H, W), and the light exponent h it was lifted by, (B, 1, H, W)."""
         height, width = image.shape[-2:]
-        pad = [0, -width % (4 * BLOCK), 0, -height % (4 * BLOCK)]
+        pad = [0, -width % COARSEST, 0, -height % COARSEST]
         x, lifted = (F.pad(each, pad, mode="replicate") for each in (image, exponent))
         little = _blurred(x)
         coarse = F.avg_pool2d(little, COARSE_BLUR)

@@ -70,9 +70,11 @@ class OneExposure(Enhancer):
     Attributes:
         denoiser: None where there is none.
         max_local: stops by which a place may differ, in nat.
+        thumbnail_size: side of the copy that is looked at, px.
     """
 
     denoiser: Denoiser | None
+    thumbnail_size: int
     max_local = 0.0
     knows_strength = True
     takes_bytes = True
@@ -103,6 +105,10 @@ class OneExposure(Enhancer):
 
     def light(self, image: Tensor) -> tuple[Light, Tensor]:
         """What the network decides, and u + d before it is fitted to edges, (B, 1, h, w)."""
+        return self.light_of(shrunk(image, self.thumbnail_size))
+
+    def light_of(self, small: Tensor) -> tuple[Light, Tensor]:
+        """The same of the copy that is looked at, RGB in [0, 1], (B, 3, thumbnail_size, thumbnail_size)."""
         raise NotImplementedError
 
     def local(self, light: Light, linear: Tensor, image: Tensor, where: Where) -> Tensor | None:
@@ -141,8 +147,7 @@ class ExposureEnhancer(OneExposure):
         )
         self.denoiser = Denoiser(denoise) if denoise else None
 
-    def light(self, image: Tensor) -> tuple[Light, Tensor]:
-        small = shrunk(image, self.thumbnail_size)
+    def light_of(self, small: Tensor) -> tuple[Light, Tensor]:
         features, context = seen(small, self.fine, self.coarse, self.context)
         exposure = _bounded(self.exposure(context).float())[:, :, None, None]
         balance = gains(self.balance(context))

@@ -27,6 +27,17 @@ def enlarged(maps: Tensor, image: Tensor, where: Where) -> Tensor:
     return rows @ (maps[..., above, beside] @ columns.T)
 
 
+def enlarged_at(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The maps at the centres of some pixels' rows and columns, counted from 0 to 1 along the picture's sides,
+    (B, M, rows, columns), by bilinear interpolation. An export has no slices of a picture that it does not see.
+    """
+    (above, beside) = (
+        _shares(places * knots - 0.5, torch.arange(knots, device=maps.device), knots)
+        for places, knots in zip((rows, columns), maps.shape[-2:], strict=True)
+    )
+    return above @ (maps @ beside.T)
+
+
 def _interpolation(length: int, part: slice, knots: int, like: Tensor) -> tuple[Tensor, slice]:
     """The weights by which each pixel of a part mixes the knots, as in bilinear interpolation, (pixels, knots of it),
     and which knots those are.
@@ -36,5 +47,9 @@ def _interpolation(length: int, part: slice, knots: int, like: Tensor) -> tuple[
     if part != slice(None):  # most knots lie elsewhere
         first, last, _ = part.indices(length)
         used = slice(max(0, first * knots // length - 1), min(knots, last * knots // length + 2))
-    distance = centre.clamp(0, knots - 1)[:, None] - torch.arange(knots, device=like.device)[used]
-    return (1 - distance.abs()).clamp_min(0).to(like.dtype), used
+    return _shares(centre, torch.arange(knots, device=like.device)[used], knots).to(like.dtype), used
+
+
+def _shares(centre: Tensor, used: Tensor, knots: int) -> Tensor:
+    """How much of each knot that is used each pixel takes, (pixels, knots of it)."""
+    return (1 - (centre.clamp(0, knots - 1)[:, None] - used).abs()).clamp_min(0)

@@ -46,6 +46,8 @@ class SceneEnhancer(OneExposure):
         fully_believed: b is 1 in use, too.
     """
 
+    thumbnail_size = SIDE
+
     def __init__(self, denoise: int = 32, camera: bool = False, fully_believed: bool = False) -> None:
         super().__init__()
         self.fully_believed = fully_believed
@@ -72,8 +74,8 @@ class SceneEnhancer(OneExposure):
             self.head.eval()
         return self
 
-    def light(self, image: Tensor) -> tuple[Light, Tensor]:
-        small = seen_small(image)
+    def light_of(self, small: Tensor) -> tuple[Light, Tensor]:
+        small = srgb_to_linear(small.float())
         if self.camera is not None:
             cast = self.camera[:3].exp().view(1, 3, 1, 1)
             small = (small * cast).clamp(max=1)

@@ -10,7 +10,7 @@ from pydantic import model_validator
 from lle.config.fields import Places, Settings, setting
 from pipelines.config.fields import Cluster, Tracking
 
-OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff", "avif"]
+OutputFormat = Literal["same", "jpeg", "png", "webp", "tiff", "avif", "cube"]
 
 
 class VideoSettings(Settings):
@@ -53,7 +53,9 @@ class EnhanceSettings(Settings):
         unit="folder or URI",
     )
     format: OutputFormat = setting(
-        "same", "Kind of the photos written; one that differs from the photo's own is added to its name."
+        "same",
+        "Kind of the photos written; one that differs from the photo's own is added to its name. cube: no photo, but a "
+        "table of its colours for editors.",
     )
     quality: int = setting(
         95, "Of JPEG, WebP and AVIF; from 90 up, JPEG and AVIF keep the full colour resolution.", ge=1, le=100
@@ -80,7 +82,9 @@ class EnhanceSettings(Settings):
     RENAMED: ClassVar[Mapping[str, str]] = {"tracking": "tracking.uri", "address": "cluster.address"}
 
     @model_validator(mode="after")
-    def _something_to_enhance(self) -> EnhanceSettings:
+    def _fits_together(self) -> EnhanceSettings:
         if not self.input:
             raise ValueError("input: no photos; name a photo, a folder or a URI, such as photo.jpg (--help lists all)")
+        if self.format == "cube" and self.side_by_side:
+            raise ValueError("side_by_side: a cube is no picture; leave out one of the two")
         return self

@@ -18,8 +18,12 @@ class ExportSettings(Settings):
         unit="URI",
         min_length=1,
     )
-    output: str = setting(..., "Where model.onnx or model.pt2 goes.", unit="folder", min_length=1)
-    format: Literal["onnx", "pt2"] = setting("onnx", "onnx runs anywhere, pt2 wherever torch does.")
+    output: str = setting(..., "Where the files go: model.onnx, or what the format makes.", unit="folder", min_length=1)
+    format: Literal["onnx", "pt2", "tiles", "litert", "coreml"] = setting(
+        "onnx",
+        "onnx runs anywhere, pt2 wherever torch does; tiles: ONNX in two files, for pictures that memory does not hold "
+        "whole; litert and coreml: the same two for Android and Apple.",
+    )
     tracking: Tracking = setting(Tracking(), "MLflow.")
 
     RENAMED: ClassVar[Mapping[str, str]] = {"out": "output", "tracking": "tracking.uri"}

@@ -87,6 +87,10 @@ def run(settings: EnhanceSettings) -> int:
         refuse_throwaway({"output": part.settings.output})
     model = find_model(settings.model, tracking_uri(settings.tracking.uri, RUNS))
     refuse_unknown_strength(model, settings.strength)
+    if settings.format == "cube" and not model.knows_strength:
+        raise ModelError(
+            f"format: {model.name} has no one exposure for a photo; for a cube take a model of arch exposure or scene"
+        )
     for part in todo:
         with naming("output"), nullcontext() if part.beside else held(part.settings.output):
             status = max(status, enhance_what_is_left(part, model))

@@ -22,7 +22,7 @@ from pipelines.data.listing import DataError, LeftOut, no_picture, photos_in
 from pipelines.inference.progress import Done, Entry
 
 MARK = ".enhanced"
-SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
+SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "cube": ".cube"}
 WRITTEN_INSTEAD = {"gif": "png"} | dict.fromkeys(  # what is read, but not written
     ("heic", "heif", *(suffix.lstrip(".") for suffix in RAW_SUFFIXES)), "jpeg"
 )

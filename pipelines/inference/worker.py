@@ -25,6 +25,7 @@ from cluster.connect import ALLOCATOR, nodes
 from cluster.storage import explain, from_anywhere, inside, open_file, open_files, told, write_atomically
 from cluster.waiting import told_while_waiting
 from lle.clips import is_clip_name
+from lle.cube import cube
 from lle.images import (
     ImageError,
     Picture,
@@ -35,7 +36,7 @@ from lle.images import (
     read_bounded,
     read_header,
 )
-from lle.model import enhance_pixels
+from lle.model import Model, enhance_pixels
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.inference.clips import beside, enhance_clip
 from pipelines.inference.progress import Entry
@@ -219,6 +220,8 @@ class Worker:
                 return [entry for each in files for entry in self._enhance_stack([each])]
             alone = len(pictures) == 1  # may be large: it is not copied
             pixels = pictures[0].pixels[None] if alone else np.stack([picture.pixels for picture in pictures])
+            if self._settings.format == "cube":
+                return [self._write_cube(*each) for each in zip(files, pictures, strict=True)]
             with self._one_at_a_time:
                 enhanced = enhance_pixels(self._network, pixels, self._settings.strength)
         except Exception as error:
@@ -226,6 +229,16 @@ class Worker:
                 return [failed(files[0].photo, error)]
             return [entry for each in files for entry in self._enhance_stack([each])]
         return [self._write(*each) for each in zip(files, pictures, enhanced, strict=True)]
+
+    def _write_cube(self, file: File, picture: Picture) -> Entry:
+        entry = file.photo.entry
+        try:
+            assert isinstance(self._network, Model)  # the job has seen to it
+            text = cube(self._network, picture.pixels, self._settings.strength)
+            write_atomically(self._target, inside(self._target, self._root, entry.result), text.encode())
+        except Exception as error:
+            return failed(file.photo, error)
+        return replace(entry, height=file.size[0], width=file.size[1])
 
     def _write(self, file: File, picture: Picture, enhanced: np.ndarray) -> Entry:
         entry = file.photo.entry

@@ -1,0 +1,2 @@
+// What the page tells its user in one sentence.
+export class Refusal extends Error {}

@@ -36,10 +36,12 @@ from lle.config.schedule import (
     ReconstructionLength,
     ScheduleSettings,
 )
-from lle.config.train import SKIPPABLE_PHASES, IdleWeights, TrainSettings, idle_weights
+from lle.config.train import FAULTS, SKIPPABLE_PHASES, IdleWeights, TrainSettings, idle_weights
+from lle.config.weather import HazeSettings, RainSettings
 
 __all__ = [
     "ENHANCEMENT_TERMS",
+    "FAULTS",
     "SKIPPABLE_PHASES",
     "AugmentSettings",
     "BacklitCurve",
@@ -49,6 +51,7 @@ __all__ = [
     "EnhancerSettings",
     "ExposureCurve",
     "GammaCurve",
+    "HazeSettings",
     "IdentityTerm",
     "IdleWeights",
     "LogCurve",
@@ -57,6 +60,7 @@ __all__ = [
     "PhaseLength",
     "PixelContrastTerm",
     "PriorSettings",
+    "RainSettings",
     "RankTerm",
     "ReconstructionLength",
     "RegionSettings",

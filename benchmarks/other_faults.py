@@ -1,4 +1,4 @@
-"""Haze and rain on real material: what the networks make of pairs, beside the photos as they are and what learns nothing.
+"""Haze and rain on pairs: what the networks make of them, beside the photos as they are and what learns nothing.
 
     python -m benchmarks.other_faults --data DIR [--haze MODEL] [--rain MODEL] [--pictures DIR]
 

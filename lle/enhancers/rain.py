@@ -19,7 +19,7 @@ from lle.enhancers.tiles import EVERYWHERE, Where, like, pieces, put_together, v
 
 
 class RainEnhancer(Enhancer):
-    """About 5,500 multiply-adds per pixel and 131,468 parameters at the default width.
+    """About 5,500 multiply-adds per pixel and 131,180 parameters at the default width.
 
     Args:
         width: channels of the U-net's middle scale, even.

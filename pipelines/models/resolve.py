@@ -4,7 +4,7 @@
 |---|---|
 | `models:/NAME@ALIAS`, `models:/NAME/VERSION` | a registered model of MLflow |
 | `runs:/ID` | the model that a run of MLflow has logged |
-| a folder, or `bundled` | what `Model.save` has written; the enhancer that ships with the package |
+| a folder; `bundled`, `dehaze`, `derain` | what `Model.save` has written; the models that ship with the package |
 | `published:NAME=FILE` | a checkpoint of `lle.enhancers.published`; `zero-dce++/12` looks at a copy 12 times smaller |
 | `baseline:NAME`, `baseline:NAME=TARGET`, each also with `+denoise` | a function of `lle.baselines`, or `input` |
 """
@@ -31,7 +31,7 @@ from lle.baselines import (
 )
 from lle.enhancers import Enhancer
 from lle.enhancers.published import load_published
-from lle.model import BUNDLED, load
+from lle.model import SHIPPED, load
 from pipelines.config.text import warn
 from pipelines.models.named import ModelError, NamedModel
 
@@ -81,7 +81,7 @@ def find_model(uri: str, tracking: str) -> NamedModel:
             "or the folder of a saved model"
         )
     try:
-        if uri == BUNDLED:
+        if uri in SHIPPED:
             return NamedModel(uri, uri, load(uri))
         folder = local_path(uri)
         return NamedModel(uri, os.path.basename(os.path.realpath(folder)), load(folder))

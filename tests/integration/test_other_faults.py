@@ -40,8 +40,6 @@ def test_a_short_training_mends_real_pairs(
         sets += ["--data.validation_images", "2"]
     training = short.start(preset, "--preset", preset, *sets)
     assert training.wait(1500) == 0, training.output[-3000:]
-    card = (training.folder / "MODEL_CARD.md").read_text()
-    assert f"`{fault}` enhancer" in card and f"photos with {fault} of the measure's own over them" in card
 
     done = subprocess.run(
         [

@@ -77,6 +77,15 @@ def test_it_says_what_chose_the_step_and_on_which_photos(model: Model):
     assert "chosen by" not in model_card(settings(), PHOTOS, model, quality, "abc123")
 
 
+def test_it_says_which_fault_the_model_mends(model: Model):
+    ended = ENDED | {"metric": "restored", "best_value": 24.0}
+    card = model_card(settings().model_copy(update={"fault": "haze"}), PHOTOS, model, [], "abc123", ended)
+    assert "parameters for hazy photos of any size" in card
+    assert "on held-out well-lit photos with haze of the measure's own over them" in card
+    light = model_card(settings(), PHOTOS, model, [], "abc123", ended)
+    assert "for low-light and backlit photos" in light and "took again with wrong light" in light
+
+
 def test_a_denoiser_that_learned_on_is_told_apart_from_the_light_that_was_chosen(model: Model):
     ended = ENDED | {"steps": {"enhancement": 300, "denoising": 100}, "best_step": 400}
     card = model_card(settings(), PHOTOS, model, [], "abc123", ended)

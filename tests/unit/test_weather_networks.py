@@ -12,11 +12,14 @@ from lle.enhancers.haze import CLEAR, SLOPE, THICKEST, HazeEnhancer, cleared, g
 from lle.enhancers.rain import RainEnhancer
 from lle.exposure.reference import taken_again
 from lle.faults import reference_of
+from lle.images import to_tensor
 from lle.metrics import psnr
+from lle.model import load
 from lle.prior.prompts import PromptPair
 from lle.training.loop import train
 from lle.training.validation import ValidationSet, Validator, restored
 from lle.weather.haze import through_air
+from pipelines.data.samples import sample_photos
 
 CPU = torch.device("cpu")
 NETWORKS = pytest.mark.parametrize("network", [HazeEnhancer, RainEnhancer])
@@ -132,6 +135,18 @@ def test_a_short_training_brings_more_back_than_it_was_given(fault: str):
     found = restored(outcome.enhancer, taken, CPU)
     assert found == pytest.approx(outcome.best[0])
     assert found > float(untouched.mean()) + 0.5
+
+
+@pytest.mark.parametrize(("shipped", "fault"), [("dehaze", "haze"), ("derain", "rain")])
+def test_what_ships_mends_a_photo_and_leaves_a_good_one_alone(shipped: str, fault: str):
+    photo = to_tensor(sample_photos(["astronaut"])["astronaut"])[None]
+    faulty = reference_of(fault)(photo.expand(4, -1, -1, -1), range(4))
+    made = load(shipped)
+    with torch.inference_mode():
+        mended, alone = made(faulty), made(photo)
+    truth = photo.expand_as(faulty)
+    assert float((psnr(mended, truth) - psnr(faulty, truth)).mean()) > 1
+    assert float(psnr(alone, photo)) > 30
 
 
 def test_prompts_begin_with_the_words_they_are_given():

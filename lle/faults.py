@@ -42,14 +42,14 @@ MADE_BY: dict[str, Fault] = {
     "haze": Fault(haze, HazeSettings()),
     "rain": Fault(rain, RainSettings()),
 }
-"""By the name in `fault`."""
+"""By the name in `data.fault`."""
 
 assert MADE_BY.keys() == FAULTS.keys(), "each fault that the settings name has a line here, and no other"
 
 
 def bag_of(settings: TrainSettings) -> Bag:
     """The bag that a training draws from."""
-    return MADE_BY[settings.fault].bag(getattr(settings, FAULTS[settings.fault]))
+    return MADE_BY[settings.data.fault].bag(getattr(settings, FAULTS[settings.data.fault]))
 
 
 def reference_of(fault: str) -> Bag:

@@ -16,7 +16,7 @@ from lle.config.curves import (
     SCurve,
     ToneCurve,
 )
-from lle.config.data import AugmentSettings, DataSettings
+from lle.config.data import FAULTS, AugmentSettings, DataSettings
 from lle.config.model import EnhancerSettings, PriorSettings
 from lle.config.objective import (
     ENHANCEMENT_TERMS,
@@ -36,7 +36,7 @@ from lle.config.schedule import (
     ReconstructionLength,
     ScheduleSettings,
 )
-from lle.config.train import FAULTS, SKIPPABLE_PHASES, IdleWeights, TrainSettings, idle_weights
+from lle.config.train import SKIPPABLE_PHASES, IdleWeights, TrainSettings, idle_weights
 from lle.config.weather import HazeSettings, RainSettings
 
 __all__ = [

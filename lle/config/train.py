@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
 from pydantic import model_validator
 
 from lle.config.curves import CurveSettings
-from lle.config.data import AugmentSettings, DataSettings, check_folders
-from lle.config.fields import OneOf, Settings, setting
+from lle.config.data import LIGHT, AugmentSettings, DataSettings, check_folders
+from lle.config.fields import Settings, setting
 from lle.config.metrics import against_truth
 from lle.config.model import EnhancerSettings, PriorSettings
 from lle.config.objective import ENHANCEMENT_TERMS, ObjectiveSettings, RegionSettings, weights_of
 from lle.config.schedule import BatchSettings, LoopSettings, OptimiserSettings, ScheduleSettings
 from lle.config.weather import HazeSettings, RainSettings
-
-LIGHT = "light"
-FAULTS = {LIGHT: "curves", "haze": "haze", "rain": "rain"}
-"""Each fault, and the branch of settings by which it is drawn; `lle.faults` makes it."""
 
 
 class TrainSettings(Settings):
@@ -29,13 +24,6 @@ class TrainSettings(Settings):
     augment: AugmentSettings = setting(AugmentSettings(), "Augmentation.")
     enhancer: EnhancerSettings = setting(EnhancerSettings(), "Network.")
     prior: PriorSettings = setting(PriorSettings(), "CLIP.")
-    fault: Annotated[str, OneOf(lambda: FAULTS)] = setting(
-        LIGHT,
-        "What is wrong with the photos to mend, and done to well-lit ones to learn from: "
-        + ", ".join(f"{fault} by the branch {branch}" for fault, branch in FAULTS.items())
-        + ".",
-        source="ours beside light",
-    )
     curves: CurveSettings = setting(CurveSettings(), "Bag of Curves.")
     haze: HazeSettings = setting(HazeSettings(), "Haze.")
     rain: RainSettings = setting(RainSettings(), "Rain, or snow.")
@@ -70,8 +58,8 @@ class TrainSettings(Settings):
             return f"prior.guidance is {self.prior.guidance}" if guided else "objective.guidance.weight is 0"
         if phase == "refinement" and self.schedule.rounds == 1:
             return "schedule.rounds is 1"
-        if phase == "denoising" and self.fault != LIGHT:
-            return f"fault is {self.fault}, which adds no noise"
+        if phase == "denoising" and self.data.fault != LIGHT:
+            return f"data.fault is {self.data.fault}, which adds no noise"
         if phase == "denoising" and not self.enhancer.has_denoiser:
             has_none = not self.enhancer.knows("denoise")
             return f"enhancer.arch {self.enhancer.arch} has no denoiser" if has_none else "enhancer.denoise is 0"
@@ -139,8 +127,8 @@ def check_fault(settings: TrainSettings) -> None:
         "prior.over_exposed_share": settings.prior.over_exposed_share,
     }
     for path, value in only_light.items():
-        if value and settings.fault != LIGHT:
-            raise ValueError(f"{path}: is about wrong light, and fault is {settings.fault}; give it 0")
+        if value and settings.data.fault != LIGHT:
+            raise ValueError(f"{path}: is about wrong light, and data.fault is {settings.data.fault}; give it 0")
 
 
 def check_phases(settings: TrainSettings) -> None:

@@ -77,8 +77,8 @@ def looking(width: int, values: int = 3) -> tuple[nn.Sequential, nn.Sequential, 
 
 
 def seen(small: Tensor, fine: nn.Module, coarse: nn.Module, context: nn.Module) -> tuple[Tensor, Tensor]:
-    """What `looking` sees of a small copy, values in [0, 1], (B, V, L, L): features of places, (B, W, L / 4, L / 4), and
-    the context of the whole, (B, W).
+    """What `looking` sees of a small copy, values in [0, 1], (B, V, L, L): features of places, (B, W, L / 4, L / 4),
+    and the context of the whole, (B, W).
     """
     at_quarter = fine(small.clamp_min(0).sqrt() - 0.5)
     at_eighth = coarse(at_quarter)

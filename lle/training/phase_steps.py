@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.config import TrainSettings
-from lle.config.train import LIGHT
+from lle.config.data import LIGHT
 from lle.enhancers import Enhanced, Enhancer
 from lle.exposure.camera import expose
 from lle.exposure.curves import bag_of_curves, darker
@@ -98,7 +98,7 @@ class PhaseSteps:
         the fault is light, only as much darker as its photographer may have wanted it, and should stay so.
         """
         term = self.settings.objective.restoration
-        if self.settings.fault != LIGHT:
+        if self.settings.data.fault != LIGHT:
             stays = (torch.tensor(seeds, dtype=torch.float64) / SEEDS < term.clean_share).view(-1, 1, 1, 1)
             return torch.where(stays.to(well_lit.device), well_lit, bag_of(self.settings)(well_lit, seeds)), well_lit
         curves = self.settings.curves.model_copy(update={"under_share": 1 - term.over_share})

@@ -128,7 +128,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         step = resume.progress.schedule.step if resume else 0
         verb = "continuing from" if resume else "beginning at"
         lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
-    validator = Validator(validation, prior.guidance, device, settings.loop.metric, reference_of(settings.fault))
+    validator = Validator(validation, prior.guidance, device, settings.loop.metric, reference_of(settings.data.fault))
     trace = Trace(lambda file: attach(lines, file)) if speaks and settings.loop.profile else None
     control_signals = ControlSignals(settings, stop.watch(), trace, tell if speaks else logger.info)
     hooks = Hooks(log, report, control_signals)

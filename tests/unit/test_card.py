@@ -29,8 +29,8 @@ def model() -> Model:
     return Model(build_enhancer(settings), settings)
 
 
-def settings(**tracking: str) -> RunSettings:
-    data = DataSettings(dark=PHOTOS.dark.uri, well_lit=PHOTOS.well_lit.uri)
+def settings(fault: str = "light", **tracking: str) -> RunSettings:
+    data = DataSettings(dark=PHOTOS.dark.uri, well_lit=PHOTOS.well_lit.uri, fault=fault)
     return RunSettings(name="night", seed=7, data=data, tracking=TrackingSettings(**tracking))
 
 
@@ -79,7 +79,7 @@ def test_it_says_what_chose_the_step_and_on_which_photos(model: Model):
 
 def test_it_says_which_fault_the_model_mends(model: Model):
     ended = ENDED | {"metric": "restored", "best_value": 24.0}
-    card = model_card(settings().model_copy(update={"fault": "haze"}), PHOTOS, model, [], "abc123", ended)
+    card = model_card(settings(fault="haze"), PHOTOS, model, [], "abc123", ended)
     assert "parameters for hazy photos of any size" in card
     assert "on held-out well-lit photos with haze of the measure's own over them" in card
     light = model_card(settings(), PHOTOS, model, [], "abc123", ended)

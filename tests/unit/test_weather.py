@@ -27,7 +27,7 @@ STRAIGHT = RainSettings(slant=0, layers=1, veil=(0, 0), brightness=(1, 1), lengt
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_seed_draws_the_same_fault_in_any_batch_and_another_seed_another(fault: str):
-    bag = bag_of(tiny_settings(fault=fault))
+    bag = bag_of(tiny_settings(data={"fault": fault}))
     whole = bag(PHOTOS, SEEDS)
     assert whole.shape == PHOTOS.shape and float(whole.min()) >= 0 and float(whole.max()) <= 1
     for row, seed in enumerate(SEEDS):
@@ -45,7 +45,7 @@ def test_the_bag_of_light_is_the_bag_of_curves_and_its_reference_the_reference_c
 
 
 def test_what_validates_stands_still_whatever_a_training_draws():
-    thick = bag_of(tiny_settings(fault="haze", haze={"density": (2.5, 2.5), "near": (1, 1)}))
+    thick = bag_of(tiny_settings(data={"fault": "haze"}, haze={"density": (2.5, 2.5), "near": (1, 1)}))
     contrast = [each(PHOTOS, SEEDS).std(dim=(2, 3)).mean() for each in (thick, reference_of("haze"))]
     assert contrast[0] < 0.5 * contrast[1]
     assert torch.equal(reference_of("haze")(PHOTOS, SEEDS), haze(PHOTOS, HazeSettings(), SEEDS))
@@ -137,21 +137,21 @@ def test_a_veil_takes_contrast_everywhere():
 )
 def test_what_is_about_light_alone_is_refused_with_another_fault(changes, path: str):
     tiny_settings(**changes)
-    with pytest.raises(ValueError, match=f"{path}: is about wrong light, and fault is haze; give it 0"):
-        tiny_settings(fault="haze", **changes)
+    with pytest.raises(ValueError, match=f"{path}: is about wrong light, and data.fault is haze; give it 0"):
+        tiny_settings(data={"fault": "haze"}, **changes)
 
 
 def test_an_unknown_fault_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="did you mean haze"):
-        tiny_settings(fault="hase")
+        tiny_settings(data={"fault": "hase"})
 
 
 def test_there_is_no_denoising_where_the_fault_adds_no_noise():
     settings = tiny_settings(
-        fault="rain",
+        data={"fault": "rain"},
         enhancer={"arch": "exposure"},
         schedule={"denoising": {"steps": 5}},
         objective={"restoration": {"weight": 1.0}},
     )
-    assert settings.why_skipped("denoising") == "fault is rain, which adds no noise"
+    assert settings.why_skipped("denoising") == "data.fault is rain, which adds no noise"
     assert settings.phases.denoising.steps == 0

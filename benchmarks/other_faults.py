@@ -45,6 +45,7 @@ SETS = {
 }
 WINDOW = 12  # px of a picture of half the size, in which haze is taken for even
 TEXTURE = 1e-3  # variance that a window needs to tell anything
+SPACES, WHAT = ("srgb", "linear"), ("remains", "airlights_differ")
 THIN, THICK = 0.05, 0.8  # transmissions between which an airlight can be told
 
 Restore = Callable[[Tensor], Tensor]
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def find_pairs(folder: Path) -> Iterator[Pair]:
     """The pairs of `input` and `truth`, by name."""
     for file in sorted((folder / "input").iterdir()):
-        yield Pair(file.stem, _read(file), _read(folder / "truth" / file.name))
+        yield Pair(file.name, _read(file), _read(folder / "truth" / file.name))
 
 
 @torch.inference_mode()
@@ -124,7 +125,7 @@ def mixed(pair: Pair) -> dict[str, Any]:
     """
     faulty, truth = (F.avg_pool2d(_batch(each), 2) for each in (pair.faulty, pair.truth))
     found = {}
-    for space in ("srgb", "linear"):
+    for space in SPACES:
         hazy, clear = (_windows(each if space == "srgb" else srgb_to_linear(each)) for each in (faulty, truth))
         mean_hazy, mean_clear = hazy.mean(dim=1, keepdim=True), clear.mean(dim=1, keepdim=True)
         spread = (clear - mean_clear).square().sum(dim=(0, 1))
@@ -156,13 +157,10 @@ def page(results: dict[str, Any]) -> str:
     real = [each for each in results["mixing"] if each["name"].partition("_")[0] in ("ohaze", "revide")]
     headings = ["real haze, in sRGB; in linear light", "remains", "airlights differ"]
     lines = [
-        [each["name"], *("; ".join(_number(each[space][what]) for space in ("srgb", "linear")) for what in WHAT)]
+        [Path(each["name"]).stem, *("; ".join(_number(each[space][what]) for space in SPACES) for what in WHAT)]
         for each in real
     ]
     return "\n\n".join([*parts, markdown_table(headings, lines)])
-
-
-WHAT = ("remains", "airlights_differ")
 
 
 def _number(value: float | None) -> str:
@@ -184,7 +182,8 @@ def _show(rows: dict[str, Restore], pairs: Sequence[Pair], folder: Path) -> None
         with torch.inference_mode():
             made = {name: _pixels(restore(_batch(pair.faulty))) for name, restore in rows.items()}
         made["truth"] = _pixels(_batch(pair.truth))
-        Image.fromarray(side_by_side(list(made.values()), pair.truth.shape[1])).save(folder / f"{pair.name}.png")
+        beside = side_by_side(list(made.values()), pair.truth.shape[1])
+        Image.fromarray(beside).save(folder / f"{Path(pair.name).stem}.png")
 
 
 def _windows(image: Tensor) -> Tensor:

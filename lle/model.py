@@ -85,7 +85,8 @@ def load(folder: str | Path) -> Model:
     Args:
         folder: what `Model.save` or a training has written, or one that ships with the package, trained on photos
             without restrictions (`enhancers/assets/MODEL_CARD.md`): `bundled` brightens, `dehaze` clears haze, `derain`
-            takes out rain and snow. Where its network is a class of one's own, that module is imported; nothing is unpickled.
+            takes out rain and snow. Where its network is a class of one's own, that module is imported; nothing is
+            unpickled.
 
     Raises:
         ValueError: the folder holds no such model, weights that do not fit its description, or a network whose module

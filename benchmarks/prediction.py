@@ -188,13 +188,15 @@ def by_its_own_camera(folder: Path, well_lit: Sequence[Tensor]) -> float:
     import torch
 
     from lle.exposure.reference import taken_again
+    from lle.faults import MADE_BY
     from lle.model import load
     from lle.training.validation import restored
     from pipelines.config.loading import load_settings
 
     settings = load_settings(["--config", str(folder / "settings.yaml")]).settings
     camera = settings.curves.model_copy(update={"under_share": 1 - settings.objective.restoration.over_share})
-    taken = [taken_again(photo, index, camera) for index, photo in enumerate(well_lit)]
+    bag = MADE_BY["light"].bag(camera)
+    taken = [taken_again(photo, index, bag) for index, photo in enumerate(well_lit)]
     return restored(load(folder / "model").enhancer, taken, torch.device("cpu"))
 
 

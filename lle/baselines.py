@@ -1,4 +1,5 @@
-"""Baselines that learn nothing: one number for each picture, found so that its mean comes out right (method 5).
+"""Baselines that learn nothing: one number for each picture, found so that its mean comes out right (method 5);
+for haze, the dark channel prior.
 
 Every table has them beside the models. Pictures are RGB in [0, 1], (B, 3, H, W); the mean is that of all its values.
 """
@@ -9,8 +10,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from lle.exposure.camera import linear_to_srgb, srgb_to_linear
+from lle.exposure.camera import guided_filter, linear_to_srgb, luma, srgb_to_linear
 from lle.exposure.shoulder import expose_with_shoulder, k_of, shoulder
 
 STOPS = 16.0  # gains are looked for up to this far from 1
@@ -19,6 +21,9 @@ EXPOSURE_RANGE = 7.0  # of u in `exposure.shoulder`, to either side
 TRIED = 29  # exposures that `best_exposure` tries at a time
 THINNED = 4
 LEVELS = 65_536  # of a histogram, which 8 and 16 bits fill without rounding
+PATCH = 15  # pixels a side, of the dark channel
+BRIGHTEST_SHARE = 0.001  # of the dark channel, among which the airlight is looked for
+LEAST_TRANSMISSION = 0.1
 DENOISE_WINDOW, DENOISE_EPSILON = 9, 0.01  # pixels; squared brightness
 
 
@@ -91,12 +96,42 @@ def best_exposure(image: Tensor, truth: Tensor) -> Tensor:
     return expose_with_shoulder(image, k_of(centre)[:, None, None, None])
 
 
+def dark_channel(image: Tensor, removed: float = 0.95) -> Tensor:
+    """Haze taken out by the dark channel prior (He et al., CVPR 2009), refined by a guided filter (TPAMI 2013).
+
+    In a clear photo's patches some channel of some pixel is nearly black; what light is there is the air's:
+    t = 1 - removed * min over a patch and its channels of I / A, and J = (I - A) / max(t, .1) + A. A is the brightest
+    of the pixels whose dark channel is in the top thousandth.
+
+    Args:
+        image: RGB in [0, 1], (B, 3, H, W).
+        removed: share of the haze that is taken away, in (0, 1).
+    """
+    dark = _darkest_near(image)
+    count = max(1, round(BRIGHTEST_SHARE * dark[0].numel()))
+    hazy = dark.flatten(1).topk(count, dim=1).indices[:, None]
+    candidates = image.flatten(2).gather(2, hazy.expand(-1, 3, -1))
+    brightest = candidates.sum(dim=1).argmax(dim=1).view(-1, 1, 1).expand(-1, 3, 1)
+    airlight = candidates.gather(2, brightest)[..., None].clamp_min(1e-3)
+    transmission = 1 - removed * _darkest_near(image / airlight)
+    fitted = guided_filter(transmission, luma(image), radius=8, cells=128).clamp(LEAST_TRANSMISSION, 1)
+    return ((image - airlight) / fitted + airlight).clamp(0, 1)
+
+
 def denoise(image: Tensor) -> Tensor:
     """Guided filter with the picture's own brightness as the guide: noise goes, edges stay (He et al., TPAMI 2013)."""
     from kornia.color import rgb_to_grayscale
     from kornia.filters import guided_blur
 
     return guided_blur(rgb_to_grayscale(image), image, DENOISE_WINDOW, DENOISE_EPSILON).clamp(0, 1)
+
+
+def _darkest_near(image: Tensor) -> Tensor:
+    """The smallest value of any channel in the patch round each pixel, (B, 1, H, W)."""
+    darkest = -image.amin(dim=1, keepdim=True)
+    for size, padding in (((PATCH, 1), (PATCH // 2, 0)), ((1, PATCH), (0, PATCH // 2))):
+        darkest = F.max_pool2d(darkest, size, stride=1, padding=padding)
+    return -darkest
 
 
 def _with_mean(image: Tensor, target: float, brighten: Callable[[Tensor], Tensor]) -> Tensor:

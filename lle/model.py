@@ -25,6 +25,9 @@ from lle.images.pixels import check_pixels, white
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 BUNDLED = "bundled"
 ASSETS = Path(__file__).parent / "enhancers" / "assets"
+SHIPPED = {BUNDLED: ASSETS, "dehaze": ASSETS / "dehaze", "derain": ASSETS / "derain"}
+"""The models of the package, by name."""
+
 _TOLERANCE = 1e-3  # beyond [0, 1]: rounding of other programs, no other range
 Photo: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
@@ -49,8 +52,8 @@ class Model(nn.Module):
             photo: the path of a file; a PIL image; RGB pixels, uint8 or uint16, (H, W, 3); or RGB in [0, 1], a float
                 tensor (3, H, W), for which see `enhance`. A file or PIL image comes back in sRGB with 8 bits: grey as
                 grey, and with the alpha it had.
-            strength: from 0, the photo as it is, over 1 to 1.5; only networks of kind `exposure` or `scene` know others
-                than 1.
+            strength: from 0, the photo as it is, over 1 to 1.5; only networks of kind `exposure`, `scene`, `haze`
+                or `rain` know others than 1.
 
         Raises:
             ValueError: another shape, type or strength; or a file or PIL image that is no picture (`ImageError`).
@@ -80,15 +83,17 @@ def load(folder: str | Path) -> Model:
     """The model saved in a folder, in evaluation mode on the CPU.
 
     Args:
-        folder: what `Model.save` or a training has written, or `bundled`: the enhancer that ships with the package,
-            trained on photos without restrictions (`enhancers/assets/MODEL_CARD.md`). Where its network is a class of
-            one's own, that module is imported; nothing is unpickled.
+        folder: what `Model.save` or a training has written, or one that ships with the package, trained on photos
+            without restrictions (`enhancers/assets/MODEL_CARD.md`): `bundled` brightens, `dehaze` clears haze, `derain`
+            takes out rain and snow. Where its network is a class of one's own, that module is imported; nothing is
+            unpickled.
 
     Raises:
         ValueError: the folder holds no such model, weights that do not fit its description, or a network whose module
             is not on PYTHONPATH.
     """
-    folder = ASSETS if folder == BUNDLED else Path(_local(os.fspath(folder)))
+    given = os.fspath(folder)
+    folder = SHIPPED[given] if given in SHIPPED else Path(_local(given))
     try:
         for name in (DESCRIPTION, WEIGHTS):
             if not (folder / name).is_file():

@@ -16,7 +16,7 @@ from lle.config.curves import (
     SCurve,
     ToneCurve,
 )
-from lle.config.data import AugmentSettings, DataSettings
+from lle.config.data import FAULTS, AugmentSettings, DataSettings
 from lle.config.model import EnhancerSettings, PriorSettings
 from lle.config.objective import (
     ENHANCEMENT_TERMS,
@@ -37,9 +37,11 @@ from lle.config.schedule import (
     ScheduleSettings,
 )
 from lle.config.train import SKIPPABLE_PHASES, IdleWeights, TrainSettings, idle_weights
+from lle.config.weather import HazeSettings, RainSettings
 
 __all__ = [
     "ENHANCEMENT_TERMS",
+    "FAULTS",
     "SKIPPABLE_PHASES",
     "AugmentSettings",
     "BacklitCurve",
@@ -49,6 +51,7 @@ __all__ = [
     "EnhancerSettings",
     "ExposureCurve",
     "GammaCurve",
+    "HazeSettings",
     "IdentityTerm",
     "IdleWeights",
     "LogCurve",
@@ -57,6 +60,7 @@ __all__ = [
     "PhaseLength",
     "PixelContrastTerm",
     "PriorSettings",
+    "RainSettings",
     "RankTerm",
     "ReconstructionLength",
     "RegionSettings",

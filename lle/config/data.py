@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from lle.config.fields import Places, PositivePartRange, Range, Settings, Weights, setting
+from typing import Annotated
+
+from lle.config.fields import OneOf, Places, PositivePartRange, Range, Settings, Weights, setting
+
+LIGHT = "light"
+FAULTS = {LIGHT: "curves", "haze": "haze", "rain": "rain"}
+"""Each fault, and the branch of settings by which it is drawn; `lle.faults` makes it."""
 
 
 class DataSettings(Settings):
@@ -10,6 +16,13 @@ class DataSettings(Settings):
 
     dark: Places = setting((), "Folders or URI prefixes of low-light or backlit photos.", unit="folders or URIs")
     well_lit: Places = setting((), "Folders or URI prefixes of well-lit photos, unpaired.", unit="folders or URIs")
+    fault: Annotated[str, OneOf(lambda: FAULTS)] = setting(
+        LIGHT,
+        "What is wrong with the photos of data.dark, and done to well-lit ones to learn from: "
+        + ", ".join(f"{fault} by the branch {branch}" for fault, branch in FAULTS.items())
+        + ".",
+        source="ours beside light",
+    )
     dark_weights: Weights = setting(
         (),
         "How often each set of data.dark is shown, in their order and whatever their sizes: with 3 1, three photos of "

@@ -163,6 +163,13 @@ class PriorSettings(Settings):
         le=75,
         needs="prior.guidance=prompts",
     )
+    words: tuple[str, str] = setting(
+        ("", ""),
+        'What the prompts begin with before they learn, badly and well taken: "a hazy photo" "a clear photo"; the '
+        "rest, or without words all of both, is X X ... X.",
+        source="none in the paper",
+        needs="prior.guidance=prompts",
+    )
     renew_residual: bool = setting(
         False,
         "Find the residual anew after each round, with the enhanced photos of earlier rounds beside the dark ones.",

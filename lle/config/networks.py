@@ -42,6 +42,12 @@ NETWORKS: dict[str, Network] = {
         ("denoise", "camera", "fully_believed"),
         "the same by what a picture shows, with an ImageNet network that ships with the package",
     ),
+    "haze": Network(
+        "lle.enhancers.haze:HazeEnhancer",
+        ("thumbnail_size", "width"),
+        "looks at a small copy, takes the air's light away and gives back what the air took",
+    ),
+    "rain": Network("lle.enhancers.rain:RainEnhancer", ("width",), "takes a share of every pixel away, as streaks add"),
 }
 """Each network by its name in `enhancer.arch`."""
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pydantic import model_validator
 
 from lle.config.curves import CurveSettings
-from lle.config.data import AugmentSettings, DataSettings, check_folders
+from lle.config.data import LIGHT, AugmentSettings, DataSettings, check_folders
 from lle.config.fields import Settings, setting
 from lle.config.metrics import against_truth
 from lle.config.model import EnhancerSettings, PriorSettings
 from lle.config.objective import ENHANCEMENT_TERMS, ObjectiveSettings, RegionSettings, weights_of
 from lle.config.schedule import BatchSettings, LoopSettings, OptimiserSettings, ScheduleSettings
+from lle.config.weather import HazeSettings, RainSettings
 
 
 class TrainSettings(Settings):
@@ -24,6 +25,8 @@ class TrainSettings(Settings):
     enhancer: EnhancerSettings = setting(EnhancerSettings(), "Network.")
     prior: PriorSettings = setting(PriorSettings(), "CLIP.")
     curves: CurveSettings = setting(CurveSettings(), "Bag of Curves.")
+    haze: HazeSettings = setting(HazeSettings(), "Haze.")
+    rain: RainSettings = setting(RainSettings(), "Rain, or snow.")
     regions: RegionSettings = setting(RegionSettings(), "Regions.")
     objective: ObjectiveSettings = setting(ObjectiveSettings(), "Loss terms.")
     schedule: ScheduleSettings = setting(ScheduleSettings(), "Phases and rounds.")
@@ -55,6 +58,8 @@ class TrainSettings(Settings):
             return f"prior.guidance is {self.prior.guidance}" if guided else "objective.guidance.weight is 0"
         if phase == "refinement" and self.schedule.rounds == 1:
             return "schedule.rounds is 1"
+        if phase == "denoising" and self.data.fault != LIGHT:
+            return f"data.fault is {self.data.fault}, which adds no noise"
         if phase == "denoising" and not self.enhancer.has_denoiser:
             has_none = not self.enhancer.knows("denoise")
             return f"enhancer.arch {self.enhancer.arch} has no denoiser" if has_none else "enhancer.denoise is 0"
@@ -63,6 +68,7 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
         check_folders(self.data)
+        check_fault(self)
         objective = self.objective
         if not any(objective.own_weights.values()) and not any(map(objective.weight_of, ENHANCEMENT_TERMS)):
             raise ValueError(
@@ -110,6 +116,19 @@ def idle_weights(settings: TrainSettings) -> dict[str, str]:
         elif value and not settings.objective.weight_of(term):
             idle[path] = f"objective.{term}.weight is 0"
     return idle
+
+
+def check_fault(settings: TrainSettings) -> None:
+    """Refuse what only wrong light has where the fault is another; raises ValueError with the settings' names."""
+    restoration = settings.objective.restoration
+    only_light = {
+        "objective.two_sided.weight": settings.objective.two_sided.weight,
+        "objective.restoration.tolerance": restoration.weight and restoration.clean_share and restoration.tolerance,
+        "prior.over_exposed_share": settings.prior.over_exposed_share,
+    }
+    for path, value in only_light.items():
+        if value and settings.data.fault != LIGHT:
+            raise ValueError(f"{path}: is about wrong light, and data.fault is {settings.data.fault}; give it 0")
 
 
 def check_phases(settings: TrainSettings) -> None:

@@ -60,7 +60,7 @@ class Enhancer(nn.Module):
         if checked_strength(strength) != 1 and not self.knows_strength:
             raise ValueError(
                 f"strength: this network ({type(self).__name__}) knows none but 1; leave it out, or take one of kind "
-                "exposure or scene"
+                "exposure, scene, haze or rain"
             )
 
     def _picture(self, image: Tensor) -> Tensor:

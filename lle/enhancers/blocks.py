@@ -56,10 +56,15 @@ def starting_at_zero(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def looking(width: int) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
-    """What our networks see a small copy of a picture with, for `seen`: fine features, coarse ones, their context."""
+def looking(width: int, values: int = 3) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """What our networks see a small copy of a picture with, for `seen`: fine features, coarse ones, their context.
+
+    Args:
+        width: channels.
+        values: of a pixel of the small copy.
+    """
     fine = nn.Sequential(
-        nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
+        nn.Conv2d(values, width // 2, 3, stride=2, padding=1),
         nn.LeakyReLU(0.2),
         nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
         nn.LeakyReLU(0.2),
@@ -72,8 +77,8 @@ def looking(width: int) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
 
 
 def seen(small: Tensor, fine: nn.Module, coarse: nn.Module, context: nn.Module) -> tuple[Tensor, Tensor]:
-    """What `looking` sees of a small copy, RGB in [0, 1], (B, 3, L, L): features of places, (B, W, L / 4, L / 4), and
-    the context of the whole, (B, W).
+    """What `looking` sees of a small copy, values in [0, 1], (B, V, L, L): features of places, (B, W, L / 4, L / 4),
+    and the context of the whole, (B, W).
     """
     at_quarter = fine(small.clamp_min(0).sqrt() - 0.5)
     at_eighth = coarse(at_quarter)

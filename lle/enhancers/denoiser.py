@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from lle.enhancers.blocks import PlainBlock, convolving_fast, leaky, starting_at_zero
 
 BLOCK = 2
+VALUES = 3 * BLOCK**2  # RGB of a block
 COARSEST = 4 * BLOCK  # px, a cell of the coarse scale
 REACH = 56  # pixels to every side that a result depends on, 49, rounded up to whole cells of the coarse scale
 BLUR_RADIUS = 2
@@ -26,18 +27,19 @@ COARSE_BLUR = 4
 SHARPER = 4.0  # details are small numbers
 
 
-class Denoiser(nn.Module):
-    """About 5,500 multiply-adds per pixel and 132,046 parameters at the default width.
+class BlockNetwork(nn.Module):
+    """The U-net: numbers of each block of 2 x 2 pixels in, numbers of each block out; it starts with zeros.
 
     Args:
+        inputs, outputs: numbers of a block.
         width: channels of the middle scale, even; half of it at the fine one, twice at the coarse one. Processors like
             multiples of 16.
     """
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, inputs: int, outputs: int, width: int) -> None:
         super().__init__()
-        values, fine, coarse = 3 * BLOCK**2, width // 2, 2 * width
-        self.enter = nn.Conv2d(values + 3 + 1, fine, 3, padding=1)
+        fine, coarse = width // 2, 2 * width
+        self.enter = nn.Conv2d(inputs, fine, 3, padding=1)
         self.to_middle = nn.Conv2d(fine, width, 2, stride=2)
         self.middle_in = PlainBlock(width)
         self.to_coarse = nn.Conv2d(width, coarse, 2, stride=2)
@@ -46,25 +48,10 @@ class Denoiser(nn.Module):
         self.middle_out = PlainBlock(width)
         self.from_middle = nn.Conv2d(width, 4 * fine, 1)
         self.join = nn.Conv2d(fine, fine, 3, padding=1)
-        self.leave = starting_at_zero(nn.Conv2d(fine, values + 2, 3, padding=1))
+        self.leave = starting_at_zero(nn.Conv2d(fine, outputs, 3, padding=1))
 
-    def forward(self, image: Tensor, exponent: Tensor) -> Tensor:
-        """RGB in [0, 1] from RGB, (B, 3, H, W), and the light exponent h it was lifted by, (B, 1, H, W)."""
-        height, width = image.shape[-2:]
-        pad = [0, -width % COARSEST, 0, -height % COARSEST]
-        x, lifted = (F.pad(each, pad, mode="replicate") for each in (image, exponent))
-        little = _blurred(x)
-        coarse = F.avg_pool2d(little, COARSE_BLUR)
-        base = F.interpolate(coarse, size=x.shape[-2:], mode="bilinear")
-        base_of_blocks = F.interpolate(coarse, scale_factor=COARSE_BLUR / BLOCK, mode="bilinear")
-        blocks = [SHARPER * into_blocks(x - base), base_of_blocks - 0.5, F.avg_pool2d(lifted, BLOCK)]
-        residual, mixing = self._decide(torch.cat(blocks, dim=1))
-        light = base.amax(dim=1, keepdim=True)
-        x = x.addcmul(light, residual).addcmul(mixing[:, :1], little - x).addcmul(mixing[:, 1:], base - x)
-        return x[..., :height, :width].clamp(0, 1)
-
-    def _decide(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """Residual (B, 3, H, W) and how much of each blur, one number a block, (B, 2, H, W)."""
+    def decide(self, blocks: Tensor) -> Tensor:
+        """(B, outputs, H / 2, W / 2) of (B, inputs, H / 2, W / 2), whose sides are multiples of 4."""
         with convolving_fast(blocks) as x:
             fine = leaky(self.enter(x))
             middle = self.middle_in(leaky(self.to_middle(fine)))
@@ -72,9 +59,35 @@ class Denoiser(nn.Module):
             middle = self.middle_out(middle + F.interpolate(self.from_coarse(coarse), scale_factor=2.0, mode="nearest"))
             fine = fine + F.pixel_shuffle(self.from_middle(middle), 2)
             left = self.leave(leaky(self.join(fine)))
-        left = left.to(blocks.dtype, memory_format=torch.contiguous_format)
-        residual, mixing = left.split([3 * BLOCK**2, 2], dim=1)
-        return out_of_blocks(residual), F.interpolate(mixing, scale_factor=float(BLOCK), mode="nearest")
+        return left.to(blocks.dtype, memory_format=torch.contiguous_format)
+
+
+class Denoiser(BlockNetwork):
+    """About 5,500 multiply-adds per pixel and 132,046 parameters at the default width, that of the U-net."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__(VALUES + 3 + 1, VALUES + 2, width)
+
+    def forward(self, image: Tensor, exponent: Tensor) -> Tensor:
+        """RGB in [0, 1] from RGB, (B, 3, H, W), and the light exponent h it was lifted by, (B, 1, H, W)."""
+        height, width = image.shape[-2:]
+        x, lifted = (in_whole_blocks(each) for each in (image, exponent))
+        little = _blurred(x)
+        coarse = F.avg_pool2d(little, COARSE_BLUR)
+        base = F.interpolate(coarse, size=x.shape[-2:], mode="bilinear")
+        base_of_blocks = F.interpolate(coarse, scale_factor=COARSE_BLUR / BLOCK, mode="bilinear")
+        blocks = [SHARPER * into_blocks(x - base), base_of_blocks - 0.5, F.avg_pool2d(lifted, BLOCK)]
+        residual, mixing = self.decide(torch.cat(blocks, dim=1)).split([VALUES, 2], dim=1)
+        residual, mixing = out_of_blocks(residual), F.interpolate(mixing, scale_factor=float(BLOCK), mode="nearest")
+        light = base.amax(dim=1, keepdim=True)
+        x = x.addcmul(light, residual).addcmul(mixing[:, :1], little - x).addcmul(mixing[:, 1:], base - x)
+        return x[..., :height, :width].clamp(0, 1)
+
+
+def in_whole_blocks(image: Tensor) -> Tensor:
+    """(B, C, H, W) continued below and to the right until the U-net can halve it twice."""
+    height, width = image.shape[-2:]
+    return F.pad(image, [0, -width % COARSEST, 0, -height % COARSEST], mode="replicate")
 
 
 def into_blocks(x: Tensor) -> Tensor:

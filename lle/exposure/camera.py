@@ -24,6 +24,7 @@ __all__ = [
     "developed",
     "expose",
     "gamma",
+    "guided_filter",
     "linear_to_srgb",
     "low_contrast",
     "luma",
@@ -176,7 +177,7 @@ def backlit_mask(
     threshold = ordered.gather(1, ((1 - share_b) * (ordered.shape[1] - 1)).round().long()[:, None])
     border = 0.12 * rank_of.std(dim=1, keepdim=True).clamp_min(1e-6)
     mask = torch.sigmoid((rank_of - threshold) / border).view(batch, 1, height, width)
-    return _guided_filter(mask, light).clamp(0, 1)
+    return guided_filter(mask, light).clamp(0, 1)
 
 
 def gamma(image: Tensor, exponent: Tensor | float) -> Tensor:
@@ -295,7 +296,7 @@ def _smooth_noise(image: Tensor, cells: int, generator: torch.Generator) -> Tens
     return F.interpolate(coarse, size=image.shape[-2:], mode="bicubic", align_corners=True)
 
 
-def _guided_filter(mask: Tensor, guide: Tensor, radius: int = 4, cells: int = 64, epsilon: float = 1e-3) -> Tensor:
+def guided_filter(mask: Tensor, guide: Tensor, radius: int = 4, cells: int = 64, epsilon: float = 1e-3) -> Tensor:
     """The mask as a locally linear function of the guide, both (B, 1, H, W).
 
     The two coefficients are found on a grid of at most `cells` x `cells` (fast guided filter, He and Sun, 2015).

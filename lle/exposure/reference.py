@@ -8,6 +8,8 @@ from its place among the photos alone, and is computed on the CPU, whose random 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,21 +43,28 @@ TAKES = 3
 LARGEST, SMALLEST = 192, 8  # px a side: light shows on small copies, and large ones take the slowest networks seconds
 
 
-def taken_again(photo: Tensor, index: int, camera: CurveSettings = REFERENCE) -> tuple[Tensor, Tensor]:
-    """A photo, small, and what a camera makes of it with wrong light.
+def reference_camera(image: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Wrong exposures by this camera, as `bag_of_curves` gives them."""
+    return bag_of_curves(image, REFERENCE, seeds)
+
+
+def taken_again(
+    photo: Tensor, index: int, bag: Callable[[Tensor, Sequence[int]], Tensor] = reference_camera
+) -> tuple[Tensor, Tensor]:
+    """A photo, small, and what a camera makes of it with wrong light, or another fault.
 
     Args:
         photo: well lit, uint8, (3, H, W).
         index: place of the photo among all; it alone says what is drawn.
-        camera: what draws; another than the reference camera only to compare.
+        bag: what draws, of `lle.faults`; another camera than the reference camera only to compare.
 
     Returns:
-        The photo, uint8, (3, h, w), its longer side at most 192; its wrong exposures, uint8, (3, 3, h, w).
+        The photo, uint8, (3, h, w), its longer side at most 192; what was made of it, uint8, (3, 3, h, w).
     """
     scale = min(1.0, LARGEST / max(photo.shape[-2:]))
     height, width = (max(SMALLEST, round(scale * side)) for side in photo.shape[-2:])
     image = F.interpolate(photo[None].cpu().float() / 255, (height, width), mode="bilinear", antialias=True)
     seeds = [TAKES * index + take for take in range(TAKES)]
-    wrong = bag_of_curves(image.expand(TAKES, -1, -1, -1), camera, seeds)
+    wrong = bag(image.expand(TAKES, -1, -1, -1), seeds)
     photo, wrong = ((255 * each).round().to(torch.uint8) for each in (image[0], wrong))
     return photo, wrong

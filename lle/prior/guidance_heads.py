@@ -13,7 +13,7 @@ from lle.prior.towers import Tower
 GuidanceHead = PromptPair | LatentPair | ResidualVector | Captions
 
 GUIDANCE_HEADS: Mapping[str, Callable[[PriorSettings, Tower], GuidanceHead]] = {
-    "prompts": lambda settings, tower: PromptPair(tower, settings.prompt_tokens),
+    "prompts": lambda settings, tower: PromptPair(tower, settings.prompt_tokens, settings.words),
     "latent": lambda settings, tower: LatentPair(tower),
     "captions": lambda settings, tower: Captions(tower),
     "residual": lambda settings, tower: ResidualVector(tower.width),

@@ -47,25 +47,29 @@ class LearnedPair(nn.Module):
 
 
 class PromptPair(LearnedPair):
-    """Token embeddings of "X X ... X", twice, as the only parameter: (2, T, E).
+    """Token embeddings of two sentences as the only parameter: (2, T, E).
 
     Args:
         tower: the frozen CLIP whose text tower reads the prompts.
         tokens: learnable tokens between start and end.
+        words: what the sentences begin with, badly and well taken, such as "a hazy photo", "a clear photo"; the rest is
+            "X X ... X". Without words both rows start identical.
 
-    Both rows start identical. Attention is causal in most text towers, so only the positions up to the end token
+    Raises:
+        ValueError: words of more tokens.
+
+    Attention is causal in most text towers, so only the positions up to the end token
     act, and only those are kept.
     """
 
-    def __init__(self, tower: Tower, tokens: int = 16) -> None:
+    def __init__(self, tower: Tower, tokens: int = 16, words: tuple[str, str] = ("", "")) -> None:
         super().__init__(tower)
-        ids = tower.token_ids(" ".join(["X"] * tokens))
-        self.end = tower.end_position(ids)
-        length = self.end + 1 if tower.text.attn_mask is not None else len(ids)
+        ids = torch.stack([_token_ids(tower, each, tokens) for each in words])
+        self.end = tower.end_position(ids[0])
+        length = self.end + 1 if tower.text.attn_mask is not None else ids.shape[1]
         device = tower.mean.device
         with torch.no_grad():
-            sentence = tower.text.token_embedding(ids[:length].to(device)).float()
-        self.embeddings = nn.Parameter(sentence.expand(2, -1, -1).clone())
+            self.embeddings = nn.Parameter(tower.text.token_embedding(ids[:, :length].to(device)).float())
 
     def text_features(self) -> Tensor:
         return self._tower[0].encode_embeddings(self.embeddings, self.end)
@@ -89,3 +93,11 @@ class LatentPair(LearnedPair):
 def badly_lit(logits: Tensor) -> Tensor:
     """P(badly lit) of each picture in [0, 1], (B,), from logits (B, 2)."""
     return logits.softmax(dim=-1)[:, NEGATIVE]
+
+
+def _token_ids(tower: Tower, words: str, tokens: int) -> Tensor:
+    """Token ids of a sentence of so many tokens that begins with the words, (context,)."""
+    own = tower.end_position(tower.token_ids(words)) - 1
+    if own > tokens:
+        raise ValueError(f"prior.words: {words!r} has {own} tokens; give prior.prompt_tokens {own}, or fewer words")
+    return tower.token_ids(" ".join([*words.split(), *["X"] * (tokens - own)]))

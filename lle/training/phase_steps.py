@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.config import TrainSettings
+from lle.config.data import LIGHT
 from lle.enhancers import Enhanced, Enhancer
 from lle.exposure.camera import expose
 from lle.exposure.curves import bag_of_curves, darker
 from lle.exposure.relit import relit
+from lle.faults import bag_of
 from lle.losses.classification import classification
 from lle.losses.objective import DARK, MIS_EXPOSED, RELIT, Objective, Opinions, Others, Terms, chosen, needed
 from lle.prior.prompts import badly_lit
@@ -87,15 +89,18 @@ class PhaseSteps:
         return self.objective.enhancement(batch.dark, enhanced, others)
 
     def _mis_exposed(self, batch: Batch) -> Tensor:
-        """A curve of the bag for each well-lit picture."""
+        """What the fault makes of each well-lit picture."""
         assert batch.well_lit is not None
-        return bag_of_curves(batch.well_lit, self.settings.curves, _seeds(batch.well_lit))
+        return bag_of(self.settings)(batch.well_lit, _seeds(batch.well_lit))
 
     def _to_restore(self, well_lit: Tensor, seeds: list[int], noise: bool = True) -> tuple[Tensor, Tensor]:
-        """Well-lit pictures through curves of their own, and what they should become: themselves. A share is only as
-        much darker as its photographer may have wanted it, and should stay so.
+        """Well-lit pictures with the fault, and what they should become: themselves. A share is left as it is or, where
+        the fault is light, only as much darker as its photographer may have wanted it, and should stay so.
         """
         term = self.settings.objective.restoration
+        if self.settings.data.fault != LIGHT:
+            stays = (torch.tensor(seeds, dtype=torch.float64) / SEEDS < term.clean_share).view(-1, 1, 1, 1)
+            return torch.where(stays.to(well_lit.device), well_lit, bag_of(self.settings)(well_lit, seeds)), well_lit
         curves = self.settings.curves.model_copy(update={"under_share": 1 - term.over_share})
         place = torch.tensor(seeds, dtype=torch.float64) / SEEDS
         stays = (place < term.clean_share).view(-1, 1, 1, 1).to(well_lit.device)

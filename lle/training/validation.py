@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lle.config.metrics import against_truth
 from lle.enhancers import Enhancer
-from lle.exposure.reference import taken_again
+from lle.exposure.reference import reference_camera, taken_again
+from lle.faults import Bag
 from lle.losses.distribution import apart, means
 from lle.metrics import METRICS, psnr
 from lle.prior.guidance_heads import GuidanceHead
@@ -65,12 +66,14 @@ class Validator:
         tower: the guidance tower, for `feature_gap`.
         device: where to compute.
         metric: one of `lle.config.metrics.choosing()`; `auto` is psnr where there are pairs, else restored.
+        reference: takes the photos again that `restored` is measured on, see `lle.faults.reference_of`.
     """
 
     photos: ValidationSet
     tower: Tower
     device: torch.device
     metric: str = "auto"
+    reference: Bag = reference_camera
 
     @property
     def chosen(self) -> str:
@@ -92,7 +95,7 @@ class Validator:
         enhanced photos as a set lie from the well-lit ones. Too dark and too bright both widen it. distribution is the
         term of this name on both sets. judge_gap, where a guide is given, is the mean penalty of the enhanced photos
         minus that of the well-lit ones: at 0 the guide cannot tell them apart. restored is the PSNR of well-lit photos
-        that the reference camera took again with wrong light, brought back.
+        that the reference camera took again with wrong light, or another fault has, brought back.
         """
         modes = [(part, part.training) for part in enhancer.modules()]
         enhancer.eval()
@@ -116,7 +119,7 @@ class Validator:
     def _taken(self) -> list[Taken]:
         """This rank's share of the well-lit photos, each with its wrong exposures: the same at every validation."""
         share = range(rank(), len(self.photos.well_lit), world_size())
-        return [taken_again(self.photos.well_lit[index], index) for index in share]
+        return [taken_again(self.photos.well_lit[index], index, self.reference) for index in share]
 
     def _paired(self, enhancer: Enhancer) -> dict[str, float]:
         names = list(dict.fromkeys(("psnr", "ssim", *({self.chosen} & set(against_truth())))))

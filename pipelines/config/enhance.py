@@ -38,7 +38,7 @@ class EnhanceSettings(Settings):
     model: str = setting(
         "bundled",
         "What enhances: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, the folder of a saved model, "
-        "published:NAME=FILE, baseline:NAME, or bundled, which ships with the package.",
+        "published:NAME=FILE, baseline:NAME, or one of the package: bundled, for light, dehaze or derain.",
         unit="URI",
         min_length=1,
     )

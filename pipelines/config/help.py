@@ -109,7 +109,7 @@ def _overview(tree: Tree, doc: str, presets: Mapping[str, str]) -> list[str]:
         *_listed(about),
         "branches, each in full by --help BRANCH",
         *_listed(branches),
-        *([f"presets  {', '.join(presets)}"] if presets else []),
+        *(textwrap.wrap(f"presets  {', '.join(presets)}", WIDTH, subsequent_indent=" " * 9) if presets else []),
     ]
 
 

@@ -178,7 +178,8 @@ def refuse_unknown_strength(model: NamedModel, strength: float) -> None:
     """
     if strength != 1 and not model.knows_strength:
         raise ModelError(
-            f"strength: {model.name} knows none but 1; leave it out, or take a model of arch exposure or scene"
+            f"strength: {model.name} knows none but 1; leave it out, or take a model of arch exposure, scene, haze or "
+            "rain"
         )
 
 

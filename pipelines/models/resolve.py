@@ -4,7 +4,7 @@
 |---|---|
 | `models:/NAME@ALIAS`, `models:/NAME/VERSION` | a registered model of MLflow |
 | `runs:/ID` | the model that a run of MLflow has logged |
-| a folder, or `bundled` | what `Model.save` has written; the enhancer that ships with the package |
+| a folder; `bundled`, `dehaze`, `derain` | what `Model.save` has written; the models that ship with the package |
 | `published:NAME=FILE` | a checkpoint of `lle.enhancers.published`; `zero-dce++/12` looks at a copy 12 times smaller |
 | `baseline:NAME`, `baseline:NAME=TARGET`, each also with `+denoise` | a function of `lle.baselines`, or `input` |
 """
@@ -20,10 +20,18 @@ from tempfile import TemporaryDirectory
 from torch import Tensor, nn
 
 from cluster.storage import StorageError, local_path
-from lle.baselines import auto_exposure, auto_gain, auto_gamma, denoise, exposure_shoulder, exposure_shoulder_lift
+from lle.baselines import (
+    auto_exposure,
+    auto_gain,
+    auto_gamma,
+    dark_channel,
+    denoise,
+    exposure_shoulder,
+    exposure_shoulder_lift,
+)
 from lle.enhancers import Enhancer
 from lle.enhancers.published import load_published
-from lle.model import BUNDLED, load
+from lle.model import SHIPPED, load
 from pipelines.config.text import warn
 from pipelines.models.named import ModelError, NamedModel
 
@@ -33,6 +41,7 @@ BASELINES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "auto-exposure": auto_exposure,
     "exposure-shoulder": exposure_shoulder,
     "exposure-shoulder-lift": exposure_shoulder_lift,
+    "dark-channel": dark_channel,
 }
 DENOISE = "+denoise"
 
@@ -72,7 +81,7 @@ def find_model(uri: str, tracking: str) -> NamedModel:
             "or the folder of a saved model"
         )
     try:
-        if uri == BUNDLED:
+        if uri in SHIPPED:
             return NamedModel(uri, uri, load(uri))
         folder = local_path(uri)
         return NamedModel(uri, os.path.basename(os.path.realpath(folder)), load(folder))
@@ -134,7 +143,7 @@ class Baseline(nn.Module):
 
     Args:
         name: `input` or one of `BASELINES`.
-        target: mean it aims at; None: its own default.
+        target: mean it aims at, or the share of haze it takes away; None: its own default.
         denoised: whether `denoise` follows.
     """
 
@@ -167,6 +176,8 @@ def _baseline(uri: str, rest: str) -> NamedModel:
     if name not in ("input", *BASELINES):
         raise ModelError(f"model: {uri} is no baseline; choose from {', '.join(('input', *BASELINES))}")
     if equals and (name == "input" or not re.fullmatch(r"0?\.[0-9]*[1-9][0-9]*", target)):
-        raise ModelError(f"model: {uri}: a target is a mean between 0 and 1, for {', '.join(BASELINES)}")
+        raise ModelError(
+            f"model: {uri}: a target is a mean, or a share of haze, between 0 and 1, for {', '.join(BASELINES)}"
+        )
     network = Baseline(name, float(target) if equals else None, rest.endswith(DENOISE))
     return NamedModel(uri, rest, network.eval())

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lle.config.data import LIGHT
 from lle.config.metrics import against_truth
 from lle.enhancers.base import count_weights
 from lle.losses.objective import TERMS, own_lines
@@ -26,6 +27,7 @@ UNSTATED_TERMS = (
     "do so from those who own the photos and the prior."
 )
 
+PHOTOS_OF = {"light": "low-light and backlit", "haze": "hazy", "rain": "rainy or snowy"}
 MEASURED_ON = {
     **dict.fromkeys(against_truth(), "the given pairs"),
     "restored": "held-out well-lit photos that a camera of the measure's own took again with wrong light",
@@ -53,8 +55,8 @@ def model_card(
     parameters = count_weights(model)
     sections = [
         f"# {settings.tracking.model_name}: {settings.name}",
-        f"A `{model.settings.arch}` enhancer of {parameters:,} parameters for low-light and backlit photos of any "
-        f"size, trained without pairs. MLflow run {run_id}, source {git_revision()}, torch {torch.__version__}.",
+        f"A `{model.settings.arch}` enhancer of {parameters:,} parameters for {PHOTOS_OF[settings.data.fault]} photos "
+        f"of any size, trained without pairs. MLflow run {run_id}, source {git_revision()}, torch {torch.__version__}.",
         "## Data",
         "| set | photos | from | SHA-256 of the paths |\n| --- | --: | --- | --- |\n"
         + "\n".join(
@@ -103,6 +105,8 @@ def _kept(settings: RunSettings, ended: Mapping[str, Any]) -> str:
         return "Not stated."
     metric, value = str(ended["metric"]), ended.get("best_value")
     photos = MEASURED_ON.get(metric, "held-out photos of both sets, which are no pairs")
+    if settings.data.fault != LIGHT and metric == "restored":
+        photos = f"held-out well-lit photos with {settings.data.fault} of the measure's own over them"
     better = "higher" if METRICS[metric].higher_is_better else "lower"
     steps = sum(ended["steps"].values())
     stopped = "" if ended.get("finished", True) else " The training was stopped before its end."

@@ -17,6 +17,7 @@ import ray.train.torch
 import torch
 from ray.util.queue import Queue
 
+from lle.faults import reference_of
 from lle.images import ImageError
 from lle.losses.objective import ENHANCEMENT, REGIONS, needed
 from lle.prior.loading import load_prior
@@ -127,7 +128,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         step = resume.progress.schedule.step if resume else 0
         verb = "continuing from" if resume else "beginning at"
         lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
-    validator = Validator(validation, prior.guidance, device, settings.loop.metric)
+    validator = Validator(validation, prior.guidance, device, settings.loop.metric, reference_of(settings.data.fault))
     trace = Trace(lambda file: attach(lines, file)) if speaks and settings.loop.profile else None
     control_signals = ControlSignals(settings, stop.watch(), trace, tell if speaks else logger.info)
     hooks = Hooks(log, report, control_signals)

@@ -29,8 +29,8 @@ def model() -> Model:
     return Model(build_enhancer(settings), settings)
 
 
-def settings(**tracking: str) -> RunSettings:
-    data = DataSettings(dark=PHOTOS.dark.uri, well_lit=PHOTOS.well_lit.uri)
+def settings(fault: str = "light", **tracking: str) -> RunSettings:
+    data = DataSettings(dark=PHOTOS.dark.uri, well_lit=PHOTOS.well_lit.uri, fault=fault)
     return RunSettings(name="night", seed=7, data=data, tracking=TrackingSettings(**tracking))
 
 
@@ -75,6 +75,15 @@ def test_it_says_what_chose_the_step_and_on_which_photos(model: Model):
     stopped = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED | {"finished": False})
     assert "The training was stopped before its end." in stopped
     assert "chosen by" not in model_card(settings(), PHOTOS, model, quality, "abc123")
+
+
+def test_it_says_which_fault_the_model_mends(model: Model):
+    ended = ENDED | {"metric": "restored", "best_value": 24.0}
+    card = model_card(settings(fault="haze"), PHOTOS, model, [], "abc123", ended)
+    assert "parameters for hazy photos of any size" in card
+    assert "on held-out well-lit photos with haze of the measure's own over them" in card
+    light = model_card(settings(), PHOTOS, model, [], "abc123", ended)
+    assert "for low-light and backlit photos" in light and "took again with wrong light" in light
 
 
 def test_a_denoiser_that_learned_on_is_told_apart_from_the_light_that_was_chosen(model: Model):

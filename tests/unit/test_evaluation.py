@@ -132,9 +132,9 @@ def test_published_networks_have_names_and_parameters(shared: Path):
             "baseline:auto-contrast",
             "is no baseline; choose from input, auto-gain, auto-gamma, auto-exposure, exposure-shoulder",
         ),
-        ("baseline:input=0.4", "a target is a mean between 0 and 1"),
-        ("baseline:auto-gain=1.5", "a target is a mean between 0 and 1"),
-        ("baseline:auto-gain=0", "a target is a mean between 0 and 1"),
+        ("baseline:input=0.4", "a target is a mean, or a share of haze, between 0 and 1"),
+        ("baseline:auto-gain=1.5", "a target is a mean, or a share of haze, between 0 and 1"),
+        ("baseline:auto-gain=0", "a target is a mean, or a share of haze, between 0 and 1"),
     ],
 )
 def test_a_uri_that_names_no_model_is_told_in_one_sentence(folders, tmp_path: Path, capsys, uri: str, message: str):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lle.config import TrainSettings
 from lle.enhancers.base import Enhanced, Enhancer
 from lle.exposure.reference import LARGEST, REFERENCE, TAKES, taken_again
+from lle.faults import MADE_BY
 from lle.metrics import psnr
 from lle.training.loop import train
 from lle.training.validation import ValidationSet, Validator, restored
@@ -72,7 +73,8 @@ def test_what_comes_back_is_compared_with_the_photo_itself():
 
 def test_another_camera_gives_another_number():
     dark = REFERENCE.model_copy(update={"exposure": REFERENCE.exposure.model_copy(update={"under": (6.0, 7.0)})})
-    darker = [taken_again(photo, index, dark) for index, photo in enumerate(PHOTOS)]
+    bag = MADE_BY["light"].bag(dark)
+    darker = [taken_again(photo, index, bag) for index, photo in enumerate(PHOTOS)]
     assert restored(Gain(1.0), darker, CPU) < restored(Gain(1.0), TAKEN, CPU)
 
 

@@ -282,7 +282,7 @@ def test_a_need_with_alternatives_names_them_all_where_none_is_met() -> None:
     ]
     assert warning == (
         "enhancer.thumbnail_size (command line) has no effect while enhancer.arch is curves; "
-        "set enhancer.arch=compact or bilateral or exposure, or leave it out"
+        "set enhancer.arch=compact or bilateral or exposure or haze, or leave it out"
     )
 
 

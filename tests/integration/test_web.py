@@ -13,11 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import lle
+from lle.config import EnhancerSettings
+from lle.enhancers import build_enhancer
+from lle.exporting import save_tiles
 from lle.images import read
+from lle.model import Model
 from pipelines.export import main as export
+from pipelines.models.export import FORMATS, TOLERANCE, largest_difference, load_tiles
 from tests.integration.test_browser import chromium, fits_the_width, page  # noqa: F401  # fixtures
 
 pytestmark = pytest.mark.drill
@@ -65,6 +71,28 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Image.open(PHOTOS / "kirby_dark_forest.jpg") as picture:
         picture.convert("RGB").resize((1301, 867), Image.Resampling.BICUBIC).save(file)
     return file
+
+
+def test_in_tiles_local_light_is_the_same(tmp_path: Path):
+    torch.manual_seed(0)
+    settings = EnhancerSettings(arch="exposure", thumbnail_size=48, width=8, denoise=8, local=0.7)
+    enhancer = build_enhancer(settings)
+    with torch.no_grad():
+        for parameter in enhancer.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model = Model(enhancer.requires_grad_(False), settings)
+    save_tiles(model, tmp_path)
+    sizes = ((2, 3), (601, 530))  # less than a window, and four of them
+    assert largest_difference(model, load_tiles(tmp_path), sizes) < TOLERANCE / 4
+
+
+@pytest.mark.parametrize(("format", "package"), [("litert", "litert_torch"), ("coreml", "coremltools")])
+def test_the_bundled_model_is_exported_for_phones(format: str, package: str, tmp_path: Path, capsys):
+    pytest.importorskip(package, reason=f"needs the extra `{format}`")
+    assert export(["--model", "bundled", "--output", str(tmp_path / "out"), "--format", format]) == 0
+    told = capsys.readouterr().out
+    assert ("not compared with the model" if format == "coreml" else "of 255 at most, checked at ") in told
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == sorted(FORMATS[format].files)
 
 
 def enhance(tab, file: Path) -> None:

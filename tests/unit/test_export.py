@@ -13,10 +13,10 @@ import torch
 import lle
 from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
-from lle.exporting import ExportError, save_onnx, save_tiles
+from lle.exporting import ExportError, save_onnx
 from lle.model import Model
 from pipelines.export import main
-from pipelines.models.export import FORMATS, TOLERANCE, largest_difference, load_onnx, load_pt2, load_tiles
+from pipelines.models.export import FORMATS, TOLERANCE, largest_difference, load_onnx, load_pt2
 
 pytestmark = pytest.mark.timeout(300)  # torch.export takes its time
 KINDS = [  # scene with its denoiser is the bundled model
@@ -79,32 +79,12 @@ def run_as_told(told: str, file: Path, photos: torch.Tensor) -> torch.Tensor:
     return program(photos)
 
 
-@pytest.mark.parametrize("settings", KINDS[3:4], ids=lambda settings: settings.arch)
-def test_in_tiles_nothing_changes(settings: EnhancerSettings, tmp_path: Path):
-    model = visible(settings)
-    save_tiles(model, tmp_path)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["light.onnx", "tile.onnx"]
-    sizes = ((2, 3), (601, 530))  # less than a window, and four of them
-    assert largest_difference(model, load_tiles(tmp_path), sizes) < TOLERANCE / 4
-
-
 @pytest.mark.parametrize("format", ["tiles", "litert", "coreml"])
 def test_networks_without_one_exposure_have_no_tiles(format: str, tmp_path: Path):
     if format != "tiles":
         pytest.importorskip({"litert": "litert_torch", "coreml": "coremltools"}[format])
     with pytest.raises(ExportError, match="enhancer.arch: compact does not decide on a small copy"):
         FORMATS[format].save(visible(KINDS[0]), tmp_path)
-
-
-@pytest.mark.drill
-@pytest.mark.parametrize("format", ["tiles", "litert", "coreml"])
-def test_the_bundled_model_is_exported_for_phones(format: str, tmp_path: Path, capsys):
-    if format != "tiles":
-        pytest.importorskip({"litert": "litert_torch", "coreml": "coremltools"}[format])
-    assert main(["--model", "bundled", "--output", str(tmp_path / "out"), "--format", format]) == 0
-    told = capsys.readouterr().out
-    assert ("not compared with the model" if format == "coreml" else "of 255 at most, checked at ") in told
-    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == sorted(FORMATS[format].files)
 
 
 def test_a_strength_goes_from_the_picture_over_what_is_left_out_to_more(tmp_path: Path):

@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored, told
 from lle.images import encode

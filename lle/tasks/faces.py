@@ -79,6 +79,6 @@ def pyramid(rows: int, columns: int) -> list[tuple[int, int]]:
     if not sizes:
         raise ValueError(
             f"objective.task: pictures of {columns} x {rows} px have no room for a face of {SMALLEST} px; give a "
-            "larger data.enhancer_crop"
+            "larger data.image_size"
         )
     return sizes

@@ -9,9 +9,9 @@ import torch
 from tiny import CountingTower, PhotoStream, Told, newest, photo, tiny_prior, tiny_settings, tiny_train, tiny_validator
 from torch import Tensor
 
+from lle import faults
 from lle.config import ENHANCEMENT_TERMS, TrainSettings
 from lle.enhancers import Enhancer
-from lle.exposure import curves
 from lle.exposure.camera import srgb_to_linear
 from lle.prior.towers import Prior
 from lle.training.loop import train
@@ -128,8 +128,10 @@ def test_a_term_of_weight_zero_asks_for_no_pictures_regions_or_curves(
     off: list[str], asked: set[str], monkeypatch: pytest.MonkeyPatch
 ):
     drawn, made = Drawn(), []
-    bag = curves.bag_of_curves
-    monkeypatch.setattr("lle.training.phase_steps.bag_of_curves", lambda *given: made.append(1) or bag(*given))
+    monkeypatch.setattr(
+        "lle.training.phase_steps.bag_of",
+        lambda settings: lambda *given: made.append(1) or faults.bag_of(settings)(*given),
+    )
     prior = tiny_prior()
     train(tiny_preset("pie", **dict.fromkeys(off, 0.0)), prior, drawn.open, tiny_validator(prior))
     assert set(drawn) == asked

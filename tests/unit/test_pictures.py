@@ -35,7 +35,7 @@ def test_each_scene_has_its_picture_and_a_word_about_it(page: str):
 def test_the_pictures_are_few_and_all_of_them_are_shown():
     files = {path for path in (PAGE.parent / "images").rglob("*") if path.is_file()}
     plots = (f"sweep_{name}.png" for name in (*PLOTS, "prediction"))
-    names = ("before_after.jpg", *plots, *(scene.file for scene in SCENES))
+    names = ("before_after.jpg", "comparison.jpg", "vote.jpg", *plots, *(scene.file for scene in SCENES))
     assert files == {PAGE.parent / "images" / name for name in names}
     assert sum(path.stat().st_size for path in files) < MOST_BYTES
 

@@ -103,9 +103,7 @@ def test_two_pictures_give_the_mean_of_each(photo: Tensor):
 def test_faces_of_20_px_and_more_are_looked_for():
     sizes = pyramid(100, 200)
     assert sizes[0] == (60, 120) and min(sizes[-1]) >= 12 and all(a > b for a, b in pairwise(sizes))
-    with pytest.raises(
-        ValueError, match="19 x 40 px have no room for a face of 20 px; give a larger data.enhancer_crop"
-    ):
+    with pytest.raises(ValueError, match="19 x 40 px have no room for a face of 20 px; give a larger data.image_size"):
         pyramid(40, 19)
 
 

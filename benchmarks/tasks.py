@@ -65,10 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows.append([name, *measured(enhance, faces, texts, detectors, reader)])
         print(" | ".join(rows[-1]), flush=True)
     header = ["", *(f"faces, {name} %" for name in detectors), "words %", "PSNR", "SSIM"]
-    count = sum(len(boxes) for _, boxes in faces)
-    text = (
-        f"{count} faces and {sum(len(each) for _, each in texts)} words, each darkened by {_listed(STOPS)} stops.\n\n"
-    )
+    known, wanted = (sum(len(each) for _, each in photos) for photos in (faces, texts))
+    text = f"{known} faces and {wanted} words, each darkened by {_listed(STOPS)} stops.\n\n"
     text += markdown_table(header, rows)
     print(text)
     replace_section(PAGE, "tasks", text)

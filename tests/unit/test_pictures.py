@@ -15,7 +15,7 @@ from lle.images import read_header
 from pipelines.models.resolve import find_model
 from pipelines.reporting.pictures import GAP, LABEL_HEIGHT
 
-MOST_BYTES = 2_500_000
+MOST_BYTES = 3_000_000
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ ROWS = {
     "exposure-shoulder": "baseline:exposure-shoulder",
     "bundled": "bundled",
 }
-STOPS = 3.0, 4.0, 5.0, 6.0
+STOPS = 5.0, 6.0, 7.0, 8.0
 OVERLAP = 1 / 3
 SURE_FACE, SURE_WORD = 0.5, 0.7
 LEAST_LETTERS = 3

@@ -39,6 +39,7 @@ from pipelines.promotion.decision import COMPARED
 from pipelines.tracking.runs import TrackedRun
 from pipelines.voting.votes import Vote, add
 from tests.integration.conftest import Cluster, answers, free_port, run, wait_for
+from tests.integration.models import brightener
 
 TAKES_A_STRENGTH = """
 from pathlib import Path
@@ -54,15 +55,6 @@ except mlflow.exceptions.MlflowException as error:
 """
 PAIRS = 6
 NAME = "lle-enhancer"
-
-
-def brightener(bias: float) -> Model:
-    """Brightens by a constant number of stops."""
-    settings = EnhancerSettings(arch="compact", thumbnail_size=32, width=4)
-    torch.manual_seed(0)
-    enhancer = build_enhancer(settings)
-    torch.nn.init.constant_(enhancer.head.bias, bias)
-    return Model(enhancer.requires_grad_(False), settings)
 
 
 @pytest.fixture(scope="module")

@@ -16,18 +16,15 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 import pytest
-import torch
 from mlflow.tracking import MlflowClient
 
 import lle
-from lle.config import EnhancerSettings
-from lle.enhancers import build_enhancer
 from lle.images import decode, encode
-from lle.model import Model
 from pipelines.config.train import RunSettings, TrackingSettings
 from pipelines.models.registry import register
 from pipelines.tracking.runs import TrackedRun
 from tests.integration.conftest import Cluster, free_port, head_node, wait_for
+from tests.integration.models import brightener
 
 SECONDS = 240
 CLIENTS = 4
@@ -76,15 +73,6 @@ def asked(url: str, data: bytes | None = None, kind: str = "image/png") -> tuple
 
 def photo(seed: int = 0) -> bytes:
     return encode(np.random.default_rng(seed).integers(0, 60, (60, 80, 3), dtype=np.uint8))
-
-
-def brightener(bias: float) -> Model:
-    """Brightens by a constant number of stops."""
-    settings = EnhancerSettings(arch="compact", thumbnail_size=32, width=4)
-    torch.manual_seed(0)
-    enhancer = build_enhancer(settings)
-    torch.nn.init.constant_(enhancer.head.bias, bias)
-    return Model(enhancer.requires_grad_(False), settings)
 
 
 @pytest.fixture(scope="module")

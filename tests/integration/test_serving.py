@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -189,13 +190,17 @@ def test_prometheus_is_told_of_requests_and_of_what_is_under_way(machine: Cluste
     served.wait_until("for Prometheus: ")
     page = served.said.partition("for Prometheus: ")[2].split()[0]
 
-    def exported() -> str:
-        return asked(page)[1].decode()
+    def exported(meter: str, *labels: str) -> bool:
+        """Whether it is told of this application; others on the cluster have told of theirs before."""
+        lines = asked(page)[1].decode().splitlines()
+        wanted = 'application="counted"', *labels
+        return any(line.startswith(f"ray_lle_serve_{meter}") and all(each in line for each in wanted) for line in lines)
 
-    wait_for(lambda: "ray_lle_serve_requests_total{" in exported(), 60, "the counter")
-    lines = [line for line in exported().splitlines() if 'application="counted"' in line]
-    assert any("ray_lle_serve_requests_total" in line and 'status="200"' in line for line in lines)
-    assert any("ray_lle_serve_requests_total" in line and 'status="415"' in line for line in lines)
-    assert any("ray_lle_serve_seconds_bucket" in line for line in lines)
-    assert any("ray_lle_serve_under_way" in line for line in lines)
+    for meter, *labels in (
+        ("requests_total", 'status="200"'),
+        ("requests_total", 'status="415"'),
+        ("seconds_bucket",),
+        ("under_way",),
+    ):
+        wait_for(partial(exported, meter, *labels), 60, f"{meter} {labels}")
     assert served.stop() == 0

@@ -23,6 +23,12 @@ class PlainBlock(nn.Module):
         return leaky(x + self.second(leaky(self.first(x))))
 
 
+def bounded(x: Tensor) -> Tensor:
+    """Clamped to [0, 1]; gradients pass its ends, or a place that has gone beyond them would never come back."""
+    inside = x.clamp(0, 1)
+    return x + (inside - x).detach() if torch.is_grad_enabled() else inside
+
+
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU of slope 0.2, in place: for what no other layer has kept."""
     return F.leaky_relu(x, 0.2, inplace=True)

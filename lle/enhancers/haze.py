@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer, checked_strength
-from lle.enhancers.blocks import PlainBlock, looking, seen, starting_at_zero
+from lle.enhancers.blocks import PlainBlock, bounded, looking, seen, starting_at_zero
 from lle.enhancers.resizing import enlarged, shrunk
 from lle.enhancers.tiles import EVERYWHERE, Where, like, pieces, put_together, values
 
@@ -87,16 +87,14 @@ def cleared(image: Tensor, maps: Tensor, airlight: Tensor, strength: float | Ten
         strength: s >= 0, or a tensor of it, (1,).
 
     Returns:
-        sRGB in [0, 1], (B, 3, H, W). Gradients pass its ends, or a place thought too hazy would never be mended.
+        sRGB in [0, 1], (B, 3, H, W).
     """
     seen_by = [image.amin(dim=1, keepdim=True), image.mean(dim=1, keepdim=True), image.amax(dim=1, keepdim=True)]
     score = maps[:, :1] + CLEAR
     for slope, value in zip(maps[:, 1:].split(1, dim=1), seen_by, strict=True):
         score = torch.addcmul(score, slope, value)
     gain = torch.exp(strength * THICKEST * g(score))
-    found = airlight + (image - airlight) * gain
-    bounded = found.clamp(0, 1)
-    return found + (bounded - found).detach() if torch.is_grad_enabled() else bounded
+    return bounded(airlight + (image - airlight) * gain)
 
 
 def g(score: Tensor) -> Tensor:

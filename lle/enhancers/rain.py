@@ -9,11 +9,11 @@ s: the strength, 1 as trained; 0 leaves the picture as it is.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lle.enhancers.base import Enhanced, Enhancer, checked_strength
+from lle.enhancers.blocks import bounded
 from lle.enhancers.denoiser import REACH, VALUES, BlockNetwork, in_whole_blocks, into_blocks, out_of_blocks
 from lle.enhancers.tiles import EVERYWHERE, Where, like, pieces, put_together, values
 
@@ -35,9 +35,7 @@ class RainEnhancer(Enhancer):
     def forward(self, image: Tensor, strength: float | Tensor = 1.0) -> Enhanced:
         def finished(where: Where) -> Tensor:
             rainy = values(image[(..., *where)])
-            found = rainy * (1 - strength * self.added(rainy))
-            bounded = found.clamp(0, 1)
-            return found + (bounded - found).detach() if torch.is_grad_enabled() else bounded
+            return bounded(rainy * (1 - strength * self.added(rainy)))
 
         tiles = pieces(image, REACH)
         picture = put_together(finished, image, tiles) if tiles else like(image, finished(EVERYWHERE))

@@ -26,10 +26,11 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from lle.dotted import said
 from lle.images import ImageError, TooLarge, read_header
 from pipelines.config.serve import ServeSettings
 from pipelines.inference.upload import WRITTEN_AS, Refusal, asked_strength, uploaded
-from pipelines.serving.enhancing import Answer, Asked, first_line
+from pipelines.serving.enhancing import Answer, Asked
 
 CHAMPION, CANARY = "champion", "canary"
 TRIES = 3  # of a photo, each with another process
@@ -212,12 +213,12 @@ class Endpoint:
                 answer: Answer = await self._handles[role].remote(asked)
                 break
             except RayActorError as error:
-                answer = Answer(failed=f"{TRIES} processes died with it: {first_line(error)}")
+                answer = Answer(failed=f"{TRIES} processes died with it: {said(error)}")
                 if left:
                     self._tried_again.inc()
                     await asyncio.sleep(PAUSE_SECONDS)
             except Exception as error:
-                answer = Answer(failed=first_line(error))
+                answer = Answer(failed=said(error))
                 break
         return answer
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from ray import serve
 
+from lle.dotted import said
 from lle.images import ImageError, Picture, decode_picture, encode_picture
 from lle.model import enhance_pixels
 from pipelines.config.serve import ServeSettings
@@ -124,7 +125,7 @@ class Enhancing:
         except Exception as error:
             if len(stack) > 1:
                 return [found for each in stack for found in self._together([each], strength)]
-            return [(stack[0][0], Answer(failed=first_line(error)))]
+            return [(stack[0][0], Answer(failed=said(error)))]
         return [(place, picture.enhanced(each)) for (place, picture), each in zip(stack, enhanced, strict=True)]
 
 
@@ -137,11 +138,6 @@ def size_of(photos: Sequence[Asked], most: int) -> int:
     """
     pixels = sum(max(asked.pixels, most // MOST_PHOTOS) for asked in photos)
     return min(pixels, most) if len(photos) == 1 else pixels
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, shortly."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _written(picture: Picture, format: str) -> Answer:

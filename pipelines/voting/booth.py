@@ -12,6 +12,7 @@ import torch
 
 from cluster.storage import explain, open_uri
 from lle.config import DataSettings
+from lle.dotted import said
 from lle.images import ImageError, decode_picture, on_white
 from lle.model import enhance_picture
 from pipelines.config.vote import VotingSettings
@@ -100,7 +101,7 @@ class Booth:
         except OSError as error:
             reason = explain(error)
         except (MemoryError, RuntimeError, ValueError) as error:
-            reason = f"could not be enhanced ({(str(error).strip() or type(error).__name__).splitlines()[0][:200]})"
+            reason = f"could not be enhanced ({said(error)})"
         self._unusable.add(asked.photo)
         self.refused[self.photos[asked.photo].name] = reason
         raise Refusal(reason, 422)

@@ -47,11 +47,12 @@ def read(tree: Tree, file: Path) -> tuple[str, dict[str, Any]]:
 
 
 def preset_values(tree: Tree, name: str) -> dict[str, Any]:
-    """The settings of a shipped preset."""
+    """The settings of a shipped preset, over those of the one that it names."""
     if name == NONE:
         return {}
     if name in presets():
-        return read(tree, PRESETS / f"{name}.yaml")[1]
+        base, values = read(tree, PRESETS / f"{name}.yaml")
+        return {**preset_values(tree, base or NONE), **values}
     raise SettingsError(f"--preset {name}: {no_such_preset(name)}, or give a YAML file")
 
 

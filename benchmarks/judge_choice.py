@@ -178,7 +178,7 @@ def find_sets(data: Path, side: int) -> dict[str, Pairs]:
         "LOL, training pairs": loaded(iter(own["lol"].values())),
         "SICE held out": loaded(pair for scene, pair in own["sice"].items() if scene in held_out),
         "LOL eval15": loaded(folder(data / "test_paired" / "lol_eval15")),
-        "mildly dark": [(_small(pair.photo, side), _small(pair.truth, side)) for pair in mild_pairs(data)],
+        "mildly dark": [(reduced(pair.photo, side), reduced(pair.truth, side)) for pair in mild_pairs(data)],
         "second camera": loaded(folder(data / "second_camera" / "pairs")),
     }
 
@@ -192,10 +192,11 @@ def _well_lit(data: Path, side: int) -> list[Tensor]:
 
 
 def _read(file: Path, side: int) -> Tensor:
-    return _small(to_tensor(read(file))[None], side)
+    return reduced(to_tensor(read(file))[None], side)
 
 
-def _small(image: Tensor, side: int) -> Tensor:
+def reduced(image: Tensor, side: int) -> Tensor:
+    """A smaller copy, (1, 3, H, W), its short side so many px; itself where it is no larger."""
     scale = side / min(image.shape[-2:])
     if scale >= 1:
         return image

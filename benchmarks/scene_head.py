@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from benchmarks.pretrained import split, unrestricted
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers.denoiser import Denoiser
-from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, highlights_kept, log_light, relight, told
+from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, log_light, relight, told, tones_kept
 from lle.enhancers.scene import GREY, SceneEnhancer, seen_small, settled
 from lle.exposure.camera import srgb_to_linear
 from lle.exposure.curves import bag_of_curves
@@ -151,9 +151,9 @@ def teach_denoiser(denoiser: Denoiser, files: Sequence[Path], settings: TrainSet
 
 
 def relit_as_seen(image: Tensor, light: Light) -> tuple[Tensor, Tensor]:
-    """`relight` with highlights kept, each place by its own light, for pixels and squares without surroundings."""
+    """`relight` with tones kept, each place by its own light, for pixels and squares without surroundings."""
     linear = srgb_to_linear(image)
-    return relight(linear, light, highlights_kept(light.exposure, log_light(linear)))
+    return relight(linear, light, tones_kept(light.exposure, log_light(linear)))
 
 
 def _square(photo: np.ndarray, chance: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,7 @@
 
     colour -> sRGB(f(min(w x, 1); k)),    k = 2 s sinh(u + d(x))
 
-Exposure, white balance and strength are the photo's. Where highlights are kept, d is that of a colour whose
+Exposure, white balance and strength are the photo's. Where tones are kept, d is that of a colour whose
 surroundings are as light as itself. What the model does to places, its local light and its denoiser, no table of
 colours can hold. The format: "Cube LUT Specification 1.0", Adobe 2013; red changes fastest.
 """

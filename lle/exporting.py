@@ -101,7 +101,7 @@ def save_tiles(model: Model, folder: str | Path) -> None:
     """Write the model as `light.onnx` and `tile.onnx` into a folder that is there; all tensors are float32.
 
     What `light.onnx` makes of `image`, RGB in [0, 1] (1, 3, H, W), is given to `tile.onnx` under the names it has:
-    `exposure` (1, 1, 1, 1), `balance` (1, 3, 1, 1) and, where light is local or highlights are kept, `by_light`
+    `exposure` (1, 1, 1, 1), `balance` (1, 3, 1, 1) and, where light is local or tones are kept, `by_light`
     (1, 2, S, S). Beside them that takes a tile as `image` (1, 3, h, w); `place` (4,): its upper row and left column and
     the picture's height and width; and `strength` (1,). Tiles begin at multiples of `GRID` pixels. A result is right
     `TILE_REACH` pixels from the edges of a tile, and at those of the picture.
@@ -298,11 +298,11 @@ class _OfTile(nn.Module):
     def __init__(self, enhancer: OneExposure) -> None:
         super().__init__()
         self.enhancer = enhancer
-        self.keeps_highlights = enhancer.light(torch.rand(1, 3, 8, 8))[0].base is not None
+        self.keeps_tones = enhancer.light(torch.rand(1, 3, 8, 8))[0].base is not None
 
     def forward(self, image: Tensor, place: Tensor, strength: Tensor, *decided: Tensor) -> Tensor:
         exposure, balance, *maps = decided
-        light = Light(exposure, balance, **{"base" if self.keeps_highlights else "local": each for each in maps})
+        light = Light(exposure, balance, **{"base" if self.keeps_tones else "local": each for each in maps})
         strength = strength.clamp(0.0, STRONGEST)
         linear = srgb_to_linear(image)
         relit, k = relight(linear, light, self._stops(light, linear, place), strength)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
-from lle.dotted import OwnCodeError, is_dotted, package_of
+from lle.dotted import OwnCodeError, is_dotted, package_of, said
 from lle.enhancers import Enhancer, build_enhancer
 from lle.images import Picture, eight_bits, picture_of_pil, read_picture
 from lle.images.pixels import check_pixels, white
@@ -109,8 +109,7 @@ def load(folder: str | Path) -> Model:
     except OwnCodeError as error:
         raise ValueError(f"{folder}: its network is not ours: {error}") from error
     except (KeyError, TypeError, RuntimeError, ValueError, OSError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{folder}: not a model saved by this project ({reason})") from error
+        raise ValueError(f"{folder}: not a model saved by this project ({said(error)})") from error
     return Model(enhancer, settings, about)
 
 

@@ -9,9 +9,10 @@ whatever the training photos' darkness was like: contrast stays. d, where it is 
 order of tones round. D: the denoiser, told of the light that was added. s: the strength, 1 as trained; 0 leaves the
 picture as it is, and k grows with it.
 
-Where highlights are kept, d = -.9 softplus(B + ln f'(0) - .8), of width .5, but u + d is never below 0 for it: lamps
-and skies that the exposure would burn get less of it. B, the base of log light, is what that filter leaves of it: the
-detail within a lamp is lifted as one.
+Where tones are kept, d = -.9 softplus(L - .8) - .2 u softplus(-3 - L), L = B + ln f'(0), each of width .5, but u + d is
+never below 0 for it: lamps and skies that the exposure would burn get less of it, and so do depths that it would turn
+into a veil, for a dark photo's black is the camera's, not the scene's. B, the base of log light, is what that filter
+leaves of it: the detail within a lamp is lifted as one.
 
 Without a gradient, full resolution is touched once, in strips of rows or in the tiles of the denoiser.
 """
@@ -40,6 +41,7 @@ SLOWEST = -0.5  # slope of d by log light: at -1 a brighter place would end up a
 FILTER_RADIUS, FILTER_EPSILON = 4, 0.1  # cells of the small copy; squared log light
 BASE_RADIUS, BASE_EPSILON = 8, 0.3
 KNEE, KNEE_WIDTH, KEPT = 0.8, 0.5, 0.9  # log of lifted light; the share of what is above it that is taken back
+DEEP, DEEPENED = -3.0, 0.2  # the same of what is below it, for each nat of the exposure
 LEAST_LIFT = 1e-3
 
 
@@ -50,7 +52,7 @@ class Light(NamedTuple):
         exposure: u in [-2.5, 7], (B, 1, 1, 1).
         balance: w > 0, (B, 3, 1, 1).
         local: slope and offset of d by log light, (B, 2, size, size); None: no local stops.
-        base: slope and offset of B by log light, (B, 2, size, size), where highlights are kept; None: they are not.
+        base: slope and offset of B by log light, (B, 2, size, size), where tones are kept; None: they are not.
     """
 
     exposure: Tensor
@@ -89,16 +91,22 @@ class OneExposure(Enhancer):
         def lit(where: Where) -> Tensor:
             linear = linear_light(image[(..., *where)])
             relit, k = relight(linear, light, self.local(light, linear, image, where), strength)
-            return relit if self.denoiser is None else torch.cat([relit, told(k).expand_as(relit[:, :1])], dim=1)
+            return relit if denoiser is None else torch.cat([relit, told(k).expand_as(relit[:, :1])], dim=1)
 
         def finished(where: Where) -> Tensor:
-            if self.denoiser is None:
+            if denoiser is None:
                 return lit(where)
             relit, exponent = in_strips(lit, image, where).split([3, 1], dim=1)
-            return partly(relit, self.denoiser(relit, exponent), strength)
+            return partly(relit, denoiser(relit, exponent), strength)
 
-        tiles = pieces(image, None if self.denoiser is None else REACH)
+        denoiser = self.denoiser_at_work
+        tiles = pieces(image, None if denoiser is None else REACH)
         return put_together(finished, image, tiles) if tiles else like(image, finished(EVERYWHERE))
+
+    @property
+    def denoiser_at_work(self) -> Denoiser | None:
+        """None where there is none, or none is wanted now."""
+        return self.denoiser
 
     def picture(self, image: Tensor, strength: float = 1.0) -> Tensor:
         return self(image, checked_strength(strength)).image
@@ -123,7 +131,7 @@ class OneExposure(Enhancer):
         """d of what `light.by_light` gives for places, both (B, 1, h, w)."""
         if light.base is None:
             return found.clamp(-self.max_local, self.max_local)
-        return highlights_kept(light.exposure, found)
+        return tones_kept(light.exposure, found)
 
 
 class ExposureEnhancer(OneExposure):
@@ -183,10 +191,11 @@ def relight(
     return linear_to_srgb(shoulder(balanced, k)), k
 
 
-def highlights_kept(exposure: Tensor, base: Tensor) -> Tensor:
-    """d <= 0: how much less of an exposure brighter places get.
+def tones_kept(exposure: Tensor, base: Tensor) -> Tensor:
+    """d <= 0: how much less of an exposure the brightest and the darkest places get.
 
-    The order of tones stays: light k x that is lifted to more than e^.8 grows with the tenth root of x, not at once.
+    The order of tones stays: light k x that is lifted to more than e^.8 grows with the tenth root of x, not at once;
+    what stays below e^-3 grows with a power of x above 1.
 
     Args:
         exposure: u, (B, 1, 1, 1).
@@ -195,10 +204,12 @@ def highlights_kept(exposure: Tensor, base: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W); 0 where u <= 0.
     """
+    lift = exposure.clamp_min(0)
     k = k_of(exposure.clamp_min(LEAST_LIFT))
-    gain = k / -torch.expm1(-k)
-    over = F.softplus((base + gain.log() - KNEE) / KNEE_WIDTH)
-    return torch.maximum(-KEPT * KNEE_WIDTH * over, -exposure.clamp_min(0))
+    lifted = base + (k / -torch.expm1(-k)).log()
+    over = KEPT * F.softplus((lifted - KNEE) / KNEE_WIDTH)
+    under = DEEPENED * lift * F.softplus((DEEP - lifted) / KNEE_WIDTH)
+    return torch.maximum(-KNEE_WIDTH * (over + under), -lift)
 
 
 def edge_aware_base(light: Tensor) -> Tensor:

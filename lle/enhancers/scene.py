@@ -13,7 +13,7 @@ where a network has learned the level of one set of photos.
 A camera that it does not know has a cast of its own, and exposes scenes by a rule of its own. Five numbers for all its
 pictures can learn that, while the rest rests: logarithms of gains that are taken before anything is decided, and a and
 b of a + b (u0 - 3.5), which is added to v.
-The rest, with the noise, is done as by the exposure network, highlights kept.
+The rest, with the noise, is done as by the exposure network, tones kept.
 """
 
 from __future__ import annotations
@@ -73,6 +73,11 @@ class SceneEnhancer(OneExposure):
         if self.camera is not None:
             self.head.eval()
         return self
+
+    @property
+    def denoiser_at_work(self) -> Denoiser | None:
+        """None while a camera's numbers learn, which know of no noise: their steps take less time so."""
+        return None if self.camera is not None and self.training else self.denoiser
 
     def light_of(self, small: Tensor) -> tuple[Light, Tensor]:
         small = srgb_to_linear(small.float())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from lle.dotted import said
 from lle.images import colour, heif, png, raw, tiff
 from lle.images.files import ImageError, TooLarge, Unsupported
 
@@ -200,5 +201,4 @@ def _reason(error: Exception, data: bytes | None) -> str:
         return "does not fit into memory; lower the pixel limit"
     if isinstance(error, Image.DecompressionBombError):
         return f"over Pillow's own limit of pixels ({error})"
-    told = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"damaged or truncated ({told})"
+    return f"damaged or truncated ({said(error)})"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lle.dotted import said
 from lle.metrics.full_reference import rounded
 
 TAPS = (1, 4, 7, 9, 10, 11, 12)  # indices of torchvision's squeezenet1_1().features
@@ -45,7 +46,7 @@ class Lpips(nn.Module):
             self.trunk.load_state_dict({name.removeprefix("features."): weight for name, weight in features.items()})
             weights = [linear[f"lin{index}.model.1.weight"].float() for index in range(len(TAPS))]
         except (KeyError, RuntimeError) as error:
-            raise ValueError(f"not the weights of SqueezeNet 1.1 and LPIPS ({str(error).splitlines()[0]})") from error
+            raise ValueError(f"not the weights of SqueezeNet 1.1 and LPIPS ({said(error)})") from error
         self.linear = nn.ParameterList(weights)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lle.dotted import said
 from lle.metrics.full_reference import rounded
 
 BLOCK = 96
@@ -73,7 +74,7 @@ def load_niqe(path: Path) -> Niqe:
             mean, covariance = (torch.from_numpy(arrays[name]) for name in ("mu_pris_param", "cov_pris_param"))
         return Niqe(mean.flatten(), covariance)
     except Exception as error:  # a damaged archive raises nearly anything
-        raise ValueError(f"{path}: holds no parameters of NIQE ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{path}: holds no parameters of NIQE ({said(error)})") from error
 
 
 def block_features(image: Tensor) -> Tensor:

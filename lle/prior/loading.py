@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from lle.config import PriorSettings
+from lle.dotted import said
 from lle.prior.towers import Prior, Tower
 from lle.prior.vgg16 import load_vgg16
 from lle.prior.weights import (
@@ -65,6 +66,6 @@ def load_tower(model: str, pretrained: str, setting: str = GUIDANCE_WEIGHTS) -> 
         return Tower(open_clip.create_model(model, pretrained=weights, weights_only=True), model)
     except (RuntimeError, AssertionError, KeyError) as error:
         raise PriorError(
-            f"{setting}: {pretrained} does not fit {model} ({str(error).splitlines()[0][:120]}); "
+            f"{setting}: {pretrained} does not fit {model} ({said(error)}); "
             f"name the model these weights were made for in {model_setting(setting)}"
         ) from error

@@ -18,6 +18,7 @@ from torch.autograd.profiler import record_function
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lle.config import TrainSettings
+from lle.dotted import said
 from lle.enhancers import Enhancer, build_enhancer
 from lle.losses.objective import Objective, Terms, check_own_terms
 from lle.losses.task import load_task
@@ -461,7 +462,7 @@ class _Training:
         except RuntimeError as error:
             raise checkpoint_files.CheckpointError(
                 "the checkpoint holds another network, prior or averaging than the settings name; resume with the "
-                f"settings it was trained with ({str(error).splitlines()[0]})"
+                f"settings it was trained with ({said(error)})"
             ) from error
         checkpoint_files.restore_optimiser(self.enhancer_adam, checkpoint.part("enhancer_adam"))
         checkpoint_files.restore_optimiser(self.prompt_adam, checkpoint.part("prompt_adam"))

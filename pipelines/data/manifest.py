@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from pyarrow import fs, parquet
 
 from cluster.storage import StorageError, inside, leads_out, open_uri, write_atomically
+from lle.dotted import said
 from pipelines.config.prepare import PrepareSettings
 from pipelines.data import shards
 from pipelines.data.duplicates import first_equal, first_similar
@@ -267,8 +268,7 @@ def _read(filesystem: fs.FileSystem, path: str, schema: pa.Schema) -> pa.Table:
     except StorageError:
         raise
     except (pa.ArrowException, LookupError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ManifestError(f"{path} cannot be understood ({reason}); prepare the set anew") from error
+        raise ManifestError(f"{path} cannot be understood ({said(error)}); prepare the set anew") from error
 
 
 def _newest(table: pa.Table) -> pa.Table:

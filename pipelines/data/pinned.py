@@ -22,6 +22,7 @@ from io import BytesIO
 from typing import Any
 
 from cluster.storage import StorageError, explain, open_uri, write_atomically
+from lle.dotted import said
 from lle.images import MAX_PIXELS, ImageError
 from pipelines.config.train import RunSettings
 from pipelines.data import shards
@@ -146,8 +147,7 @@ def _understood(file: str) -> Iterator[None]:
     except DataError:
         raise
     except (OSError, EOFError, zlib.error, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise DataError(f"data: {file} cannot be understood ({reason}); begin another run") from error
+        raise DataError(f"data: {file} cannot be understood ({said(error)}); begin another run") from error
 
 
 def _write(checkpoints: str, content: dict[str, Any]) -> None:

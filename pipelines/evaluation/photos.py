@@ -11,6 +11,7 @@ from functools import partial
 from pyarrow import fs
 
 from cluster.storage import open_uri, write_atomically
+from lle.dotted import said
 from lle.images import MAX_PIXELS, ImageError
 from pipelines.data import shards
 from pipelines.data.listing import DataError
@@ -55,7 +56,7 @@ def check_unchanged(contents: dict[str, str], manifest: str) -> None:
         with filesystem.open_input_stream(path) as file:
             pinned = json.loads(file.read())
     except OSError as error:
-        raise DataError(f"manifest: {manifest} cannot be read ({str(error).splitlines()[0]})") from error
+        raise DataError(f"manifest: {manifest} cannot be read ({said(error)})") from error
     except (ValueError, RecursionError):
         pinned = None
     if not isinstance(pinned, dict):
@@ -84,7 +85,7 @@ def _content(max_pixels: int, file: tuple[str, str, str]) -> tuple[str, str]:
     try:
         return name, hashlib.sha256(shards.read(open_uri(uri)[0], path, max_pixels)).hexdigest()
     except (OSError, ImageError) as error:
-        raise DataError(f"{name} cannot be read ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{name} cannot be read ({said(error)})") from error
 
 
 def _told(names: list[str], what: str) -> str:

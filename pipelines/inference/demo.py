@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from cluster.redaction import redacted
 from cluster.storage import sqlite_path
+from lle.dotted import said
 from lle.enhancers.base import STRONGEST
 from lle.images import ImageError, decode_picture, encode_picture, on_white, read_header
 from lle.model import BUNDLED, enhance_picture, enhance_pixels
@@ -85,8 +86,7 @@ def demo_app(model: NamedModel, settings: DemoSettings) -> Starlette:
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:  # whatever it is, the page is told in one sentence and nothing of the photo
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            return JSONResponse({"error": f"could not be enhanced ({reason})"}, 500, HEADERS)
+            return JSONResponse({"error": f"could not be enhanced ({said(error)})"}, 500, HEADERS)
         return JSONResponse(found, headers=HEADERS)
 
     return local_app([Route("/", show), Route("/enhance", enhance, methods=["POST"])])
@@ -116,7 +116,7 @@ def brighten(model: NamedModel, data: bytes, max_pixels: int, strength: float = 
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Refusal("does not fit into memory; try a smaller photo", 507) from error
     except (RuntimeError, ValueError) as error:
-        raise Refusal(f"could not be enhanced ({str(error).strip().splitlines()[0][:200]})", 500) from error
+        raise Refusal(f"could not be enhanced ({said(error)})", 500) from error
     enhanced = time.perf_counter()
     file = encode_picture(after, kind)
     encoded = time.perf_counter()

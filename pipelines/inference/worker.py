@@ -26,6 +26,7 @@ from cluster.storage import explain, from_anywhere, inside, open_file, open_file
 from cluster.waiting import told_while_waiting
 from lle.clips import is_clip_name
 from lle.cube import cube
+from lle.dotted import said
 from lle.images import (
     ImageError,
     Picture,
@@ -279,5 +280,5 @@ def failed(photo: Photo, error: Exception) -> Entry:
     elif isinstance(error, OSError):
         reason = explain(error)
     else:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = said(error)
     return replace(photo.entry, failed=reason)

@@ -22,6 +22,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 import lle
+from lle.dotted import said
 from lle.images import ImageError, decode_picture, encode_picture, most_bytes, read_header
 from lle.model import enhance_picture
 from pipelines.config.enhance import EnhanceSettings
@@ -88,8 +89,7 @@ def answer(data: bytes, content_type: str | None, model: Any, input_schema: Any)
         asked_wrong = error.error_code == "INVALID_PARAMETER_VALUE"
         return _response(error.error_code, error.message[:1000], 400 if asked_wrong else 500)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:SHOWN]
-        return _response("INTERNAL_ERROR", f"the photos could not be enhanced ({reason})", 500)
+        return _response("INTERNAL_ERROR", f"the photos could not be enhanced ({said(error)})", 500)
     text = json.dumps({"predictions": [base64.b64encode(each).decode() for each in enhanced]})
     return _of_mlflow(text, 200)
 

@@ -41,11 +41,13 @@ def test_parameters_are_as_many_as_documented():
     assert f"{frozen:,} weights" in str(Tower.__doc__)
 
 
-def test_it_begins_as_the_strongest_exposure_without_learning_but_for_highlights():
+def test_it_begins_as_the_strongest_exposure_without_learning_but_for_lamps_and_depths():
     image = scene(-4)
     expected, enhanced = exposure_shoulder(image), SceneEnhancer(denoise=0).eval()(image).image.detach()
-    no_highlight = expected.amax(dim=1, keepdim=True).expand_as(expected) < 0.6
-    torch.testing.assert_close(enhanced[no_highlight], expected[no_highlight], atol=5e-3, rtol=0)
+    light = expected.mean(dim=1, keepdim=True).expand_as(expected)
+    middle = (light > 0.4) & (light < 0.6)
+    assert float(middle.float().mean()) > 0.3
+    torch.testing.assert_close(enhanced[middle], expected[middle], atol=8e-3, rtol=0)
     assert (enhanced <= expected + 2e-3).all()
 
 

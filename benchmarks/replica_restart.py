@@ -160,7 +160,7 @@ def as_text(found: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         (
-            f"{told(found['machine'])}. A checkpoint each {CHECKPOINT_EVERY} steps, the kill at about step {KILLED_AT}.",
+            f"{told(found['machine'])}. A checkpoint each {CHECKPOINT_EVERY} steps, killed at step {KILLED_AT} or so.",
             markdown_table(headings, rows),
         )
     )

@@ -31,21 +31,22 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lle.training import checkpoint as checkpoint_files
 from lle.training.checkpoint import STATE, TENSORS, Checkpoint
+from lle.training.loop import NonFiniteError
+from lle.training.schedule import DeadLightMap
 from pipelines.training import TrainingError
 
 POLL_SECONDS = 0.2
 SILENT_SECONDS = 5.0  # after which a worker that was waiting counts as gone
-ANSWER_SECONDS = 120.0  # without which a worker goes to meet the others
-
-# Who exchanges nothing with the lost one in a collective, as may be with four workers, notices nothing: a worker
-# that leaves cannot close its connections while DDP or what it has imported holds the group, and abort does nothing in
-# gloo (torch 2.15). So an answer that does not come counts as a loss, too, and may turn out to be none.
+# Who exchanges nothing with the lost one in a collective, as may be among four, does not notice, and survivors that
+# leave the group may not close their connections: once DDP was used, those outlive the group for a while, and gloo's
+# abort does nothing (torch 2.15). So an answer that does not come counts as a loss, too, and may turn out to be none.
+ANSWER_SECONDS = 120.0
 
 Result = TypeVar("Result")
 
 
 class OneByOne(TorchftConfig):
-    """Each worker a replica of its own, which Ray Train replaces alone."""
+    """For TorchTrainer: each worker a replica of its own, which Ray Train replaces alone."""
 
     def __init__(self) -> None:
         super().__init__(lighthouse_kwargs={}, backend="gloo")
@@ -92,6 +93,8 @@ class Replicas:
                 self._meet(failure)
                 failure = None
                 return attempt(self._held or begin())
+            except (NonFiniteError, DeadLightMap):  # every worker's verdict, not a loss
+                raise
             except RuntimeError as error:
                 if error is failure:
                     raise

@@ -23,26 +23,28 @@ from typing import Any
 import psutil
 
 from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored, told
+from pipelines.data.samples import quickstart_folders, write_quickstart_data
 from pipelines.tracking.history import HISTORY, read_history
 
 ROOT = Path(__file__).parents[1]
 WAYS = {"all restarted": False, "one replaced": True}
-CHECKPOINT_EVERY, KILLED_AT = 60, 100
+CHECKPOINT_EVERY, KILLED_AT = 40, 65
 SETTINGS = f"""
 init_from: ""
-data: {{samples: true, image_size: 64, prompt_size: 64, validation_images: 4, validation_size: 128, decoders: 1}}
+data: {{image_size: 64, prompt_size: 64, validation_images: 4, validation_size: 128, decoders: 1}}
 enhancer: {{arch: compact, thumbnail_size: 32, width: 8}}
 objective: {{smoothness: {{weight: 30}}, reconstruction: {{weight: 0.1}}}}
 schedule:
-  prompt_init: {{steps: 20}}
-  reconstruction: {{steps: 20}}
-  enhancement: {{steps: 80, extend_by: 0}}
-  refinement: {{steps: 20, extend_by: 0}}
+  prompt_init: {{steps: 10}}
+  reconstruction: {{steps: 10}}
+  enhancement: {{steps: 40, extend_by: 0}}
+  refinement: {{steps: 10, extend_by: 0}}
   rounds: 2
 optimiser: {{enhancer_lr: 1e-3, prompt_lr: 1e-3, ema_decay: 0.9}}
 batch: {{enhancement: 12, prompts: 12}}
-loop: {{log_every: 1, validate_every: 40, checkpoint_every: {CHECKPOINT_EVERY}}}
+loop: {{log_every: 1, validate_every: 20, checkpoint_every: {CHECKPOINT_EVERY}}}
 scaling: {{threads_per_worker: 1}}
+tracking: {{register_model: false}}
 """
 LIMIT_SECONDS = 900.0
 
@@ -65,44 +67,49 @@ def measure(workers: Sequence[int], turns: int) -> dict[str, Any]:
         "machine": machine(("torch", "ray")),
         "workers": stored("replica_restart").get("workers", {}),
     }
-    for count in workers:
-        undisturbed = trained(count, replaces=False, kills=False)
-        costs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-        for _ in range(turns):
-            for way, replaces in WAYS.items():
-                costs[way].append(trained(count, replaces, kills=True))
-                print(count, way, costs[way][-1], flush=True)
-        found["workers"][str(count)] = {"undisturbed": undisturbed, "ways": costs}
-        save("replica_restart", found)
+    with TemporaryDirectory() as folder:
+        write_quickstart_data(Path(folder, "photos"))
+        Path(folder, "settings.yaml").write_text(SETTINGS, encoding="utf-8")
+        for count in workers:
+            costs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+            undisturbed = trained(Path(folder), count, replaces=False, kills=False)
+            found["workers"][str(count)] = {"undisturbed": undisturbed, "ways": costs}
+            for _ in range(turns):
+                for way, replaces in WAYS.items():
+                    costs[way].append(trained(Path(folder), count, replaces, kills=True))
+                    print(count, way, costs[way][-1], flush=True)
+                    save("replica_restart", found)
     return found
 
 
-def trained(workers: int, replaces: bool, kills: bool) -> dict[str, Any]:
+def trained(folder: Path, workers: int, replaces: bool, kills: bool) -> dict[str, Any]:
     """One training to its end: `hash` of what it came to, its last step, and what the kill cost, where there is one."""
-    with TemporaryDirectory() as folder:
-        settings = Path(folder, "settings.yaml")
-        settings.write_text(SETTINGS, encoding="utf-8")
-        command = [
-            *(sys.executable, str(ROOT / "pipelines" / "train.py"), "--config", str(settings), "--runs", folder),
-            *("--name", "run", "--scaling.workers", str(workers), "--scaling.replace_lost", str(replaces).lower()),
-        ]
-        kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        log = Path(folder, "log.txt")
-        with log.open("wb") as file:
-            job = psutil.Popen(
-                command, cwd=folder, env=kept | {"PYTHONPATH": os.pathsep.join(sys.path)}, stdout=file, stderr=file
-            )
-        try:
-            cost = cost_of_a_kill(job, Path(folder, "run", HISTORY)) if kills else {}
-            ended = job.wait(LIMIT_SECONDS)
-        finally:
-            if job.is_running():
-                job.terminate()
-                job.wait(60)
-        if ended:
-            raise RuntimeError(f"the training ended with {ended}: {log.read_text(errors='replace')[-3000:]}")
-        summary = json.loads(Path(folder, "run", "summary.json").read_text(encoding="utf-8"))
-        return {**cost, **{name: summary[name] for name in ("hash", "last_step", "steps_lost", "worker_restarts")}}
+    name = f"{len(list(folder.glob('*.log')))}"
+    log = folder / f"{name}.log"
+    words = {
+        "config": folder / "settings.yaml",
+        "runs": folder,
+        "name": name,
+        "scaling.workers": workers,
+        "scaling.replace_lost": str(replaces).lower(),
+        **{f"data.{what}": place for what, place in quickstart_folders(folder / "photos").items()},
+    }
+    command = [sys.executable, str(ROOT / "pipelines" / "train.py")]
+    command += [str(word) for what, value in words.items() for word in (f"--{what}", value)]
+    kept = {variable: value for variable, value in os.environ.items() if variable != "RAY_ADDRESS"}
+    with log.open("wb") as file:
+        job = psutil.Popen(command, cwd=folder, env=kept | {"PYTHONPATH": str(ROOT)}, stdout=file, stderr=file)
+    try:
+        cost = cost_of_a_kill(job, folder / name / HISTORY) if kills else {}
+        ended = job.wait(LIMIT_SECONDS)
+    finally:
+        if job.is_running():
+            job.terminate()
+            job.wait(60)
+    if ended:
+        raise RuntimeError(f"the training ended with {ended}: {log.read_text(errors='replace')[-3000:]}")
+    summary = json.loads((folder / name / "summary.json").read_text(encoding="utf-8"))
+    return {**cost, **{each: summary[each] for each in ("hash", "last_step", "steps_lost", "worker_restarts")}}
 
 
 def cost_of_a_kill(job: psutil.Popen, history: Path) -> dict[str, Any]:
@@ -160,7 +167,8 @@ def as_text(found: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         (
-            f"{told(found['machine'])}. A checkpoint each {CHECKPOINT_EVERY} steps, killed at step {KILLED_AT} or so.",
+            f"{told(found['machine'])}. Killed soon after step {KILLED_AT}; checkpoints were at step {CHECKPOINT_EVERY} and, "
+            "at the end of a round, 60: restarted, all go back to that, which may be `loop.checkpoint_every` steps.",
             markdown_table(headings, rows),
         )
     )

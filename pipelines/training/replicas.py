@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -65,14 +66,14 @@ class Replicas:
     """This worker's way to the others.
 
     Args:
-        meeting: actor of a `Meeting`.
+        come: to the `Meeting` of all, wherever it is held.
         worker: rank of this one.
         workers: how many there are.
         patience: how long to wait for a new worker, s.
     """
 
-    def __init__(self, meeting: Any, worker: int, workers: int, patience: float) -> None:
-        self._meeting, self._worker, self._workers, self._patience = meeting, worker, workers, patience
+    def __init__(self, come: Callable[[Visit], list[Visit]], worker: int, workers: int, patience: float) -> None:
+        self._come, self._worker, self._workers, self._patience = come, worker, workers, patience
         self._process, self._met = uuid.uuid4().hex, (list[str](), 0)
         self._held: Checkpoint | None = None
 
@@ -143,8 +144,8 @@ class Replicas:
     def _wait_for_all(self, visit: Visit) -> list[Visit]:
         deadline = time.monotonic() + self._patience
         while time.monotonic() < deadline:
-            if members := ray.get(self._meeting.come.remote(visit)):
-                return list(members)
+            if members := self._come(visit):
+                return members
             time.sleep(POLL_SECONDS)
         raise TrainingError(
             f"scaling.replace_lost: no worker took the place of a lost one within {self._patience:g} s "
@@ -198,10 +199,14 @@ class Meeting:
         return self.met
 
 
-def meeting_here(workers: int) -> Any:
-    """The actor of a meeting on the driver's machine, so that it is not lost with another one."""
+def meeting_here(workers: int) -> Callable[[Visit], list[Visit]]:
+    """How to come to a meeting on the driver's machine, so that it is not lost with another one; can be sent."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Meeting).options(num_cpus=0, scheduling_strategy=here).remote(workers)
+    return partial(_come_to, ray.remote(Meeting).options(num_cpus=0, scheduling_strategy=here).remote(workers))
+
+
+def _come_to(actor: Any, visit: Visit) -> list[Visit]:
+    return list(ray.get(actor.come.remote(visit)))
 
 
 def _handed_over(held: Checkpoint | None, source: int) -> Checkpoint:

@@ -53,8 +53,8 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         config: `settings` (plain values), `photos` (TrainingPhotos), `run_id` (of MLflow), `checkpoints` (a URI),
-            `start` (weights, or None), `lines` (a Queue to the driver), `stop` (a StopRequest) and `meeting` (for
-            `Replicas`, or None).
+            `start` (weights, or None), `lines` (a Queue to the driver), `stop` (a StopRequest) and `meeting` (how to
+            come to that of `Replicas`, or None).
 
     Returns:
         Plain values about the end of the training.

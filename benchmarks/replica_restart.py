@@ -28,7 +28,7 @@ from pipelines.tracking.history import HISTORY, read_history
 
 ROOT = Path(__file__).parents[1]
 WAYS = {"all restarted": False, "one replaced": True}
-CHECKPOINT_EVERY, KILLED_AT = 40, 65
+CHECKPOINT_EVERY, KILLED_AT, LAST = 40, 65, 110
 SETTINGS = f"""
 init_from: ""
 data: {{image_size: 64, prompt_size: 64, validation_images: 4, validation_size: 128, decoders: 1}}
@@ -167,8 +167,8 @@ def as_text(found: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         (
-            f"{told(found['machine'])}. Killed soon after step {KILLED_AT}; checkpoints were at step {CHECKPOINT_EVERY} and, "
-            "at the end of a round, 60: restarted, all go back to that, which may be `loop.checkpoint_every` steps.",
+            f"{told(found['machine'])}. Killed soon after step {KILLED_AT} of {LAST}; the last checkpoint was of step "
+            "60, where a round ended. What was done since is done again: `loop.checkpoint_every` steps at most.",
             markdown_table(headings, rows),
         )
     )

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.drill
 
 LENGTHS = [
     word
-    for phase, steps in {"prompt_init": 20, "enhancement": 60, "refinement": 20}.items()
+    for phase, steps in {"prompt_init": 15, "enhancement": 30, "refinement": 10}.items()
     for word in (f"--schedule.{phase}.steps", str(steps))
 ]
 CHOSEN = [*LENGTHS, "--scaling.workers", "2", "--loop.checkpoint_every", "1000", "--loop.log_every", "1"]
@@ -21,7 +21,7 @@ def test_killed_workers_cost_no_step_and_no_bit(trainings: Trainings):
     undisturbed = trainings.start("undisturbed", *CHOSEN)
     assert undisturbed.wait() == 0, undisturbed.output[-3000:]
     disturbed = trainings.start("disturbed", *CHOSEN, "--scaling.replace_lost", "true", "--scaling.max_failures", "3")
-    for kills, (place, step) in enumerate(((0, 10), (1, 40), (0, 90)), start=1):  # without any checkpoint, too
+    for kills, (place, step) in enumerate(((0, 5), (1, 60)), start=1):  # without any checkpoint, too
         wait_for(lambda step=step: steps_of(disturbed) >= step or disturbed.process.poll() is not None, 300, f"{step}")
         assert disturbed.process.poll() is None, disturbed.output[-3000:]
         workers = sorted(trainings.cluster.processes("RayTrainWorker"), key=lambda each: each.create_time())
@@ -29,8 +29,8 @@ def test_killed_workers_cost_no_step_and_no_bit(trainings: Trainings):
         disturbed.wait_until("continuing from step", times=kills)
     assert disturbed.wait() == 0, disturbed.output[-3000:]
     assert disturbed.summary["hash"] == undisturbed.summary["hash"]
-    assert disturbed.summary["worker_restarts"] == 3
-    assert disturbed.summary["steps_lost"] <= 3  # one where the loss fell into a validation
+    assert disturbed.summary["worker_restarts"] == 2
+    assert disturbed.summary["steps_lost"] <= 2  # one where the loss fell into a validation
 
 
 def steps_of(training: Training) -> int:

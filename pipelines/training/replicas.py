@@ -4,8 +4,8 @@ Ray Train can replace single workers where each is a replica with a process grou
 (`OneByOne`). What joins them to one group again is here: all workers meet at the beginning, and once more after each
 loss; in between nobody asks. The group that they form is torch's default one, so `lle.training.distributed` does not
 know of any of this. torchft itself is not needed: its lighthouse brings workers together as well (tried, 0.2.0), but
-listens without a token, under a host name that not every machine can resolve, and Ray wants a CPU of the driver's machine
-to start it; its manager has all workers vote at every step.
+listens without a token, under a host name that not every machine can resolve, and to start it Ray wants a CPU on the
+driver's machine; its manager has all workers vote at every step.
 
 Ray Train's own barriers (`report`, `broadcast_from_rank_zero`, `get_preemption_info`) are not for workers that are
 replaced alone: a survivor that comes to one after Ray has reset it waits there for the new one, which waits here.

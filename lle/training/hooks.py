@@ -8,6 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from lle.enhancers import Enhancer
+from lle.training.checkpoint import Checkpoint
 from lle.training.schedule import Phase
 
 
@@ -69,8 +70,12 @@ class Hooks:
         log: told of steps, on rank 0.
         report: told of validations and checkpoints, on every rank.
         control_signal: asked at every step, on every rank.
+        interrupted: given, where a step fails with a RuntimeError, as collectives do once another rank is gone, what
+            the training goes on from: a step counts once its validation is done. Then the error is raised. None:
+            nobody asks, and nothing is copied before steps that are validated.
     """
 
     log: Callable[[Step], None] = lambda step: None
     report: Callable[[Report], None] = lambda report: None
     control_signal: Callable[[], ControlSignal] = lambda: ControlSignal.NOTHING
+    interrupted: Callable[[Checkpoint], None] | None = None

@@ -113,6 +113,10 @@ def train(
     training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume, start, uneven)
     try:
         return training.run()
+    except RuntimeError:
+        if training.hooks.interrupted:
+            training.hooks.interrupted(training.before or training.checkpoint())
+        raise
     finally:
         training.batches.close()
 
@@ -138,6 +142,7 @@ class _Training:
         self.frozen_enhancers: list[Enhancer] = []
         self.led_to_best: dict[str, Tensor] = {}
         self.note = ""
+        self.before: Checkpoint | None = None
         self.control_signal = ControlSignal.NOTHING
         self.skipped_rows: dict[str, list[int]] = {}
 
@@ -182,10 +187,18 @@ class _Training:
 
     def run(self) -> Outcome:
         reported = self.schedule.step
+        if self.schedule.phase is Phase.DONE:  # whoever was to write the last checkpoint may have been lost with it
+            self._report({}, True, 0)
         while self.schedule.phase is not Phase.DONE and self.control_signal is not ControlSignal.STOP:
             before = self.schedule
-            with record_function(f"{before.phase.value} step {before.step + 1}"):
-                self._step()
+            self.before = self._copied() if self.hooks.interrupted and self._is_validated_next else None
+            rows = self.progress.dark_row, self.progress.well_lit_row
+            try:
+                with record_function(f"{before.phase.value} step {before.step + 1}"):
+                    self._step()
+            except RuntimeError:  # of a collective, and those come before a step changes anything but these
+                self.progress.dark_row, self.progress.well_lit_row = rows
+                raise
             after = self.schedule
             if after.restarts > before.restarts:
                 self._start_anew()
@@ -403,7 +416,7 @@ class _Training:
         if checkpoint:
             weights = self.enhancer.state_dict() | self.guidance_head.state_dict()
             assert same_on_every_rank(checkpoint_files.weights_hash(weights)), "the ranks' weights have drifted apart"
-        write = (lambda folder: checkpoint_files.write(self._checkpoint(), folder)) if checkpoint else None
+        write = (lambda folder: checkpoint_files.write(self.checkpoint(), folder)) if checkpoint else None
         state = self.schedule
         report = Report(state.step, state.phase, state.round, metrics, write, self._candidate, ended_round, self.note)
         self.note = ""
@@ -433,7 +446,19 @@ class _Training:
         decay = self.settings.optimiser.ema_decay
         return AveragedModel(self.enhancer, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
-    def _checkpoint(self) -> Checkpoint:
+    @property
+    def _is_validated_next(self) -> bool:
+        """Whether collectives may follow the next step, which has changed weights by then."""
+        done = self.schedule.phase_step + 1
+        return done == self.schedule.phase_length or done % self.settings.loop.validate_every == 0
+
+    def _copied(self) -> Checkpoint:
+        """Where the training stands, whatever it does next."""
+        here = self.checkpoint()
+        return replace(here, tensors={name: each.detach().clone() for name, each in here.tensors.items()})
+
+    def checkpoint(self) -> Checkpoint:
+        """Where the training stands; the tensors are its own."""
         parts: dict[str, dict[str, Tensor]] = {
             "enhancer": self.enhancer.state_dict(),
             "guide": self.guidance_head.state_dict(),
@@ -446,7 +471,7 @@ class _Training:
         }
         parts |= {f"earlier/{index}": each.state_dict() for index, each in enumerate(self.frozen_enhancers)}
         return Checkpoint(
-            replace(self.progress),
+            replace(self.progress, phase_steps=dict(self.progress.phase_steps)),
             self.settings.model_dump(mode="json"),
             {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()},
             _summary(self.best),

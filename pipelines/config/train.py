@@ -44,6 +44,12 @@ class ScalingSettings(Settings):
     max_failures: int = setting(
         2, "Times a lost worker is replaced and training goes on from the last checkpoint.", ge=0, le=1000
     )
+    replace_lost: bool = setting(
+        False,
+        "A lost worker is replaced alone: the others wait for the new one as long as `hang_limit`, hand it what they "
+        "hold, and go on with the step that failed. On CPUs, with a fixed number of workers.",
+        needs="scaling.workers!=1",
+    )
     grow_every: float = setting(
         60.0,
         "How often training with fewer than `workers` looks for machines that came; it goes on with them from its last "
@@ -70,6 +76,11 @@ class ScalingSettings(Settings):
         if self.min_workers > self.workers:
             raise ValueError(
                 f"scaling.min_workers: {self.min_workers} is more than scaling.workers ({self.workers}); choose fewer"
+            )
+        if self.replace_lost and self.is_elastic:
+            raise ValueError(
+                "scaling.replace_lost: the others wait for a new worker where one is lost, so their number stays; "
+                "leave scaling.min_workers at 0, or this at false"
             )
         return self
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from lle.config.fields import Settings, setting
 from pipelines.config.train import RunSettings
 
@@ -34,3 +36,12 @@ class TuneSettings(SearchSettings, RunSettings):
     """A sweep: many trainings that search settings."""
 
     resume: bool = setting(False, "Continue the sweep `name`.", needs="name!=")
+
+    @model_validator(mode="after")
+    def _trials_report(self) -> TuneSettings:
+        if self.scaling.replace_lost:
+            raise ValueError(
+                "scaling.replace_lost: a search hears of its trials through reports that want all workers; leave it at "
+                "false"
+            )
+        return self

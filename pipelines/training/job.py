@@ -51,6 +51,7 @@ from pipelines.training.closing import closing_lines, resume_command
 from pipelines.training.lines import Failures, printed, queue_here
 from pipelines.training.publishing import best_model, final_picture, publish
 from pipelines.training.record import tracked_run
+from pipelines.training.replicas import OneByOne, meeting_here
 from pipelines.training.report import unfinished_report
 from pipelines.training.run_folder import (
     checkpoints_uri,
@@ -258,7 +259,9 @@ def train(
             "start": starting_weights(settings),
             "lines": lines,
             "stop": stop,
+            "meeting": meeting_here(settings.scaling.workers) if settings.scaling.replace_lost else None,
         },
+        torch_config=OneByOne() if settings.scaling.replace_lost else None,
         scaling_config=scaling,
         run_config=RunConfig(
             name="ray",  # its own notes; the checkpoints are ours

@@ -161,6 +161,7 @@ class Failures(UserCallback):
 
 def reason_of(error: BaseException) -> str:
     """Why a worker failed, in its own words if it had any, in a line."""
+    error = getattr(error, "health_check_failure", error)  # Ray Train's word for a worker that does not answer
     cause = getattr(error, "cause", None) or error.__cause__ or error
     if isinstance(cause, RayActorError) or isinstance(error, RayActorError):
         return "its process ended without a word; it was killed, ran out of memory, or its machine is gone"

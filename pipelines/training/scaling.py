@@ -42,6 +42,11 @@ def scaling_config(settings: RunSettings, resources: dict[str, float]) -> Scalin
             f"scaling.gpu: {fewest} workers want a GPU each, the cluster has {gpus:g}; take fewer workers, or "
             "wait for machines that an autoscaler brings with --cluster.wait_minutes"
         )
+    if use_gpu and chosen.replace_lost:
+        raise TrainingError(
+            "scaling.replace_lost: on GPUs workers do not notice at once that another is lost; leave it at false, or "
+            "train on CPUs with --scaling.gpu false"
+        )
     workers = (chosen.min_workers, chosen.workers) if chosen.is_elastic else chosen.workers
     return ScalingConfig(
         num_workers=workers,  # type: ignore[arg-type]  # of Train V2

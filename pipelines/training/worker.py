@@ -24,7 +24,8 @@ from lle.prior.loading import load_prior
 from lle.training import checkpoint as checkpoint_files
 from lle.training.checkpoint import Checkpoint
 from lle.training.hooks import ControlSignal, Hooks, Report, Step
-from lle.training.loop import NonFiniteError, train
+from lle.training.loop import NonFiniteError, Outcome, train
+from lle.training.schedule import Phase
 from lle.training.validation import ValidationSet, Validator
 from pipelines.config.train import RunSettings
 from pipelines.data.decoding import Decode
@@ -38,6 +39,7 @@ from pipelines.tracking.meters import Meters
 from pipelines.tracking.profiling import Trace
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.lines import Attached, Line, Shown
+from pipelines.training.replicas import Replicas
 from pipelines.training.stopping import StopRequest
 
 STREAM_SEEDS = {"dark": 1, "well_lit": 2}
@@ -51,7 +53,8 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         config: `settings` (plain values), `photos` (TrainingPhotos), `run_id` (of MLflow), `checkpoints` (a URI),
-            `start` (weights, or None), `lines` (a Queue to the driver) and `stop` (a StopRequest).
+            `start` (weights, or None), `lines` (a Queue to the driver), `stop` (a StopRequest) and `meeting` (how to
+            come to that of `Replicas`, or None).
 
     Returns:
         Plain values about the end of the training.
@@ -112,7 +115,11 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
         meters.memory(device)
         if speaks and report.write:
             checkpoints.save(report)
-        ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.metrics})
+        if replicas is None:
+            ray.train.report({"step": report.step, "phase": str(report.phase), "round": report.round, **report.metrics})
+        elif report.phase is Phase.DONE:
+            checkpoints.flush()
+            replicas.part()
         if speaks and report.metrics:
             metrics = {f"{VALIDATION}{name}": value for name, value in report.metrics.items()}
             picture = before_after(report.enhancer, validation, settings.tracking.pictures, device)
@@ -123,17 +130,31 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
                 tell(report.note)
             lines.put(Shown(report.step, "before_after", picture))
 
-    resume = last_checkpoint(checkpoints)
-    if speaks:
-        step = resume.progress.schedule.step if resume else 0
-        verb = "continuing from" if resume else "beginning at"
-        lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
+    replicas = None
+    if config["meeting"]:
+        replicas = Replicas(config["meeting"], worker, workers, settings.scaling.hang_limit)
     validator = Validator(validation, prior.guidance, device, settings.loop.metric, reference_of(settings.data.fault))
     trace = Trace(lambda file: attach(lines, file)) if speaks and settings.loop.profile else None
     control_signals = ControlSignals(settings, stop.watch(), trace, tell if speaks else logger.info)
-    hooks = Hooks(log, report, control_signals)
-    try:
-        outcome = train(
+
+    def interrupted(checkpoint: Checkpoint) -> None:
+        assert replicas
+        faulthandler.cancel_dump_traceback_later()  # waiting for another worker is not hanging
+        replicas.keep(checkpoint)
+
+    hooks = Hooks(log, report, control_signals, interrupted if replicas else None)
+
+    def begin() -> Checkpoint | None:
+        return last_checkpoint(
+            checkpoints, worker, replicas.from_first if replicas else ray.train.collective.broadcast_from_rank_zero
+        )
+
+    def attempt(resume: Checkpoint | None) -> Outcome:
+        if speaks:
+            step = resume.progress.schedule.step if resume else 0
+            verb = "continuing from" if resume else "beginning at"
+            lines.put(Line(f"{verb} step {step} with {workers} workers", step, begins=True))
+        return train(
             settings,
             prior,
             open_stream,
@@ -143,6 +164,9 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             start=config["start"],
             uneven=settings.scaling.is_elastic,
         )
+
+    try:
+        outcome = replicas.run(begin, attempt) if replicas else attempt(begin())
     except NonFiniteError as error:
         if speaks:
             table = json.dumps(photos_of(error, settings, photos), indent=2) + "\n"
@@ -174,12 +198,9 @@ def attach(lines: Queue, file: Path) -> None:
     lines.put(Attached(file.name, file.read_bytes()))
 
 
-def last_checkpoint(checkpoints: Checkpoints) -> Checkpoint | None:
-    """The newest whole checkpoint, the same on every worker: the first one chooses."""
-    path = ""
-    if ray.train.get_context().get_world_rank() == 0:
-        path = checkpoints.newest_path()
-    path = ray.train.collective.broadcast_from_rank_zero(path)
+def last_checkpoint(checkpoints: Checkpoints, worker: int, from_first: Callable[[str], str]) -> Checkpoint | None:
+    """The newest whole checkpoint, the same on every worker: the first one chooses and, by `from_first`, says so."""
+    path = from_first(checkpoints.newest_path() if worker == 0 else "")
     return checkpoints.read(path) if path else None
 
 
@@ -202,7 +223,9 @@ class ControlSignals:
         if self._trace:
             self._trace.step()
         # Asking Ray is a message among all workers: each must ask at the same steps, whoever has heard of a stop first.
-        due = next(self._steps) % self._settings.loop.log_every == 0 and not self.machines_that_go
+        # Where workers are replaced alone, Ray neither watches for such machines nor may all be there to ask.
+        asks = not (self.machines_that_go or self._settings.scaling.replace_lost)
+        due = next(self._steps) % self._settings.loop.log_every == 0 and asks
         announced = ray.train.get_preemption_info() if due else None
         if announced:
             self.machines_that_go = announced.preempted_node_ids

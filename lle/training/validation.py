@@ -49,6 +49,13 @@ class ValidationSet:
     pairs: Sequence[Pair] = field(default_factory=list)
 
 
+class _Looks(NamedTuple):
+    """Features of this rank's photos, (1, D) each, and the means of each photo, (N, 4), zero where others look."""
+
+    features: Sequence[Tensor]
+    means: Tensor
+
+
 class _Set(NamedTuple):
     """Mean feature and penalty of some photos, and the means of each, (N, 4)."""
 
@@ -103,8 +110,8 @@ class Validator:
         if self.photos.pairs:
             found |= self._paired(enhancer)
         if self.photos.dark and self.photos.well_lit:
-            enhanced = self._seen(self.photos.dark, guidance_head, enhancer)
-            well_lit = self._seen(self.photos.well_lit, guidance_head)
+            enhanced = self._judged(self._looked_at(self.photos.dark, enhancer), guidance_head)
+            well_lit = self._judged(self._well_lit, guidance_head)
             found["feature_gap"] = float((enhanced.feature - well_lit.feature).square().sum())
             found["distribution"] = float(apart(enhanced.means, well_lit.means))
             if guidance_head is not None:
@@ -132,21 +139,29 @@ class Validator:
         *totals, count = summed(sums).tolist()
         return {name: total / count for name, total in zip(names, totals, strict=True)}
 
-    def _seen(
-        self, photos: Sequence[Tensor], guidance_head: GuidanceHead | None, enhancer: Enhancer | None = None
-    ) -> _Set:
-        """What is known of photos, enhanced where an enhancer is given."""
-        sums = torch.zeros(self.tower.width + 1, dtype=torch.float64, device=self.device)
-        found = torch.zeros(len(photos), 4, dtype=torch.float64, device=self.device)
+    @cached_property
+    def _well_lit(self) -> _Looks:
+        """The well-lit photos look the same at every validation."""
+        return self._looked_at(self.photos.well_lit)
+
+    def _looked_at(self, photos: Sequence[Tensor], enhancer: Enhancer | None = None) -> _Looks:
+        """This rank's share of photos, enhanced where an enhancer is given."""
+        looks, found = list[Tensor](), torch.zeros(len(photos), 4, dtype=torch.float64, device=self.device)
         for index in range(rank(), len(photos), world_size()):
             image = self._batch(photos[index])
             image = enhancer(image).image if enhancer else image
-            features = self.tower(image).features.float()
+            looks.append(self.tower(image).features.float())
+            found[index] = means(image)[0]
+        return _Looks(looks, found)
+
+    def _judged(self, looks: _Looks, guidance_head: GuidanceHead | None) -> _Set:
+        """The photos of all ranks together, and what the guide says of them."""
+        sums = torch.zeros(self.tower.width + 1, dtype=torch.float64, device=self.device)
+        for features in looks.features:
             penalty = guidance_head.penalty(features) if guidance_head is not None else features.new_zeros(1)
             sums += torch.cat([features[0], penalty]).double()
-            found[index] = means(image)[0]
-        *_, penalty = features = summed(sums) / len(photos)
-        return _Set(features[:-1], float(penalty), summed(found))
+        *_, penalty = features = summed(sums) / len(looks.means)
+        return _Set(features[:-1], float(penalty), summed(looks.means))
 
     def _batch(self, photo: Tensor) -> Tensor:
         return photo[None].to(self.device).float() / 255

@@ -107,7 +107,8 @@ def trained(folder: Path, workers: int, replaces: bool, kills: bool) -> dict[str
             job.terminate()
             job.wait(60)
     if ended:
-        raise RuntimeError(f"the training ended with {ended}: {log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
+        told_last = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        raise RuntimeError(f"the training ended with {ended}: {told_last}")
     summary = json.loads((folder / name / "summary.json").read_text(encoding="utf-8"))
     return {**cost, **{each: summary[each] for each in ("hash", "last_step", "steps_lost", "worker_restarts")}}
 

@@ -1,6 +1,6 @@
 """What an adaptation to a camera is worth, and its parts: the preset `adapt` on cameras whose truth is known.
 
-    python -m benchmarks.adaptation --data DIR [--rows NAME ...] [--seeds 0 1 2] [--made]
+    python -m benchmarks.adaptation --data DIR [--rows NAME ...] [--seeds 0 1 2] [--made] [--write]
 
 The second camera is DIR/second_camera: 95 dark and 95 well-lit photos of other scenes teach, 30 pairs only measure.
 Made cameras are for choosing by: two casts over SICE's pairs that are not held out and over LOL's training pairs; the
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import NamedTuple
 
 import torch
@@ -26,6 +26,7 @@ from torch.nn import functional as F
 import lle
 from benchmarks.judge_choice import reduced
 from benchmarks.pages import PAGE, markdown_table, replace_section
+from benchmarks.quickstart import spread
 from benchmarks.real_pairs import find_pairs
 from benchmarks.split import held_out_pairs
 from lle.baselines import exposure_shoulder
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells = []
         for camera_name, camera in cameras.items():
             found = [adapted(camera, options, seed) for seed in arguments.seeds]
-            cells.append(with_spread(found))
+            cells.append(spread(found))
             print(name, camera_name, cells[-1], sep="  ", flush=True)
         told.append([name, *cells])
     header = ["PSNR, dB", *cameras]
@@ -85,11 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.write:
         replace_section(PAGE, "adaptation", text)
     return 0
-
-
-def with_spread(values: Sequence[float]) -> str:
-    """Mean, and the standard deviation where there are several."""
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
 def adapted(camera: Camera, options: str, seed: int) -> float:
@@ -119,7 +115,7 @@ def learned(camera: Camera, settings: TrainSettings) -> SceneEnhancer:
     outcome = train(
         settings,
         prior,
-        lambda name, row: _Photos(photos[name], name, settings.seed, row),
+        lambda name, row: _Photos(photos[name], settings.seed, row),
         validator,
         Hooks(),
         start=start,
@@ -174,7 +170,6 @@ class _Photos:
     """A few photos, over and over, each time in another order."""
 
     images: Sequence[Tensor]
-    name: str
     seed: int
     row: int
 

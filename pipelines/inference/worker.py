@@ -89,12 +89,13 @@ def enhance_photos(
     cores = cores_beside_a_gpu(nodes(), workers) if gpus else 1
     threads = max(LEAST_THREADS, cores)
     per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(photos) / workers))
-    # A batch is a block from the start: cutting them up on the cluster would be a task that waits for a CPU of its own.
+    # A batch is a block from the start: cutting them up on the cluster, or asking there how large they are, as
+    # `from_arrow` does, would be a task that waits for a CPU of its own and does not say so.
     tables = [
         pyarrow.Table.from_pylist([{"path": each.path, **asdict(each.entry)} for each in unit])
         for unit in units(photos, per_batch)
     ]
-    done = ray.data.from_arrow(tables).map_batches(
+    done = ray.data.from_blocks(tables).map_batches(
         Worker,
         batch_size=None,
         batch_format="pyarrow",

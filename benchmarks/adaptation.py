@@ -47,11 +47,15 @@ SECOND = "second camera"
 CASTS = {"reddish": (2.2, 0.8, 0.7), "greenish": (0.7, 1.4, 0.8)}
 """Light of each channel in a made camera's dark photos."""
 JUDGED = "--prior.model graded --prior.guidance captions --objective.guidance.weight"
+LEVEL_JUDGED = f"{JUDGED} 1000 --objective.guidance.moves level --objective.distribution.level"
 ROWS = {
     "`--preset adapt`": "",
     "... twice the steps, half the rate": "--schedule.enhancement.steps 120 --optimiser.enhancer_lr 2e-2",
     "... each photo's level judged by graded captions, too": f"{JUDGED} 1000",
     "... by the same captions, untrained": f"{JUDGED} 1000 --prior.model ungraded",
+    "... the set's level judged by graded captions alone": f"{LEVEL_JUDGED} false",
+    "... the set's level judged by both": f"{LEVEL_JUDGED} true",
+    "... the set's level judged by captions untrained": f"{LEVEL_JUDGED} false --prior.model ungraded",
 }
 """Options that each row adds to the preset."""
 

@@ -48,6 +48,29 @@ class Term(Settings):
     weight: float = setting(0.0, "Weight in the sum.", ge=0)
 
 
+class GuidanceTerm(Term):
+    """What guides."""
+
+    moves: Literal["picture", "level"] = setting(
+        "picture",
+        "picture: whatever would change its mind; level: the mean exposure of a set alone, by what prior.guidance="
+        "captions says that it misses, for enhancers whose maps are exposures (scene, exposure).",
+        source="ours",
+        needs="objective.guidance.weight!=0",
+    )
+
+
+class DistributionTerm(Term):
+    """Means of enhanced pictures as those of well-lit photos."""
+
+    level: bool = setting(
+        True,
+        "Compare the sets' levels, too; without, something else must tell how bright they should be.",
+        source="ours",
+        needs="objective.distribution.weight!=0",
+    )
+
+
 class IdentityTerm(Term):
     """Feature distance to the input picture."""
 
@@ -189,8 +212,8 @@ class ObjectiveSettings(Settings):
     What computes each term in its phases is listed in `lle.losses.objective.TERMS`.
     """
 
-    guidance: Term = setting(
-        Term(weight=320.0),
+    guidance: GuidanceTerm = setting(
+        GuidanceTerm(weight=320.0),
         "P(badly lit) of the enhanced picture.",
         source="320 : 180 is the paper at batch 8",
         phases=["enhancement"],
@@ -208,8 +231,8 @@ class ObjectiveSettings(Settings):
         phases=["enhancement"],
     )
     colour: Term = setting(Term(), "Differences between the channel means.", source="PIE", phases=["enhancement"])
-    distribution: Term = setting(
-        Term(),
+    distribution: DistributionTerm = setting(
+        DistributionTerm(),
         "Distance of the means of enhanced pictures, as a distribution, from those of well-lit photos.",
         source="ours",
         phases=["enhancement"],

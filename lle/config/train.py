@@ -11,6 +11,7 @@ from lle.config.data import LIGHT, AugmentSettings, DataSettings, check_folders
 from lle.config.fields import Settings, setting
 from lle.config.metrics import against_truth
 from lle.config.model import EnhancerSettings, PriorSettings
+from lle.config.networks import NETWORKS
 from lle.config.objective import ENHANCEMENT_TERMS, ObjectiveSettings, RegionSettings, weights_of
 from lle.config.schedule import BatchSettings, LoopSettings, OptimiserSettings, ScheduleSettings
 from lle.config.weather import HazeSettings, RainSettings
@@ -69,6 +70,7 @@ class TrainSettings(Settings):
     def _consistent(self) -> TrainSettings:
         check_folders(self.data)
         check_fault(self)
+        check_level(self)
         objective = self.objective
         if not any(objective.own_weights.values()) and not any(map(objective.weight_of, ENHANCEMENT_TERMS)):
             raise ValueError(
@@ -88,6 +90,7 @@ class TrainSettings(Settings):
         return self
 
 
+DECIDE_ON_EXPOSURES = ("exposure", "scene")
 SKIPPABLE_PHASES = ("prompt_init", "reconstruction", "refinement", "denoising")
 
 
@@ -129,6 +132,23 @@ def check_fault(settings: TrainSettings) -> None:
     for path, value in only_light.items():
         if value and settings.data.fault != LIGHT:
             raise ValueError(f"{path}: is about wrong light, and data.fault is {settings.data.fault}; give it 0")
+
+
+def check_level(settings: TrainSettings) -> None:
+    """Refuse a judge of exposures that says nothing in their unit; raises ValueError with the settings' names."""
+    guidance, enhancer = settings.objective.guidance, settings.enhancer
+    if not guidance.weight or guidance.moves != "level":
+        return
+    if settings.prior.guidance != "captions":
+        raise ValueError(
+            f"objective.guidance.moves: {settings.prior.guidance} do not say by how much a level misses; give "
+            "prior.guidance captions, with prior.model graded, or objective.guidance.moves picture"
+        )
+    if enhancer.arch in NETWORKS and enhancer.arch not in DECIDE_ON_EXPOSURES:
+        raise ValueError(
+            f"objective.guidance.moves: enhancer.arch {enhancer.arch} decides on no exposure; take "
+            f"{' or '.join(DECIDE_ON_EXPOSURES)}, or objective.guidance.moves picture"
+        )
 
 
 def check_phases(settings: TrainSettings) -> None:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 
-def distribution(enhanced: Tensor, well_lit: Tensor) -> Tensor:
-    """Scalar in [0, 2] of RGB in [0, 1], (B, 3, H, W), unpaired."""
-    return apart(means(enhanced), means(well_lit))
+def distribution(enhanced: Tensor, well_lit: Tensor, level: bool = True) -> Tensor:
+    """Scalar in [0, 2] of RGB in [0, 1], (B, 3, H, W), unpaired; without their levels, each set's mean is taken off."""
+    ours, theirs = means(enhanced), means(well_lit)
+    return apart(ours, theirs) if level else apart(*(each - each[:, 3].mean() for each in (ours, theirs)))
 
 
 def means(images: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from lle.enhancers import Enhanced
 from lle.losses.colour import colour
 from lle.losses.contrast import feature_contrast, pixel_contrast
 from lle.losses.distribution import distribution
-from lle.losses.guidance import guidance
+from lle.losses.guidance import guidance, level_guidance
 from lle.losses.identity import identity
 from lle.losses.preservation import preservation
 from lle.losses.rank import margin_loss, rank
@@ -31,6 +31,7 @@ from lle.losses.smoothness import smoothness
 from lle.losses.task import load_task, task
 from lle.losses.two_sided import two_sided
 from lle.prior.crops import WHOLE_ONLY, Crops
+from lle.prior.graded import Captions
 from lle.prior.guidance_heads import GuidanceHead
 from lle.prior.towers import Prior
 
@@ -171,7 +172,7 @@ TERMS = (
     Line(
         "distribution",
         ENHANCEMENT,
-        lambda see, term: distribution(see.enhanced.image, see.compared[WELL_LIT]),
+        lambda see, term: distribution(see.enhanced.image, see.compared[WELL_LIT], term.level),
         needs=(WELL_LIT,),
     ),
     Line(
@@ -380,7 +381,7 @@ class Objective:
         if any(line.judges for line in lines):
             views = self.crops.views(enhanced.image, self.prior.guidance.image_size)
             seen = self.prior.guidance(views, stages=shared and bool(stages))
-            judgement = guidance(seen.features, self.guidance_head)
+            judgement = self._judgement(seen.features, enhanced)
             ours = [stage[: len(image)] for stage in seen.stages]  # of the whole pictures, which come first
         if stages and not ours:
             ours = self._tower_stages(enhanced.image)
@@ -400,6 +401,12 @@ class Objective:
 
         given = {name: value for name, value in compared.items() if value is not None}
         return Sight(image, enhanced, None, given, judgement, seen_by_tower, look)
+
+    def _judgement(self, features: Tensor, enhanced: Enhanced) -> Tensor:
+        if self.settings.guidance.moves == "picture":
+            return guidance(features, self.guidance_head)
+        assert isinstance(self.guidance_head, Captions), "settings that ask for another are refused"
+        return level_guidance(features, self.guidance_head, enhanced.maps)
 
     def _tower_stages(self, image: Tensor) -> list[Tensor]:
         return self.prior.identity(image, stages=True).stages

@@ -25,6 +25,14 @@ def test_it_is_the_distance_of_the_sorted_means():
     assert distribution(red, torch.zeros(1, 3, 4, 4)) == pytest.approx(0.6 / 3 + 0.2)
 
 
+def test_without_their_levels_sets_of_one_cast_and_one_spread_are_alike():
+    darker = 0.8 * PHOTOS
+    assert distribution(darker - 0.1, darker, level=False) == pytest.approx(0, abs=1e-6)
+    assert distribution(darker - 0.1, darker) > 0.15
+    assert distribution(darker, PHOTOS, level=False) > 0.001
+    assert distribution(darker * torch.tensor([1.2, 1.0, 0.8]).view(1, 3, 1, 1), darker, level=False) > 0.02
+
+
 def test_one_mean_for_all_is_far_from_photos_that_differ():
     means = PHOTOS.mean(dim=(1, 2, 3), keepdim=True)
     assert distribution(PHOTOS / means * means.mean(), PHOTOS) > 0.05

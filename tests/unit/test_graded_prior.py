@@ -8,15 +8,18 @@ from tiny import tiny_settings
 from torch.nn import functional as F
 
 from lle.config import PriorSettings
+from lle.enhancers import Enhanced
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import k_of, lift_to_mean, shoulder
 from lle.images import to_tensor
+from lle.losses.objective import Objective
 from lle.prior import graded
 from lle.prior.graded import FAULTS, GRADES, Captions, GradedTower, load_graded
 from lle.prior.grading import Examples, Recipe, grading, learn, looked_at, miss_of_mean, pictures_of
 from lle.prior.guidance_heads import build_guidance_head
 from lle.prior.loading import load_prior, load_tower
 from lle.prior.prompts import LatentPair, PromptPair
+from lle.prior.towers import Prior
 from lle.prior.weights import PriorError
 from pipelines import pretrain_prior
 from pipelines.data.samples import HELD_OUT, sample_photos
@@ -96,6 +99,36 @@ def test_every_guidance_stands_on_it_and_captions_on_nothing_else(tower: GradedT
 def test_captions_are_not_taught_so_their_phases_are_skipped():
     settings = tiny_settings(prior={"model": "graded", "guidance": "captions"})
     assert settings.why_skipped("prompt_init") == settings.why_skipped("refinement") == "prior.guidance is captions"
+
+
+@pytest.mark.parametrize("missed", [-1.0, 0.0, 1.0])
+def test_a_level_that_is_judged_moves_the_exposures_alone_and_the_way_it_misses(tower: GradedTower, missed: float):
+    settings = tiny_settings(
+        prior={"model": "graded", "guidance": "captions"},
+        enhancer={"arch": "scene"},
+        objective={"guidance": {"weight": 1.0, "moves": "level"}, "identity": {"weight": 0.0}},
+    )
+    image = lifted(torch.cat(PHOTOS[:1]), torch.tensor([missed])).requires_grad_()
+    exposures = torch.full((1, 1, 1, 1), 3.0, requires_grad=True)
+    objective = Objective(settings.objective, Prior(tower, tower), Captions(tower))
+    found = objective.enhancement(image.detach(), Enhanced(image, exposures)).values["guidance"]
+    found.backward()
+    said = float(Captions(tower).misses(tower(image.detach()).features))
+    assert found.item() == pytest.approx(said**2, abs=1e-4)
+    assert exposures.grad.item() == pytest.approx(2 * said, abs=1e-3)
+    assert image.grad is None
+
+
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"prior": {"guidance": "prompts"}, "enhancer": {"arch": "scene"}}, "prior.guidance captions"),
+        ({"prior": {"model": "graded", "guidance": "captions"}, "enhancer": {"arch": "compact"}}, "exposure or scene"),
+    ],
+)
+def test_a_level_is_judged_by_captions_of_enhancers_that_decide_on_one(changes: dict, named: str):
+    with pytest.raises(ValueError, match=named):
+        tiny_settings(**changes, objective={"guidance": {"weight": 1.0, "moves": "level"}})
 
 
 def test_weights_are_small_half_precision_and_nothing_that_ships_already(tower: GradedTower):

@@ -46,16 +46,13 @@ PRESET = "--preset adapt --enhancer.denoise 0 --data.dark low --data.well_lit we
 SECOND = "second camera"
 CASTS = {"reddish": (2.2, 0.8, 0.7), "greenish": (0.7, 1.4, 0.8)}
 """Light of each channel in a made camera's dark photos."""
-JUDGED = "--prior.model graded --prior.guidance captions --objective.guidance.weight"
-LEVEL_JUDGED = f"{JUDGED} 1000 --objective.guidance.moves level --objective.distribution.level"
 ROWS = {
     "`--preset adapt`": "",
+    "... captions untrained": "--prior.model ungraded",
+    "... without a judge, levels compared": "--objective.guidance.weight 0 --objective.distribution.level true",
+    "... both tell the level": "--objective.distribution.level true",
+    "... captions move everything": "--objective.guidance.moves picture --objective.distribution.level true",
     "... twice the steps, half the rate": "--schedule.enhancement.steps 120 --optimiser.enhancer_lr 2e-2",
-    "... each photo's level judged by graded captions, too": f"{JUDGED} 1000",
-    "... by the same captions, untrained": f"{JUDGED} 1000 --prior.model ungraded",
-    "... the set's level judged by graded captions alone": f"{LEVEL_JUDGED} false",
-    "... the set's level judged by both": f"{LEVEL_JUDGED} true",
-    "... the set's level judged by captions untrained": f"{LEVEL_JUDGED} false --prior.model ungraded",
 }
 """Options that each row adds to the preset."""
 

@@ -28,11 +28,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from benchmarks.pretrained import split, unrestricted
 from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers.denoiser import Denoiser
-from lle.enhancers.exposure import BRIGHTEST, DARKEST, Light, gains, log_light, relight, told, tones_kept
+from lle.enhancers.light import Light, gains, log_light, relight, told, tones_kept
 from lle.enhancers.scene import GREY, SceneEnhancer, seen_small, settled
 from lle.exposure.camera import srgb_to_linear
 from lle.exposure.curves import bag_of_curves
-from lle.exposure.shoulder import lift_to_mean
+from lle.exposure.shoulder import BRIGHTEST, DARKEST, lift_to_mean
 from lle.images import resize, to_tensor
 from lle.losses.restoration import denoising
 from lle.model import Model, load

@@ -3,7 +3,7 @@
     python -m benchmarks.tones --data DIR
 
 One exposure and one white balance as the bundled model decides them, without its denoiser, on small copies; what is
-kept of the brightest and the darkest places differs from row to row (`lle.enhancers.exposure`). The first five sets are
+kept of the brightest and the darkest places differs from row to row (`lle.enhancers.light`). The first five sets are
 no test sets: the numbers were chosen by them. The table in docs/research_model.md is written by it.
 """
 
@@ -25,7 +25,7 @@ from benchmarks.cases import Pair, backlit_pairs, mild_pairs
 from benchmarks.judge_choice import Pairs, find_sets, reduced
 from benchmarks.pages import PAGE, markdown_table, replace_section
 from benchmarks.split import held_out_pairs
-from lle.enhancers import exposure
+from lle.enhancers import light
 from lle.enhancers.scene import SceneEnhancer
 from lle.metrics import psnr
 
@@ -90,7 +90,7 @@ def measured(enhancer: SceneEnhancer, tones: Tones, sets: Mapping[str, Pairs]) -
         found = enhancer.picture(photo)
         return float(psnr(found, truth)), float(found.std() / truth.std())
 
-    with patch.multiple(exposure, KEPT=tones.kept, DEEPENED=tones.deepened, DEEP=tones.deep):
+    with patch.multiple(light, KEPT=tones.kept, DEEPENED=tones.deepened, DEEP=tones.deep):
         of_sets = [[compared(*pair) for pair in pairs] for pairs in sets.values()]
     return [f"{mean(dB for dB, _ in found):.2f}, {mean(contrast for _, contrast in found):.2f}" for found in of_sets]
 

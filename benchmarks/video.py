@@ -28,8 +28,8 @@ from torch.nn import functional as F
 import lle
 from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored, told
 from lle.clips import is_clip_name, read_frames, rewrite_clip
-from lle.enhancers.by_table import relit_by_table
-from lle.enhancers.exposure import Light, OneExposure
+from lle.enhancers.exposure import OneExposure
+from lle.enhancers.light import Light
 from lle.enhancers.over_time import LightOverTime
 from lle.exposure.camera import Noise, expose, quantise
 
@@ -114,7 +114,7 @@ def flicker_by_light(network: OneExposure, frames: Clip) -> dict[str, dict[str, 
 
     def shown(lights: Sequence[Light] | None) -> Iterator[Tensor]:
         for index, (image, _) in enumerate(frames):
-            yield image if lights is None else relit_by_table(network, lights[index], image)
+            yield image if lights is None else network.under(lights[index], image, denoise=False)
 
     of_light: dict[str, Sequence[Light] | None] = dict(
         zip(LIGHTS, (None, [one] * len(frames), single, smooth), strict=True)

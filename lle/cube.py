@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from lle.enhancers.base import checked_strength
-from lle.enhancers.exposure import OneExposure, log_light, relight
+from lle.enhancers.exposure import OneExposure
+from lle.enhancers.light import log_light, relight
 from lle.exposure.camera import srgb_to_linear
 from lle.images.pixels import check_pixels, white
 from lle.model import Model
@@ -58,5 +59,5 @@ def _table(enhancer: OneExposure, pixels: np.ndarray, strength: float, size: int
     knots = torch.linspace(0, 1, size, device=device)
     blue, green, red = torch.meshgrid(knots, knots, knots, indexing="ij")
     linear = srgb_to_linear(torch.stack([red, green, blue]).reshape(1, 3, size**2, size))
-    local = None if light.base is None else enhancer.stops(light, log_light(linear))
+    local = None if light.base is None else light.stops(log_light(linear))
     return relight(linear, light, local, strength)[0][0].reshape(3, -1).T

@@ -27,7 +27,8 @@ from lle.dotted import said
 from lle.enhancers import NETWORKS, Enhancer
 from lle.enhancers.base import STRONGEST
 from lle.enhancers.denoiser import COARSEST, REACH
-from lle.enhancers.exposure import Light, OneExposure, log_light, partly, relight, told
+from lle.enhancers.exposure import OneExposure
+from lle.enhancers.light import Light, log_light, partly, relight, told
 from lle.enhancers.resizing import enlarged_at
 from lle.exposure.camera import srgb_to_linear
 from lle.model import Model
@@ -298,11 +299,13 @@ class _OfTile(nn.Module):
     def __init__(self, enhancer: OneExposure) -> None:
         super().__init__()
         self.enhancer = enhancer
-        self.keeps_tones = enhancer.light(torch.rand(1, 3, 8, 8))[0].base is not None
+        light, _ = enhancer.light(torch.rand(1, 3, 8, 8))
+        self.keeps_tones, self.max_local = light.base is not None, light.max_local
 
     def forward(self, image: Tensor, place: Tensor, strength: Tensor, *decided: Tensor) -> Tensor:
         exposure, balance, *maps = decided
-        light = Light(exposure, balance, **{"base" if self.keeps_tones else "local": each for each in maps})
+        of_places = {"base" if self.keeps_tones else "local": each for each in maps}
+        light = Light(exposure, balance, **of_places, max_local=self.max_local)
         strength = strength.clamp(0.0, STRONGEST)
         linear = srgb_to_linear(image)
         relit, k = relight(linear, light, self._stops(light, linear, place), strength)
@@ -317,7 +320,7 @@ class _OfTile(nn.Module):
             (place[axis] + torch.arange(linear.shape[2 + axis]) + 0.5) / place[2 + axis] for axis in (0, 1)
         )
         slope, offset = enlarged_at(light.by_light, rows, columns).split(1, dim=1)
-        return self.enhancer.stops(light, slope * log_light(linear) + offset)
+        return light.stops(slope * log_light(linear) + offset)
 
 
 def _with_strength(model: Model) -> nn.Module:

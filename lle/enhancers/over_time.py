@@ -24,7 +24,8 @@ from math import exp, log
 import torch
 from torch import Tensor
 
-from lle.enhancers.exposure import Light, OneExposure, log_light
+from lle.enhancers.exposure import OneExposure
+from lle.enhancers.light import Light, log_light
 from lle.enhancers.resizing import shrunk
 from lle.enhancers.scene import TRUSTED_UP
 from lle.exposure.camera import srgb_to_linear
@@ -120,6 +121,7 @@ def towards(light: Light, wanted: Light, share: float, share_of_maps: float) -> 
         torch.lerp(light.balance.log(), wanted.balance.log(), share).exp(),
         maps(light.local, wanted.local),
         maps(light.base, wanted.base),
+        wanted.max_local,
     )
 
 

@@ -20,11 +20,20 @@ def shrunk(image: Tensor, side: int) -> Tensor:
 
 def enlarged(maps: Tensor, image: Tensor, where: Where) -> Tensor:
     """Some rows and columns of the maps enlarged to the picture by bilinear interpolation, (B, M, rows, columns)."""
-    (rows, above), (columns, beside) = (
-        _interpolation(length, part, knots, maps)
-        for length, part, knots in zip(image.shape[-2:], where, maps.shape[-2:], strict=True)
-    )
-    return rows @ (maps[..., above, beside] @ columns.T)
+    rows, columns = where
+    return enlarged_down(enlarged_across(maps, image, columns), image, rows)
+
+
+def enlarged_across(maps: Tensor, image: Tensor, columns: slice) -> Tensor:
+    """The first half of it: some columns of all knots, (B, M, h, columns)."""
+    shares, used = _interpolation(image.shape[-1], columns, maps.shape[-1], maps)
+    return maps[..., used] @ shares.T
+
+
+def enlarged_down(across: Tensor, image: Tensor, rows: slice) -> Tensor:
+    """The second half: some rows of such columns, (B, M, rows, columns)."""
+    shares, used = _interpolation(image.shape[-2], rows, across.shape[-2], across)
+    return shares @ across[..., used, :]
 
 
 def enlarged_at(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from lle.enhancers.blocks import starting_at_zero
 from lle.enhancers.denoiser import Denoiser
-from lle.enhancers.exposure import Light, OneExposure, edge_aware_base, gains
+from lle.enhancers.exposure import OneExposure
+from lle.enhancers.light import Light, edge_aware_base, gains
 from lle.enhancers.resizing import shrunk
 from lle.enhancers.tower import FEATURES, SIDE, Tower
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear

@@ -16,7 +16,6 @@ from torch import nn
 
 from cluster.storage import inside, local_copy, written_aside
 from lle.clips import CONTAINERS, Change, rewrite_clip
-from lle.enhancers.by_table import relit_by_table
 from lle.enhancers.exposure import OneExposure
 from lle.enhancers.over_time import LightOverTime
 from lle.images import ImageError
@@ -86,10 +85,7 @@ def changing(network: nn.Module, settings: EnhanceSettings, name: str) -> Change
     def enhanced(pixels: np.ndarray, seconds: float) -> np.ndarray:
         image = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None]
         light = light_of(image, seconds)
-        if settings.video.denoise:
-            found = enhancer.under(light, image, strength)
-        else:
-            found = relit_by_table(enhancer, light, image, strength)
+        found = enhancer.under(light, image, strength, settings.video.denoise)
         frame: np.ndarray = np.ascontiguousarray(found[0].permute(1, 2, 0).cpu().numpy())
         return beside(pixels, frame) if settings.side_by_side else frame
 

@@ -242,11 +242,11 @@ def test_a_clip_that_fails_leaves_nothing_but_a_row_and_the_photos_go_on(folder:
 
 
 def test_a_clip_that_is_interrupted_leaves_no_half_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.inference.clips.relit_by_table", interrupted)
+        patched.setattr("lle.enhancers.exposure.OneExposure.under", interrupted)
         assert entry_point.main(["mixed/clip.mp4", "--output", "out"]) != 0
     assert [each.name for each in (folder / "out").iterdir() if not each.name.startswith("report")] == []
     assert entry_point.main(["mixed/clip.mp4", "--output", "out"]) == 0

@@ -13,7 +13,7 @@ import lle
 from lle.config import EnhancerSettings
 from lle.cube import cube
 from lle.enhancers import build_enhancer
-from lle.enhancers.exposure import linear_light, log_light, relight
+from lle.enhancers.light import linear_light, log_light, relight
 from lle.model import Model
 from pipelines.enhance import main
 
@@ -46,7 +46,7 @@ def without_places(model: Model, pixels: np.ndarray, strength: float = 1.0) -> n
     with torch.no_grad():
         light, _ = model.enhancer.light(image)
         linear = linear_light(image)
-        local = None if light.base is None else model.enhancer.stops(light, log_light(linear))
+        local = None if light.base is None else light.stops(log_light(linear))
         return (255 * relight(linear, light, local, strength)[0][0]).permute(1, 2, 0).numpy()
 
 

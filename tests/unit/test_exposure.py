@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from lle.config import EnhancerSettings
 from lle.enhancers import blocks, build_enhancer, tiles
-from lle.enhancers.exposure import ExposureEnhancer, Light, log_light, relight, tones_kept
+from lle.enhancers.exposure import ExposureEnhancer
+from lle.enhancers.light import Light, log_light, relight, tones_kept
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import shoulder
 from lle.model import Model, load
@@ -229,8 +230,8 @@ def test_local_stops_stay_within_their_bound_and_keep_the_order_of_tones():
         enhancer.places[1].weight.mul_(30.0)
         ramp = torch.linspace(0.02, 1, 200).view(1, 1, 1, 200).expand(1, 3, 60, 200)
         light, _ = enhancer.light(ramp)
-        local = enhancer.local(light, srgb_to_linear(ramp), ramp, tiles.EVERYWHERE)
-        relit, _ = relight(srgb_to_linear(ramp), Light(light.exposure, torch.ones(1, 3, 1, 1), light.local), local)
+        local = light.local_stops(srgb_to_linear(ramp), ramp, tiles.EVERYWHERE)
+        relit, _ = relight(srgb_to_linear(ramp), light._replace(balance=torch.ones(1, 3, 1, 1)), local)
     assert float(local.abs().max()) <= 0.7 * math.log(2) + 1e-6 and float(local.std()) > 0
     assert (relit[0, 1].diff(dim=1) > -1e-4).all()
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import lle
-from lle.enhancers.by_table import relit_by_table
-from lle.enhancers.exposure import ExposureEnhancer, Light, OneExposure
+from lle.enhancers.exposure import OneExposure
+from lle.enhancers.light import Light
 from lle.enhancers.over_time import LightOverTime, difference, is_cut
 from lle.exposure.camera import expose, linear_to_srgb
 
@@ -54,10 +54,10 @@ def test_a_scene_under_a_flickering_lamp_comes_out_steadier_than_it_was_and_than
     stops = [-3 + 0.3 * (-1) ** index for index in range(24)]
     frames = [taken(scene(0), each) for each in stops]
     filtered, alone = LightOverTime(network), LightOverTime(network, seconds=0)
-    steady = [relit_by_table(network, filtered(frame, index / 24), frame) for index, frame in enumerate(frames)]
-    single = [relit_by_table(network, alone(frame, index / 24), frame) for index, frame in enumerate(frames)]
+    steady = [network.under(filtered(frame, index / 24), frame, denoise=False) for index, frame in enumerate(frames)]
+    single = [network.under(alone(frame, index / 24), frame, denoise=False) for index, frame in enumerate(frames)]
     one = alone(frames[0], 0.0)
-    own = [relit_by_table(network, one, frame) for frame in frames]
+    own = [network.under(one, frame, denoise=False) for frame in frames]
     assert mean_changes(steady) < 0.25 * mean_changes(own)
     assert mean_changes(steady) < mean_changes(single)
     assert steady[-1].float().mean() > 3 * frames[-1].float().mean()
@@ -119,21 +119,3 @@ def test_a_scene_that_becomes_bright_gets_no_more_than_a_stop_too_much():
 def test_shadows_are_lifted_by_so_many_stops_at_most():
     light_of = LightOverTime(Recorded(7.0), max_stops=3)
     assert float(light_of(scene(0), 0.0).exposure) == pytest.approx(3 * math.log(2))
-
-
-@pytest.mark.parametrize("strength", [0.0, 0.6, 1.0])
-def test_the_table_gives_what_the_network_does(network: OneExposure, strength: float):
-    image = taken(scene(2, 1.0, 200), -3)
-    local = ExposureEnhancer(thumbnail_size=16, width=8, denoise=0, local=1.0).eval()
-    assert local.places is not None
-    torch.nn.init.normal_(local.places[-1].weight, std=2.0, generator=torch.Generator().manual_seed(0))
-    plain = Recorded(2.5)
-    for each in (network, local, plain):
-        denoiser, each.denoiser = each.denoiser, None
-        try:
-            with torch.inference_mode():
-                light, _ = each.light(image)
-                expected = each.under(light, image, strength)
-        finally:
-            each.denoiser = denoiser
-        assert (relit_by_table(each, light, image, strength).int() - expected.int()).abs().max() <= 2

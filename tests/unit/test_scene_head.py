@@ -7,7 +7,7 @@ from PIL import Image
 
 from benchmarks import scene_head
 from benchmarks.scene_head import main, taught
-from lle.enhancers.exposure import relight
+from lle.enhancers.light import relight
 from lle.enhancers.scene import SceneEnhancer, seen_small
 from lle.exposure.camera import expose, srgb_to_linear
 from lle.model import load

@@ -55,8 +55,7 @@ class GuidanceTerm(Term):
         "picture",
         "picture: whatever would change its mind; level: the mean exposure of a set alone, by what prior.guidance="
         "captions says that it misses, for enhancers whose maps are exposures (scene, exposure).",
-        source="ours",
-        needs="objective.guidance.weight!=0",
+        source="ours",  # without `needs`: the preset adapt sets it, also for who takes the judge away
     )
 
 

@@ -6,7 +6,8 @@ A clip is written as a whole or not at all; one that was interrupted is begun an
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +56,7 @@ def enhance_clip(
     with (
         local_copy(source, photo.path) as file,
         written_aside(filesystem, inside(filesystem, root, result)) as unfinished,
+        one_core_left(),
     ):
         done = rewrite_clip(
             file,
@@ -67,6 +69,17 @@ def enhance_clip(
             tell=tell,
         )
     return replace(photo.entry, width=done.width, height=done.height, note=", ".join(done.lost))
+
+
+@contextmanager
+def one_core_left() -> Iterator[None]:
+    """For the length of a block torch has one thread less, of several, for frames are decoded and encoded beside it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def changing(network: nn.Module, settings: EnhanceSettings, name: str) -> Change:

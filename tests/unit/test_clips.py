@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lle.clips import CONTAINERS, read_frames, rewrite_clip
+from lle.enhancers.exposure import OneExposure
 from lle.images import ImageError
 from pipelines import enhance as entry_point
 from pipelines.inference.progress import Entry
@@ -250,6 +252,23 @@ def test_a_clip_that_is_interrupted_leaves_no_half_file(folder: Path, monkeypatc
         assert entry_point.main(["mixed/clip.mp4", "--output", "out"]) != 0
     assert [each.name for each in (folder / "out").iterdir() if not each.name.startswith("report")] == []
     assert entry_point.main(["mixed/clip.mp4", "--output", "out"]) == 0
+
+
+def test_a_core_is_left_to_the_decoder_while_frames_are_enhanced(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    under, threads, seen = OneExposure.under, torch.get_num_threads(), set[int]()
+
+    def noted(*given: Any, **named: Any) -> torch.Tensor:
+        seen.add(torch.get_num_threads())
+        return under(*given, **named)
+
+    torch.set_num_threads(3)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(OneExposure, "under", noted)
+            assert entry_point.main(["mixed/clip.mp4", "--output", "out"]) == 0
+        assert seen == {2} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_model_that_does_not_know_video_says_so(folder: Path):

@@ -20,6 +20,8 @@ from lle.config.data import FAULTS, AugmentSettings, DataSettings
 from lle.config.model import EnhancerSettings, PriorSettings
 from lle.config.objective import (
     ENHANCEMENT_TERMS,
+    DistributionTerm,
+    GuidanceTerm,
     IdentityTerm,
     ObjectiveSettings,
     PixelContrastTerm,
@@ -47,10 +49,12 @@ __all__ = [
     "BacklitCurve",
     "CurveSettings",
     "DataSettings",
+    "DistributionTerm",
     "EnhancementLength",
     "EnhancerSettings",
     "ExposureCurve",
     "GammaCurve",
+    "GuidanceTerm",
     "HazeSettings",
     "IdentityTerm",
     "IdleWeights",

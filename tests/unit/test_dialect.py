@@ -251,7 +251,7 @@ def test_help_of_a_branch_says_what_each_setting_does_what_holds_and_what_it_acc
     page = printed(capsys, "train", "--help", "objective", "--preset", "clip_lit")
     assert max(map(len, page.splitlines())) <= 100
     for path in RUN.below("objective"):
-        assert f"  --{path} " in page
+        assert re.search(rf"^  --{path}( |$)", page, flags=re.M), path
     assert "objective.colour: Differences between the channel means. [PIE]" in page
     assert "now 320.0 (default); accepts a number of at least 0" in page
     assert "--data" not in page

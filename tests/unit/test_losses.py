@@ -5,7 +5,7 @@ import torch
 from tiny import SIDE, CountingTower, tiny_settings, tiny_tower
 from torch import Tensor
 
-from lle.config import IdentityTerm, ObjectiveSettings, RankTerm, Term
+from lle.config import GuidanceTerm, IdentityTerm, ObjectiveSettings, RankTerm, Term
 from lle.enhancers import Enhanced
 from lle.losses.classification import classification
 from lle.losses.guidance import guidance
@@ -296,7 +296,7 @@ def test_repeating_the_batch_leaves_the_value(loss):
 def on(**weights: float) -> ObjectiveSettings:
     identity_layers = {"layers": (1.0, 1.0, 1.0, 1.0, 0.5)}
     return ObjectiveSettings(
-        guidance=Term(weight=weights.get("guidance", 0.0)),
+        guidance=GuidanceTerm(weight=weights.get("guidance", 0.0)),
         identity=IdentityTerm(weight=weights.get("identity", 0.0), **identity_layers),
         smoothness=Term(weight=weights.get("smoothness", 0.0)),
     )

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lle.config import (
     ENHANCEMENT_TERMS,
+    DistributionTerm,
+    GuidanceTerm,
     IdentityTerm,
     ObjectiveSettings,
     PixelContrastTerm,
@@ -226,6 +228,8 @@ def test_repeating_the_batch_leaves_the_value(loss):
 
 def on(**weights: float) -> ObjectiveSettings:
     kinds = {
+        "guidance": GuidanceTerm,
+        "distribution": DistributionTerm,
         "identity": IdentityTerm,
         "pixel_contrast": PixelContrastTerm,
         "restoration": RestorationTerm,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import tiny_tower
 
-from lle.config import ObjectiveSettings, PriorSettings, Term
+from lle.config import GuidanceTerm, ObjectiveSettings, PriorSettings, Term
 from lle.enhancers import Enhanced
 from lle.losses.objective import Objective, Others
 from lle.prior.prompts import PromptPair
@@ -53,7 +53,10 @@ def test_the_feature_terms_look_through_it_instead_of_the_tower(weights: Path):
 
     tower = tiny_tower()
     settings = ObjectiveSettings(
-        guidance=Term(), identity={"weight": 0.0}, preservation=Term(weight=1.0), feature_contrast=Term(weight=1.0)
+        guidance=GuidanceTerm(),
+        identity={"weight": 0.0},
+        preservation=Term(weight=1.0),
+        feature_contrast=Term(weight=1.0),
     )
     objective = Objective(settings, Prior(tower, tower, Watching(load_vgg16(str(weights)).features)), PromptPair(tower))
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))

@@ -129,7 +129,7 @@ def test_a_short_training_brings_more_back_than_it_was_given(fault: str):
             "enhancement": {"steps": 150},
             "rounds": 1,
         },
-        optimiser={"enhancer_lr": 5e-3, "ema_decay": 0.0, "weight_decay": 0.0},
+        optimiser={"enhancer_lr": 5e-3, "lr_schedule": "cosine", "ema_decay": 0.9, "weight_decay": 0.0},
         loop={"validate_every": 150, "log_every": 50},
     )
     told = Told()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lle.enhancers.light import BLACK, Light, light_of_bytes, relight, told
 from lle.enhancers.resizing import enlarged_across, enlarged_down
-from lle.enhancers.tiles import WHITE, Where
+from lle.enhancers.tiles import WHITE, Where, like, refuse_nan
 
 LEVELS = 640
 BYTES = WHITE + 1
@@ -32,6 +32,9 @@ class LightTable:
         image: uint8, (1, 3, H, W).
         strength: from 0 to 1.5.
         as_bytes: results are rounded, and what a denoiser is told is left out.
+
+    Raises:
+        ValueError: the light is not made of numbers.
     """
 
     def __init__(self, light: Light, image: Tensor, strength: float | Tensor = 1.0, as_bytes: bool = False) -> None:
@@ -46,8 +49,11 @@ class LightTable:
         relit, k = relight(linear.expand(1, 3, len(levels), -1), light, stops, strength)
         self.relit = relit[0].flatten(1).contiguous()
         self.told = None if as_bytes else told(k).flatten()
+        for each in (self.relit, self.across):
+            if each is not None:
+                refuse_nan(each)
         if as_bytes:
-            self.relit = self.relit.mul_(WHITE).round_().to(torch.uint8)
+            self.relit = like(image, self.relit)
 
     def __call__(self, where: Where) -> Tensor:
         """Bytes, (1, 3, h, w); or RGB in [0, 1] and h of the denoiser, (1, 4, h, w)."""

@@ -128,9 +128,18 @@ def like(pixels: Tensor, found: Tensor) -> Tensor:
     """
     if pixels.dtype == found.dtype or pixels.is_floating_point():
         return found
+    refuse_nan(found)
+    return found.mul(WHITE).round_().to(torch.uint8)
+
+
+def refuse_nan(found: Tensor) -> None:
+    """See that a model gives numbers.
+
+    Raises:
+        ValueError: some are none.
+    """
     if found.isnan().any():
         raise ValueError("the model gives values that are not numbers (NaN)")
-    return found.mul(WHITE).round_().to(torch.uint8)
 
 
 def strips_of(image: Tensor, pixels: int) -> Iterator[Tile]:

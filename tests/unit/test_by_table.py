@@ -67,6 +67,16 @@ def test_a_large_picture_comes_out_as_its_floats_do(denoise: bool, dark: Tensor,
     assert (found - WHITE * expected).abs().max() < 1.2
 
 
+@pytest.mark.parametrize("broken", ["exposure", "local"])
+@pytest.mark.parametrize("as_bytes", [False, True])
+@torch.inference_mode()
+def test_light_that_is_no_number_is_refused(broken: str, as_bytes: bool, dark: Tensor):
+    light, _ = local().light(dark)
+    light = light._replace(**{broken: torch.full_like(getattr(light, broken), torch.nan)})
+    with pytest.raises(ValueError, match="not numbers"):
+        LightTable(light, dark, as_bytes=as_bytes)
+
+
 def test_a_table_is_for_large_pictures_of_bytes(dark: Tensor):
     large = torch.zeros(1, 3, 600, 700, dtype=torch.uint8)
     assert by_table.worth_a_table(large)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from lle.config.fields import PartRange, PositiveRange, Settings, setting
+from lle.config.fields import PartRange, PositivePartRange, PositiveRange, Settings, setting
 
 
 class CurveFamily(Settings):
@@ -140,6 +140,20 @@ class ExposureCurve(CurveFamily):
         source="ours",
         ge=0,
         le=1,
+    )
+    jpeg_share: float = setting(
+        0.0,
+        "Share of the photos that were JPEG files: what those lost shows as blocks once the photo is lifted.",
+        source="ours",
+        ge=0,
+        le=1,
+    )
+    jpeg: PositivePartRange = setting(
+        (0.8, 0.98),
+        "Quality of those files; below .9 their colours have half the resolution.",
+        unit="of the best",
+        source="ours",
+        needs="curves.exposure.jpeg_share!=0",
     )
 
 

@@ -30,7 +30,7 @@ DARKEST = 1e-4
 
 
 class BilateralEnhancer(Enhancer):
-    """224,179 parameters with the denoiser at the default widths, 92,133 without.
+    """224,469 parameters with the denoiser at the default widths, 92,133 without.
 
     Args:
         thumbnail_size: side of the copy the network sees, px.

@@ -1,13 +1,14 @@
 """Takes out the noise that was lifted together with the light.
 
-    e' = clamp(e + m_1 (B_1 - e) + m_2 (B_2 - e) + L r, 0, 1)
+    e' = clamp(e + m_1 d_1 + m_2 d_2 + n_1 g(d_1) + n_2 g(d_2) + L r, 0, 1),    d_i = B_i - e
 
-B_1, B_2: e blurred a little and blurred more; m_1, m_2: how much of each; r: a residual; L: the brightest channel of
-B_2, so that a black sky stays black whatever r says. m_1, m_2 and r come from a U-net on blocks of 2 x 2 pixels (as in
-FFDNet, Zhang et al. 2018) with two steps down. It sees the detail e - B_2, the base B_2 and how far each block was
-lifted, h, so that what was not lifted can stay as it is. It starts as a copy. Blurs to choose from teach it in 200
-steps what a residual alone has not learned in 500. Trained by restoration: the noise is what `exposure.curves` adds, no
-clean twin of a noisy photo is needed.
+B_1, B_2: e blurred a little and blurred more; m_1, m_2: how much of each; n_1, n_2: how much more or less of it in
+grey, for colours hold more noise and less detail; g: the mean of the three channels; r: a residual; L: the brightest
+channel of B_2, so that a black sky stays black whatever r says. m, n and r come from a U-net on blocks of 2 x 2 pixels
+(as in FFDNet, Zhang et al. 2018) with two steps down. It sees the detail e - B_2, the base B_2 and how far each block
+was lifted, h, so that what was not lifted can stay as it is. It starts as a copy. Blurs to choose from teach it in 200
+steps what a residual alone has not learned in 500. Trained by restoration: the noise, and the losses of files, are what
+`exposure.curves` adds, no clean twin of a noisy photo is needed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lle.enhancers.blocks import PlainBlock, convolving_fast, leaky, starting_at
 
 BLOCK = 2
 VALUES = 3 * BLOCK**2  # RGB of a block
+MIXED = 4  # m_1, m_2, n_1, n_2
 COARSEST = 4 * BLOCK  # px, a cell of the coarse scale
 REACH = 56  # pixels to every side that a result depends on, 49, rounded up to whole cells of the coarse scale
 BLUR_RADIUS = 2
@@ -63,10 +65,11 @@ class BlockNetwork(nn.Module):
 
 
 class Denoiser(BlockNetwork):
-    """About 5,500 multiply-adds per pixel and 132,046 parameters at the default width, that of the U-net."""
+    """About 5,500 multiply-adds per pixel and 132,336 parameters at the default width, that of the U-net."""
 
     def __init__(self, width: int = 32) -> None:
-        super().__init__(VALUES + 3 + 1, VALUES + 2, width)
+        super().__init__(VALUES + 3 + 1, VALUES + MIXED, width)
+        self.register_load_state_dict_pre_hook(_with_grey_mixed_alike)
 
     def forward(self, image: Tensor, exponent: Tensor) -> Tensor:
         """RGB in [0, 1] from RGB, (B, 3, H, W), and the light exponent h it was lifted by, (B, 1, H, W)."""
@@ -77,11 +80,22 @@ class Denoiser(BlockNetwork):
         base = F.interpolate(coarse, size=x.shape[-2:], mode="bilinear")
         base_of_blocks = F.interpolate(coarse, scale_factor=COARSE_BLUR / BLOCK, mode="bilinear")
         blocks = [SHARPER * into_blocks(x - base), base_of_blocks - 0.5, F.avg_pool2d(lifted, BLOCK)]
-        residual, mixing = self.decide(torch.cat(blocks, dim=1)).split([VALUES, 2], dim=1)
+        residual, mixing = self.decide(torch.cat(blocks, dim=1)).split([VALUES, MIXED], dim=1)
         residual, mixing = out_of_blocks(residual), F.interpolate(mixing, scale_factor=float(BLOCK), mode="nearest")
         light = base.amax(dim=1, keepdim=True)
-        x = x.addcmul(light, residual).addcmul(mixing[:, :1], little - x).addcmul(mixing[:, 1:], base - x)
+        to_little, to_base = little - x, base - x
+        little_of_all, base_of_all, little_of_grey, base_of_grey = mixing.split(1, dim=1)
+        grey = little_of_grey * to_little.mean(dim=1, keepdim=True) + base_of_grey * to_base.mean(dim=1, keepdim=True)
+        x = x.addcmul(light, residual).addcmul(little_of_all, to_little).addcmul(base_of_all, to_base) + grey
         return x[..., :height, :width].clamp(0, 1)
+
+
+def _with_grey_mixed_alike(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights from before grey was mixed by itself, by which it is mixed as the colours are."""
+    for name in (f"{prefix}leave.weight", f"{prefix}leave.bias"):
+        found = state.get(name)
+        if found is not None and len(found) == VALUES + MIXED // 2:
+            state[name] = torch.cat([found, found.new_zeros(MIXED // 2, *found.shape[1:])])
 
 
 def in_whole_blocks(image: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class OneExposure(Enhancer):
 
 
 class ExposureEnhancer(OneExposure):
-    """204,082 parameters with the denoiser at the default widths, 72,036 without, 18,785 more with local stops.
+    """204,372 parameters with the denoiser at the default widths, 72,036 without, 18,785 more with local stops.
 
     Args:
         thumbnail_size: side of the copy the network sees, px.

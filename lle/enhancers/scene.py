@@ -39,7 +39,7 @@ USUAL_LIFT = 3.5
 
 
 class SceneEnhancer(OneExposure):
-    """283,154 parameters with the denoiser at the default width, 151,108 without, beside 2,939,120 of the tower.
+    """283,444 parameters with the denoiser at the default width, 151,108 without, beside 2,939,120 of the tower.
 
     Args:
         denoise: channels of the denoiser; 0: none.

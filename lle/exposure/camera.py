@@ -15,8 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lle.images import decode, encode, from_tensor, to_tensor
+
 __all__ = [
     "Noise",
+    "as_jpeg",
     "backlight",
     "backlit_mask",
     "colour_cast",
@@ -247,6 +250,22 @@ def luma(image: Tensor) -> Tensor:
 def quantise(image: Tensor) -> Tensor:
     """Rounded to the 256 values of an 8-bit file, still floats in [0, 1]."""
     return (image.clamp(0, 1) * 255).round() / 255
+
+
+def as_jpeg(image: Tensor, quality: Tensor | int) -> Tensor:
+    """As a JPEG file holds it: cosines of blocks of 8 x 8 px, rounded, and below 90 colours at half the resolution.
+
+    Args:
+        image: sRGB in [0, 1], (B, 3, H, W).
+        quality: from 1 to 100; one number or (B,).
+
+    Returns:
+        sRGB in [0, 1] on the 8-bit grid, (B, 3, H, W).
+    """
+    qualities = torch.as_tensor(quality).expand(_checked(image).shape[0]).tolist()
+    pixels = [from_tensor(each) for each in image.detach()]
+    files = [encode(each, "jpeg", int(own)) for each, own in zip(pixels, qualities, strict=True)]
+    return torch.stack([to_tensor(decode(file)) for file in files]).to(image)
 
 
 def srgb_to_linear(image: Tensor) -> Tensor:

@@ -5,7 +5,8 @@
     log       V' = min(a ln(1 + 255 V) / 255, 1)
     s_curve   V' = (s(V) - s(0)) / (s(1) - s(0)),        s(x) = sigmoid(k (x - m)); ours
     exposure  linear light times 2^stops, sensor noise, 8 bits; where the camera has a response, the light is that of
-              the scene before it, l = -ln(1 - A x) / A, and x' = (1 - exp(-A l)) / A comes after the noise; ours
+              the scene before it, l = -ln(1 - A x) / A, and x' = (1 - exp(-A l)) / A comes after the noise; then,
+              where wanted, a JPEG file's losses; ours
     backlit   the same with the stops of a random foreground and of its background; ours
 
 Changing V alone keeps hue and saturation: RGB times V'/V. The first three are published; in adaptive mode (ours) the
@@ -23,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lle.config import BacklitCurve, CurveSettings
+from lle.config import BacklitCurve, CurveSettings, ExposureCurve
 from lle.exposure import camera
 from lle.exposure.camera import Noise
 
@@ -43,7 +44,7 @@ BLUR_RADIUS = 3
 POWER = 2.2
 # What is drawn for each photo; newer ones stand behind, so that a seed goes on saying of the others what it did.
 FAMILY, DIRECTION, PARAMETER, SHOT, READ, BLUR, TOE, BACKGROUND, GREY, RED, GREEN, BLUE = range(12)
-SHOULDER, MILD, CAST, DRAWS = range(12, 16)
+SHOULDER, MILD, CAST, FILE, QUALITY, DRAWS = range(12, 18)
 
 
 def bag_of_curves(image: Tensor, settings: CurveSettings, seeds: Sequence[int], noise: bool = True) -> Tensor:
@@ -236,7 +237,18 @@ def _photographed(
         for bounds, place in ((camera_of.blur, BLUR), (camera_of.grey, GREY))
     )
     grain = sensor_grain(image.shape, blur, grey, seeds).to(image)
-    return exposure(image, stops, power_law, (Noise(shot, read), grain), shoulder)
+    return _filed(exposure(image, stops, power_law, (Noise(shot, read), grain), shoulder), camera_of, draws)
+
+
+def _filed(shown: Tensor, camera_of: ExposureCurve, draws: Tensor) -> Tensor:
+    """Some of the photos as JPEG files."""
+    rows = (draws[:, FILE] < camera_of.jpeg_share).nonzero().flatten()
+    if not len(rows):
+        return shown
+    quality = (100 * _between(camera_of.jpeg, draws[rows, QUALITY])).round()
+    rows = rows.to(shown.device)
+    lost = camera.as_jpeg(shown[rows], quality) - shown[rows].detach()
+    return shown.index_add(0, rows, lost)
 
 
 def _draws(seeds: Sequence[int]) -> Tensor:

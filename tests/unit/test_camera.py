@@ -1,9 +1,12 @@
 import math
+from io import BytesIO
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from lle.exposure import camera
 from lle.exposure.camera import Noise
@@ -209,6 +212,26 @@ def test_backlit_photos_keep_a_bright_part_and_under_exposed_ones_do_not():
 def test_darken_refuses_a_share_above_one(images):
     with pytest.raises(ValueError, match="share"):
         camera.darken(images, seeded(), 3.0)
+
+
+def test_a_jpeg_loses_what_pillow_s_loses_and_more_the_lower_its_quality(images):
+    lost = []
+    for quality in (60, 90, 98):
+        filed = camera.as_jpeg(images, quality)
+        for each, ours in zip(images, filed, strict=True):
+            file, colours = BytesIO(), "4:2:0" if quality < 90 else "4:4:4"
+            pixels = (camera.quantise(each) * 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=colours)
+            theirs = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
+            torch.testing.assert_close(ours, theirs, atol=1.5 / 255, rtol=0)
+        lost.append(float((filed - images).abs().mean()))
+    assert lost[0] > lost[1] > lost[2] > 0
+
+
+def test_each_jpeg_has_its_own_quality(images):
+    qualities = torch.arange(len(images)) * 10 + 50
+    alone = [camera.as_jpeg(each[None], int(own)) for each, own in zip(images, qualities, strict=True)]
+    assert torch.equal(camera.as_jpeg(images, qualities), torch.cat(alone))
 
 
 def test_wrong_shape_is_named():

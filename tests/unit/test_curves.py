@@ -158,6 +158,23 @@ def test_without_noise_an_exposure_is_the_same_but_for_grain_and_rounding(family
     assert differs == (family in ("exposure", "backlit")), "those that a camera takes have noise"
 
 
+@pytest.mark.parametrize("family", ["exposure", "backlit"])
+def test_as_many_photos_as_asked_were_jpeg_files_and_the_rest_of_each_is_as_without(family: str, photos: Tensor):
+    photos = photos.repeat(4, 1, 1, 1)
+    settings, seeds = only(family), range(len(photos))
+    camera_of = settings.exposure.model_copy(update={"jpeg_share": 0.5, "jpeg": (0.6, 0.6)})
+    plain = bag_of_curves(photos, settings, seeds)
+    filed = bag_of_curves(photos, settings.model_copy(update={"exposure": camera_of}), seeds)
+    changed = (filed != plain).flatten(1).any(1)
+    assert 0.25 < float(changed.float().mean()) < 0.75
+    torch.testing.assert_close(filed[changed], camera.as_jpeg(plain[changed], 60))
+    without = [
+        bag_of_curves(photos, each, seeds, noise=False)
+        for each in (settings, settings.model_copy(update={"exposure": camera_of}))
+    ]
+    assert torch.equal(*without), "what is wanted of a denoiser has not been through a file"
+
+
 def test_grain_has_variance_one_and_correlates_only_where_it_is_blurred():
     grain = sensor_grain((2, 3, 128, 128), torch.tensor([0.0, 0.7]), torch.zeros(2), [1, 2])
     torch.testing.assert_close(grain.var(dim=(1, 2, 3)), torch.ones(2), atol=0.05, rtol=0)

@@ -149,7 +149,7 @@ class ExposureCurve(CurveFamily):
         le=1,
     )
     jpeg: PositivePartRange = setting(
-        (0.8, 0.98),
+        (0.9, 0.98),
         "Quality of those files; below .9 their colours have half the resolution.",
         unit="of the best",
         source="ours",

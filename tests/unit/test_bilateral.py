@@ -124,3 +124,30 @@ def test_a_loaded_model_is_the_saved_one(denoise: int, tmp_path: Path):
         assert again.settings == settings
         assert torch.equal(again(image), original(image))
         assert not torch.equal(again(image), Model(trained(denoise, seed=1), settings)(image))
+
+
+def restless(network: denoiser.Denoiser) -> denoiser.Denoiser:
+    """It no longer copies: everything it decides is drawn."""
+    torch.manual_seed(0)
+    nn.init.normal_(network.leave.weight, std=0.2)
+    return network.requires_grad_(False)
+
+
+def test_grey_is_mixed_by_itself():
+    network, photo, lift = restless(denoiser.Denoiser(8)), torch.rand(1, 3, 24, 32), torch.full((1, 1, 24, 32), 0.5)
+    nn.init.zeros_(network.leave.weight[: denoiser.VALUES + 2])  # no residual, and nothing for all channels
+    found = network(photo, lift)
+    unclipped = ((found > 0) & (found < 1)).all(dim=1)
+    of_channels = (found - photo).movedim(1, -1)[unclipped]
+    assert of_channels.abs().max() > 0.01
+    torch.testing.assert_close(of_channels.std(dim=1), torch.zeros(len(of_channels)), atol=1e-6, rtol=0)
+
+
+def test_weights_from_before_grey_was_mixed_by_itself_mix_it_as_the_colours():
+    network = restless(denoiser.Denoiser(8))
+    nn.init.zeros_(network.leave.weight[denoiser.VALUES + 2 :])
+    state = network.state_dict()
+    of_before = state | {name: state[name][: denoiser.VALUES + 2] for name in ("leave.weight", "leave.bias")}
+    again, photo, lift = denoiser.Denoiser(8), torch.rand(1, 3, 24, 32), torch.full((1, 1, 24, 32), 0.5)
+    again.load_state_dict(of_before)
+    assert torch.equal(again(photo, lift), network(photo, lift)) and not torch.equal(network(photo, lift), photo)

@@ -44,7 +44,7 @@ docs: $(INSTALLED) ## Build the site of docs/ into site/: open site/index.html; 
 
 test: $(INSTALLED) ## Run the unit and the integration tests (under 12 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n logical tests/unit
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not drill' tests/integration
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not drill' tests/integration
 
 test-all: test ## And the drills: whole trainings and sweeps, machines and servers that fail (an hour and more on 2 cores)
 	@$(BIN)/python -m pytest -m drill tests/integration

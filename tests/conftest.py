@@ -15,7 +15,6 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
-LONGEST = {"test_training", "test_promote", "test_evaluate", "test_ingest_s3"}  # files of the integration tier
 INTEGRATION_TIMEOUT = 900  # seconds; starting Ray's workers alone can take more than a minute
 
 # As in a terminal: where these are ignored, as behind `&` or nohup, what the tests start would ignore them, too.
@@ -25,8 +24,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder decides the tier: nobody has to remember the markers. What takes longest begins first."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    """The folder decides the tier: nobody has to remember the markers."""
     for item in items:
         tier = item.path.relative_to(REPOSITORY / "tests").parts[0]
         if tier == "integration":

@@ -138,7 +138,6 @@ def test_a_registered_model_measures_like_the_saved_one(
             assert values == pytest.approx(found[name][photo], abs=1e-4), photo
 
 
-@pytest.mark.drill
 def test_a_pair_of_different_sizes_ends_with_one_sentence(cluster: Cluster, repository: Path, tmp_path: Path):
     photos = tmp_path / "photos"  # a pair alone, for which one worker is started
     for name, size in (("low", (64, 43)), ("high", (30, 20))):

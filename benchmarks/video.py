@@ -7,7 +7,8 @@ are; under one light for the whole clip, the median of what is decided, which is
 brightness; under that of each frame by itself; and filtered over time, as `lle enhance` does. One more clip is the
 first by name, darkened by the camera of `lle.exposure` whose exposure flickers and drifts. Flicker is the mean change
 from a frame to the next, cuts left out, of the sRGB level, 0 to 255: of the whole frame, and of each of 16 x 16 places.
---speed measures only the speed anew, --table only writes the page from the stored results.
+--speed measures only the speed anew, --table only writes the page from the stored results. Segments are measured on
+every clip forwards and backwards in turns, so that it has no cuts.
 """
 
 from __future__ import annotations
@@ -16,22 +17,27 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 import lle
 from benchmarks.pages import PAGE, machine, markdown_table, replace_section, save, stored, told
-from lle.clips import is_clip_name, read_frames, rewrite_clip
+from lle.clips import is_clip_name, join_segments, read_frames, rewrite_clip, rewrite_segment
 from lle.enhancers.exposure import OneExposure
 from lle.enhancers.light import Light
-from lle.enhancers.over_time import LightOverTime
+from lle.enhancers.over_time import SECONDS, LightOverTime
 from lle.exposure.camera import Noise, expose, quantise
+from pipelines.config.enhance import EnhanceSettings, VideoSettings
+from pipelines.inference.clips import ByFrames, one_core_left
+from pipelines.inference.segments import LEAD
 
 WIDTH = 640
 PLACES = 16
@@ -39,7 +45,9 @@ LIGHTS = ("source", "one light for all", "frame by frame", "filtered")
 DARKENED = "darkened by the camera, exposure changes"
 SPEED_SIZE = (720, 1280)
 SPEED_FRAMES, SLOW_FRAMES = 90, 6
+SEGMENT_SECONDS = 20.0
 Clip = list[tuple[Tensor, float]]
+Picture = TypeVar("Picture", Tensor, np.ndarray)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,10 +82,13 @@ def measure(files: Sequence[Path], only_speed: bool) -> None:
         first = files[0]
         found["flicker"][f"{first.name}, {DARKENED}"] = flicker_by_light(network, darkened(frames_of(first)))
         save("video", found)
+        found["apart"] = {file.name: apart(network, frames_of(file)) for file in files}
+        save("video", found)
     found["speed"] = {
         "without denoising": speed(files[-1], network, denoise=False, frames=SPEED_FRAMES),
         "denoised": speed(files[-1], network, denoise=True, frames=SLOW_FRAMES),
     }
+    found["processor ms"] = whole_and_by_segments(files[-1])
     save("video", found)
 
 
@@ -132,14 +143,11 @@ def flicker(frames: Iterator[Tensor], cuts: set[int]) -> dict[str, float]:
 
 def speed(file: Path, network: OneExposure, denoise: bool, frames: int) -> dict[str, float]:
     """Frames a second by the clock and processor milliseconds a frame, of a clip at 720p from file to file."""
-    from pipelines.config.enhance import EnhanceSettings, VideoSettings
-    from pipelines.inference.clips import changing, one_core_left
-
     settings = EnhanceSettings(input=("clip",), video=VideoSettings(denoise=denoise))
     with TemporaryDirectory() as folder:
         clip, result = Path(folder, "clip.mp4"), Path(folder, "result.mp4")
-        _write_720p(file, clip, frames)
-        change = changing(lle.load("bundled"), settings, "clip.mp4")
+        write_720p((pixels for pixels, _ in islice(read_frames(file), frames)), clip)
+        change = ByFrames(lle.load("bundled"), settings, "clip.mp4")
         began = time.perf_counter(), time.process_time()
         with one_core_left():
             done = rewrite_clip(clip, result, change)
@@ -147,19 +155,64 @@ def speed(file: Path, network: OneExposure, denoise: bool, frames: int) -> dict[
     return {"frames a second": done.frames / taken, "processor ms": 1000 * used / done.frames}
 
 
-def _write_720p(file: Path, clip: Path, frames: int) -> None:
+def whole_and_by_segments(file: Path) -> dict[str, float]:
+    """Processor milliseconds a frame at 720p, without denoising, as a whole and in segments that are joined."""
+    settings, network = EnhanceSettings(input=("clip",)), lle.load("bundled")
+    with TemporaryDirectory() as folder, one_core_left():
+        clip, result = Path(folder, "clip.mp4"), Path(folder, "result.mp4")
+        count = write_720p((pixels for pixels, _ in _to_and_fro([*read_frames(file)], 2 * SEGMENT_SECONDS)), clip)
+        began = time.process_time()
+        rewrite_clip(clip, result, ByFrames(network, settings, clip.name))
+        between = time.process_time()
+        segments = []
+        for index in range(2):
+            change = ByFrames(network, settings, clip.name)
+            segments.append(
+                rewrite_segment(clip, change, index, 2, lead=LEAD * settings.video.seconds, watch=change.watch)
+            )
+        join_segments(clip, segments, result)
+        ended = time.process_time()
+    return {"whole": 1000 * (between - began) / count, "by segments": 1000 * (ended - between) / count}
+
+
+def apart(network: OneExposure, frames: Clip) -> dict[str, float]:
+    """By how many stops exposure differs between a clip as a whole and by segments, at most and on average."""
+    whole, segment, begins = LightOverTime(network), LightOverTime(network), 0.0
+    differences = list[float]()
+    long = list(_to_and_fro(frames, 3 * SEGMENT_SECONDS))
+    for image, seconds in long:
+        if seconds >= begins + SEGMENT_SECONDS:
+            begins += SEGMENT_SECONDS
+            segment = LightOverTime(network)
+            for before, then in long:
+                if begins - LEAD * SECONDS <= then < begins:
+                    segment(before, then)
+        differences.append(abs(float(whole(image, seconds).exposure - segment(image, seconds).exposure)) / math.log(2))
+    return {"at most": max(differences), "on average": sum(differences) / len(differences)}
+
+
+def _to_and_fro(frames: Sequence[tuple[Picture, float]], seconds: float) -> Iterator[tuple[Picture, float]]:
+    step, index = (frames[-1][1] - frames[0][1]) / (len(frames) - 1), 0
+    while index * step < seconds:
+        place = index % (2 * len(frames) - 2)
+        yield frames[min(place, 2 * len(frames) - 2 - place)][0], index * step
+        index += 1
+
+
+def write_720p(pictures: Iterable[np.ndarray], clip: Path) -> int:
+    """Write pictures at 30 a second; returns how many."""
     import av
 
+    count = 0
     with av.open(str(clip), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"crf": "18", "preset": "veryfast"})
         stream.height, stream.width = SPEED_SIZE
-        for index, (pixels, _) in enumerate(read_frames(file)):
-            if index == frames:
-                break
+        for count, pixels in enumerate(pictures, start=1):
             frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(stream.width, stream.height, "yuv420p")
-            frame.pts = index
+            frame.pts = count - 1
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return count
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -186,6 +239,13 @@ def as_text(found: dict[str, Any]) -> str:
             markdown_table(
                 ["", "frames a second by the clock", "processor ms a frame", "that the time of two cores allows"],
                 fast,
+            ),
+            f"By segments of {SEGMENT_SECONDS:.0f} s, with the {LEAD * SECONDS:.0f} s before each: "
+            f"{found['processor ms']['by segments']:.0f} ms of processor time a frame, where the same clip as a whole "
+            f"takes {found['processor ms']['whole']:.0f}. By how much their exposure differs from that of the whole:",
+            markdown_table(
+                ["clip, to and fro for a minute", "at most, stops", "on average"],
+                [[clip, f"{by['at most']:.3f}", f"{by['on average']:.4f}"] for clip, by in found["apart"].items()],
             ),
         )
     )

@@ -17,9 +17,10 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from cluster.redaction import redacted
@@ -35,6 +36,7 @@ ONE_REQUEST = 4 * 2**20  # bytes; more than that pyarrow sends in parts
 PAGE = 1000  # keys per answer, the most that S3 allows
 DEFAULT_REGION = "us-east-1"  # other servers than Amazon's ignore it, yet signatures need one
 COPIED_AT_ONCE = 16 << 20  # bytes
+READ_AT_ONCE = 1 << 20  # bytes; FFmpeg alone would ask for 32 KB at a time
 UNFINISHED = ".unfinished"  # last part of the name of a file being written
 LONGEST_NAME = 255  # bytes of one part of a path, on nearly every file system
 SQLITE = "sqlite:///"
@@ -246,6 +248,22 @@ def open_file(filesystem: LocalFiles | fs.FileSystem, path: str) -> Iterator[Any
     else:
         with filesystem.open_input_stream(path, compression=None) as file:
             yield file
+
+
+@contextlib.contextmanager
+def open_anywhere(filesystem: LocalFiles | fs.FileSystem, path: str) -> Iterator[Path | BinaryIO]:
+    """A listed file for programs that read here and there in it: of this machine its path, of a store a file that asks
+    for no more than what is read.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+    """
+    if isinstance(filesystem, LocalFiles) or filesystem.type_name == "local" or _is_odd_key(path):
+        with local_copy(filesystem, path) as file:
+            yield file
+    else:
+        with filesystem.open_input_file(path) as file:
+            yield cast(BinaryIO, BufferedReader(file, READ_AT_ONCE))
 
 
 def fitting(name: str, suffix: str = "") -> str:

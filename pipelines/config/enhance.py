@@ -30,6 +30,13 @@ class VideoSettings(Settings):
     crf: int = setting(
         18, "Constant rate factor of what is written, in x264's scale; smaller is better and larger.", ge=0, le=51
     )
+    segment: float = setting(
+        60.0,
+        "Clips of one and a half times this length and more are done by segments of about this length, which workers "
+        "share out and a run that was stopped goes on with; 0: each as a whole.",
+        unit="s",
+        ge=0,
+    )
 
 
 class EnhanceSettings(Settings):

@@ -1,6 +1,7 @@
 """A clip through a network: its light is decided over time, its frames are enhanced one by one.
 
-A clip is written as a whole or not at all; one that was interrupted is begun anew.
+A clip is written as a whole or not at all; one that was interrupted is begun anew. Long ones are done by segments
+(`inference.segments`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cluster.storage import inside, local_copy, written_aside
-from lle.clips import CONTAINERS, Change, rewrite_clip
+from lle.clips import CONTAINERS, Rewritten, rewrite_clip
 from lle.enhancers.exposure import OneExposure
 from lle.enhancers.over_time import LightOverTime
 from lle.images import ImageError
@@ -52,7 +53,7 @@ def enhance_clip(
     """
     name, result = photo.path, photo.entry.result
     filesystem, root = target
-    change = changing(network, settings, name)
+    change = ByFrames(network, settings, name)
     with (
         local_copy(source, photo.path) as file,
         written_aside(filesystem, inside(filesystem, root, result)) as unfinished,
@@ -63,12 +64,22 @@ def enhance_clip(
             unfinished,
             change,
             name=name,
-            container=CONTAINERS[posixpath.splitext(result)[1].lower()],
+            container=container_of(result),
             crf=settings.video.crf,
             max_pixels=settings.max_pixels,
             tell=tell,
         )
-    return replace(photo.entry, width=done.width, height=done.height, note=", ".join(done.lost))
+    return noted(photo.entry, done)
+
+
+def container_of(result: str) -> str:
+    """FFmpeg's name of the kind of file that a result is."""
+    return CONTAINERS[posixpath.splitext(result)[1].lower()]
+
+
+def noted(entry: Entry, done: Rewritten) -> Entry:
+    """What is noted of a clip that was written."""
+    return replace(entry, width=done.width, height=done.height, note=", ".join(done.lost))
 
 
 @contextmanager
@@ -82,27 +93,40 @@ def one_core_left() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def changing(network: nn.Module, settings: EnhanceSettings, name: str) -> Change:
-    """What makes of the frames of one clip, in their order, the enhanced ones.
+class ByFrames:
+    """Makes of the frames of one clip, in their order, the enhanced ones.
+
+    Args:
+        network: what enhances.
+        settings: strength, video, side by side.
+        name: of the clip, for messages.
 
     Raises:
         ImageError: the network decides on more than light for a whole frame, and would flicker.
     """
-    if not isinstance(network, Model) or not isinstance(network.enhancer, OneExposure):
-        raise ImageError(name, "a clip, and this model knows photos alone; take one of arch scene or exposure")
-    enhancer, strength = network.enhancer, settings.strength
-    light_of = LightOverTime(enhancer, settings.video.seconds, settings.video.max_stops)
-    device = next(enhancer.parameters()).device
+
+    def __init__(self, network: nn.Module, settings: EnhanceSettings, name: str) -> None:
+        if not isinstance(network, Model) or not isinstance(network.enhancer, OneExposure):
+            raise ImageError(name, "a clip, and this model knows photos alone; take one of arch scene or exposure")
+        self._enhancer, self._settings = network.enhancer, settings
+        self._light = LightOverTime(self._enhancer, settings.video.seconds, settings.video.max_stops)
+        self._device = next(self._enhancer.parameters()).device
 
     @torch.inference_mode()
-    def enhanced(pixels: np.ndarray, seconds: float) -> np.ndarray:
-        image = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None]
-        light = light_of(image, seconds)
-        found = enhancer.under(light, image, strength, settings.video.denoise)
+    def __call__(self, pixels: np.ndarray, seconds: float) -> np.ndarray:
+        """A frame, RGB, uint8 (H, W, 3), and when it is shown -> the same enhanced."""
+        image = self._image(pixels)
+        light = self._light(image, seconds)
+        found = self._enhancer.under(light, image, self._settings.strength, self._settings.video.denoise)
         frame: np.ndarray = np.ascontiguousarray(found[0].permute(1, 2, 0).cpu().numpy())
-        return beside(pixels, frame) if settings.side_by_side else frame
+        return beside(pixels, frame) if self._settings.side_by_side else frame
 
-    return enhanced
+    def watch(self, pixels: np.ndarray, seconds: float) -> None:
+        """Follow the light of a frame that is not asked for."""
+        self._light(self._image(pixels), seconds)
+
+    def _image(self, pixels: np.ndarray) -> Tensor:
+        return torch.from_numpy(pixels).to(self._device).permute(2, 0, 1)[None]
 
 
 def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -31,10 +31,19 @@ NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo to enhance: where it is read, and what will be noted about it."""
+    """One photo or clip to enhance, or a segment of a clip.
+
+    Attributes:
+        path: where it is read.
+        entry: what will be noted about it.
+        segment: which of `segments` of equal length, from 0.
+        segments: of the clip; 1: the whole.
+    """
 
     path: str
     entry: Entry
+    segment: int = 0
+    segments: int = 1
 
 
 @dataclass(frozen=True)

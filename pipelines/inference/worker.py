@@ -1,6 +1,6 @@
 """Photos through a network: workers read, enhance and write them; Ray Data hands out their names, or this process does.
 
-Clips are one unit of work each (`inference.clips`). Of photos:
+Clips are one unit of work each (`inference.clips`), long ones several (`inference.segments`). Of photos:
 
 name -> bytes -> pixels (B, H, W, 3), photos of one size together -> enhanced, the same -> bytes, with all that belongs
 to the photo
@@ -41,6 +41,7 @@ from lle.model import Model, enhance_pixels
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.inference.clips import beside, enhance_clip
 from pipelines.inference.progress import Entry
+from pipelines.inference.segments import enhance_segment, join_clip, joined, shared_out
 from pipelines.inference.work import Photo, written_as
 from pipelines.models.resolve import NamedModel
 
@@ -84,33 +85,39 @@ def enhance_photos(
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    workers = min(settings.workers or gpus or max(1, cpus - 1), len(photos))
-    places = {"input": tuple(map(from_anywhere, settings.input)), "output": from_anywhere(settings.output)}
+    pieces = shared_out(photos, settings)
+    workers = min(settings.workers or gpus or max(1, cpus - 1), len(pieces))
+    there = settings.model_copy(
+        update={"input": tuple(map(from_anywhere, settings.input)), "output": from_anywhere(settings.output)}
+    )
     cores = cores_beside_a_gpu(nodes(), workers) if gpus else 1
     threads = max(LEAST_THREADS, cores)
-    per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(photos) / workers))
+    per_batch = min(threads * PHOTOS_PER_THREAD, math.ceil(len(pieces) / workers))
     # A batch is a block from the start: cutting them up on the cluster, or asking there how large they are, as
     # `from_arrow` does, would be a task that waits for a CPU of its own and does not say so.
-    tables = [
-        pyarrow.Table.from_pylist([{"path": each.path, **asdict(each.entry)} for each in unit])
-        for unit in units(photos, per_batch)
-    ]
+    tables = [pyarrow.Table.from_pylist([asdict(each) for each in unit]) for unit in units(pieces, per_batch)]
     done = ray.data.from_blocks(tables).map_batches(
         Worker,
         batch_size=None,
         batch_format="pyarrow",
-        fn_constructor_args=(model, settings.model_copy(update=places), threads),
+        fn_constructor_args=(model, there, threads),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=cores,
         num_gpus=min(1, gpus / workers),
         runtime_env={"env_vars": ALLOCATOR},
     )
     begun = False
-    with told_while_waiting(tell, lambda: begun):
+
+    def results() -> Iterator[tuple[Entry, float]]:
+        nonlocal begun
         for row in done.iter_rows():
             begun = True
             began = row.pop("began")
             yield Entry(**row), began
+
+    join = ray.remote(num_cpus=0)(joined_or_failed)  # waits for disks rather than for processors
+    with told_while_waiting(tell, lambda: begun):
+        yield from joined(results(), pieces, lambda clip: ray.get(join.remote(clip, there)), tell)
 
 
 def enhance_here(
@@ -121,14 +128,18 @@ def enhance_here(
 ) -> Generator[tuple[Entry, float], None, None]:
     """Enhance photos in this process, by the same worker, without Ray: what `enhance_photos` yields."""
     threads = min(max(LEAST_THREADS, os.cpu_count() or 1), MOST_THREADS)
-    worker = Worker(model, settings, threads, tell)
-    for first in range(0, len(photos), threads * PHOTOS_PER_THREAD):
-        for entry in worker.enhance(photos[first : first + threads * PHOTOS_PER_THREAD]):
-            yield entry, worker.began
+    worker, pieces = Worker(model, settings, threads, tell), shared_out(photos, settings)
+
+    def results() -> Iterator[tuple[Entry, float]]:
+        for first in range(0, len(pieces), threads * PHOTOS_PER_THREAD):
+            for entry in worker.enhance(pieces[first : first + threads * PHOTOS_PER_THREAD]):
+                yield entry, worker.began
+
+    yield from joined(results(), pieces, lambda clip: joined_or_failed(clip, settings), tell)
 
 
 def units(photos: Sequence[Photo], per_batch: int) -> list[Sequence[Photo]]:
-    """What a worker is handed at once: so many photos, or one clip; the clips, which take longest, first."""
+    """What a worker is handed at once: so many photos, or one clip or segment; those, which take longest, first."""
     clips = [[each] for each in photos if is_clip_name(each.path)]
     others = [each for each in photos if not is_clip_name(each.path)]
     return [*clips, *(others[first : first + per_batch] for first in range(0, len(others), per_batch))]
@@ -168,10 +179,10 @@ class Worker:
             self._network.cuda()
 
     def __call__(self, batch: Any) -> Any:
-        """From a table of `path` and the fields of `Entry` to one of the fields and `began`."""
+        """From a table of the fields of `Photo` to one of the fields of `Entry` and `began`."""
         import pyarrow
 
-        photos = [Photo(row.pop("path"), Entry(**row)) for row in batch.to_pylist()]
+        photos = [Photo(**row | {"entry": Entry(**row["entry"])}) for row in batch.to_pylist()]
         return pyarrow.Table.from_pylist([asdict(entry) | {"began": self.began} for entry in self.enhance(photos)])
 
     def enhance(self, photos: Sequence[Photo]) -> Iterator[Entry]:
@@ -188,18 +199,20 @@ class Worker:
         yield from (self._enhance_clip(each) for each in photos if is_clip_name(each.path))
 
     def _enhance_clip(self, clip: Photo) -> Entry:
-        """One clip, with threads of its own."""
+        """One clip or segment, with threads of its own."""
         began = last = time.monotonic()
+        whole = clip.segments == 1
+        name = told(clip.entry.photo) + ("" if whole else f", segment {clip.segment + 1} of {clip.segments}")
 
         def tell(frames: int) -> None:
             nonlocal last
             if time.monotonic() > last + SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
-                self._tell(f"{told(clip.entry.photo)}: {frames} frames, {frames / (last - began):.1f} a second")
+                self._tell(f"{name}: {frames} frames, {frames / (last - began):.1f} a second")
 
-        target = self._target, self._root
+        enhance = enhance_clip if whole else enhance_segment
         try:
-            return enhance_clip(self._network, clip, self._source, target, self._settings, tell)
+            return enhance(self._network, clip, self._source, (self._target, self._root), self._settings, tell)
         except Exception as error:
             return failed(clip, error)
 
@@ -270,6 +283,14 @@ def same_size(files: Sequence[File], most_pixels: int) -> list[list[File]]:
         else:
             stacks.append([file])
     return stacks
+
+
+def joined_or_failed(clip: Photo, settings: EnhanceSettings) -> Entry:
+    """A clip of its segments, or the entry that says why not."""
+    try:
+        return join_clip(clip, settings)
+    except Exception as error:
+        return failed(clip, error)
 
 
 def failed(photo: Photo, error: Exception) -> Entry:

@@ -11,12 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
+from cluster.storage import list_files, s3_client
 from lle.config import EnhancerSettings
 from lle.enhancers import build_enhancer
 from lle.images import read
 from lle.model import Model
 from pipelines.enhance import main
-from tests.integration.conftest import Cluster, run
+from tests.integration.conftest import Cluster, Stack, run
+from tests.unit.test_clips import frames_of, sound_of, write_clip
 
 PHOTOS = 21
 
@@ -62,3 +64,21 @@ def test_a_folder_is_enhanced_once_and_failures_are_told(
     assert main(("--model", "baseline:auto-exposure", *folders, "--format", "webp")) == 0  # nor for so few
     assert f"{PHOTOS} photos enhanced, 0 done before, 0 failed" in capsys.readouterr().out
     assert len([*out.glob("*/*.png.webp")]) == PHOTOS
+
+
+def test_a_clip_in_a_store_is_done_by_segments(
+    on_stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("av")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    client = s3_client()
+    client.create_bucket(Bucket="films")
+    source = write_clip(tmp_path / "a.mp4", range(0, 8000, 40), sound=True, every=25)
+    client.upload_file(str(source), "films", "dark/a.mp4")
+    words = ["s3://films/dark", "--output", "s3://films/out", "--video.segment", "2", "--video.seconds", "0.2"]
+    assert main(words) == 0
+    assert "a.mp4: 4 of 4 segments" in capsys.readouterr().out
+    assert sorted(file.path for file in list_files("s3://films/out")) == ["films/out/a.mp4", "films/out/report.csv"]
+    client.download_file("films", "out/a.mp4", str(tmp_path / "b.mp4"))
+    assert [frame.time for frame in frames_of(tmp_path / "b.mp4")] == [frame.time for frame in frames_of(source)]
+    assert sound_of(tmp_path / "b.mp4") == sound_of(source)

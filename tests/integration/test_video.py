@@ -81,7 +81,7 @@ def test_clips_stopped_in_the_middle_are_done_by_the_second_run(clips: Path, rep
             assert np.abs(after - before).max() < 8
 
 
-def test_clips_on_a_cluster_are_units_of_work_beside_photos(
+def test_clips_are_shared_out_by_segments_on_a_cluster_beside_photos(
     clips: Path, shared: Path, cluster: Cluster, repository: Path, tmp_path: Path
 ):
     mixed, out = tmp_path / "mixed", tmp_path / "out"
@@ -89,11 +89,13 @@ def test_clips_on_a_cluster_are_units_of_work_beside_photos(
     for each in (clips / "night_cut.mp4", clips / "night_drive.mp4", *sorted((shared / "data/kodak24").iterdir())[:3]):
         shutil.copyfile(each, mixed / each.name)
     (mixed / "broken.mp4").write_bytes((clips / "night_cut.mp4").read_bytes()[:5000])
-    words = command(
-        repository, str(mixed), "--output", str(out), "--cluster.address", cluster.address, "--workers", "2"
-    )
+    there = ("--cluster.address", cluster.address, "--workers", "2")
+    words = command(repository, str(mixed), "--output", str(out), "--video.segment", "2", *there)
     done = run(words, cluster.environment, 600)
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "night_cut.mp4: 3 of 3 segments" in done.stdout and "night_drive.mp4: 4 of 4 segments" in done.stdout
     assert "3 photos and 2 clips enhanced, 0 done before, 1 failed" in done.stdout
     assert "damaged or cut short" in report(out)["broken.mp4"]["failed"]
     assert told(out / "night_cut.mp4") == told(mixed / "night_cut.mp4")
+    assert told(out / "night_drive.mp4") == told(mixed / "night_drive.mp4")
+    assert not list(out.glob(".*.segment"))

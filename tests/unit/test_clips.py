@@ -37,16 +37,17 @@ def write_clip(
     sound: bool = False,
     turned: int = 0,
     pixels: str = "yuv420p",
+    every: int = 250,
     **tags: int,
 ) -> Path:
-    """A dark clip of one scene, lit a little differently in each frame; times in ms."""
+    """A dark clip of one scene, lit a little differently in each frame; times in ms, a key frame every so many."""
     random = np.random.default_rng(0)
     scene = np.kron(random.uniform(4, 40, (6, 8, 3)), np.ones((12, 12, 1)))
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "a night"
         stream: Any = container.add_stream(codec, rate=25, options={"crf": "10"})
         stream.height, stream.width, stream.pix_fmt = *SIDE, pixels
-        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.time_base, stream.codec_context.gop_size = Fraction(1, 1000), every
         for name, value in tags.items():
             setattr(stream.codec_context, name, value)
         if turned:

@@ -6,9 +6,10 @@ sees best, whatever the light was; a head on its features says by how much that 
     u = g v,    v = u0 + b h(F(lifted), u0),    ln w = g h'(F(lifted), u0),    g = 1 - exp(-(v / t)^2),    b = |u0| / 4
 
 u0: the lift to .44, so the network begins as that baseline; F: the frozen tower; g: near 0 where the picture is good
-already, for a small correction is more often a mistake than wanted: t is .6 upwards, 1 downwards; b: how far the head
-is believed, for where .44 misses, it misses by less the less a picture lacks. In training g and b are 1, and b stays 1
-where a network has learned the level of one set of photos.
+already, for a small correction is more often a mistake than wanted: t is .6 upwards and 1.5 downwards, as bright
+pictures are more often meant so than exposed too long; b: how far the head is believed, for where .44 misses, it misses
+by less the less a picture lacks. In training g and b are 1, and b stays 1 where a network has learned the level of one
+set of photos.
 
 A camera that it does not know has a cast of its own, and exposes scenes by a rule of its own. Five numbers for all its
 pictures can learn that, while the rest rests: logarithms of gains that are taken before anything is decided, and a and
@@ -33,7 +34,7 @@ from lle.exposure.shoulder import BRIGHTEST, DARKEST, k_of, lift_to_mean, should
 GREY = 0.44
 WIDTH = 96
 DROPPED = 0.6  # of so many features for so few photos
-TRUSTED_UP, TRUSTED_DOWN = 0.6, 1.0
+TRUSTED_UP, TRUSTED_DOWN = 0.6, 1.5
 BELIEVED_AT = 4.0  # a lift, in nat, as of a very dark photo
 USUAL_LIFT = 3.5
 

@@ -73,6 +73,15 @@ class ScheduleSettings(Settings):
         "led it there.",
         source="ours",
     )
+    tolerance: float = setting(
+        0.0,
+        "With from_best: a round whose best lies behind its beginning by this at most is kept, for so small a "
+        "difference tells little of photos that nobody measured.",
+        unit="that of loop.metric",
+        source="ours",
+        ge=0,
+        le=100,
+    )
     patience: int = setting(
         0, "Validations without a better value after which a round ends; 0: it goes on.", unit="validations", ge=0
     )

@@ -72,6 +72,18 @@ def test_the_round_after_begins_with_the_best_and_with_the_prompts_that_led_to_i
     assert not same(second.part("earlier/0"), second.part("best")), "beside what must not come again"
 
 
+def test_a_round_that_is_worse_by_no_more_than_is_allowed_is_kept():
+    told = Told()
+    settings = lessons()
+    settings["schedule"]["tolerance"] = 100
+    outcome = tiny_train(tiny_settings(**settings, seed=1), told=told, draw=turned)
+    assert not notes(told)
+    ends = [report.step for report in told.reports if report.ended_round]
+    of_round = [report for report in told.reports if "psnr" in report.metrics and ends[1] < report.step <= ends[2]]
+    best = max(of_round, key=lambda report: report.metrics["psnr"])
+    assert outcome.best == (best.metrics["psnr"], best.step), "the best of the last round, not of all"
+
+
 def test_without_it_the_last_weights_go_on(tmp_path: Path):
     settings = lessons()
     settings["schedule"]["from_best"] = False

@@ -33,6 +33,7 @@ from torch import Tensor
 import lle
 from benchmarks.pages import PAGE, machine, markdown_table, peak_memory, replace_section, save, stored, told
 from benchmarks.quality import PUBLISHED
+from cluster.allocator import keep_freed_memory
 from lle.enhancers.base import Enhanced, Enhancer, count_weights
 from lle.enhancers.bilateral import BilateralEnhancer
 from lle.enhancers.compact import CompactEnhancer
@@ -141,6 +142,7 @@ SAME_NETWORK = {"Zero-DCE": "Zero-DCE, PIE, SCL-LLE", "CLIP-LIT": "CLIP-LIT, RAV
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
+    keep_freed_memory()  # as `lle enhance` does
     if arguments.table:
         found = stored("speed")
     else:

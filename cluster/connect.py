@@ -16,13 +16,6 @@ from typing import Any, NoReturn
 from cluster.redaction import redacted
 from cluster.waiting import Amount, fits, told_while_waiting
 
-# glibc returns and asks for memory at every step of a training on the CPU; these keep it (docs/train.md).
-ALLOCATOR = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**34),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
 # The workers of a cluster that somebody else started need it too: their logs get two lines a second of bars otherwise.
 QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 FOR_RAY_ITSELF = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from cluster.allocator import keep_freed_memory
 from pipelines.config.enhance import EnhanceSettings
 from pipelines.config.loading import load
 from pipelines.job import run_job
@@ -20,6 +21,7 @@ from pipelines.job import run_job
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0 where every photo is done, 1 where some failed, 2 for a mistake."""
     settings = load(EnhanceSettings, __doc__, argv, words="input").settings  # exits here on --help and mistakes
+    keep_freed_memory()
     from pipelines.inference.job import run  # torch and ray wait until the settings are known to be good
 
     return run_job(run, settings, "the same command does the rest")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cluster.connect import ALLOCATOR
+from cluster.allocator import ALLOCATOR
 from cluster.storage import explain, from_anywhere
 from cluster.waiting import told_while_waiting
 from lle.config import DataSettings

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cluster.connect import ALLOCATOR, nodes
+from cluster.allocator import ALLOCATOR
+from cluster.connect import nodes
 from cluster.storage import explain, from_anywhere, inside, open_file, open_files, told, write_atomically
 from cluster.waiting import told_while_waiting
 from lle.clips import is_clip_name

@@ -20,7 +20,8 @@ from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 
 import pipelines
-from cluster.connect import ALLOCATOR, connect
+from cluster.allocator import ALLOCATOR
+from cluster.connect import connect
 from cluster.waiting import Amount, told_while_waiting
 from pipelines.config.serve import ServeSettings
 from pipelines.inference.job import say

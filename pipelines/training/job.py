@@ -17,7 +17,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rich.console import Console
 from safetensors import SafetensorError
 
-from cluster.connect import ALLOCATOR, QUIET, connect, grown, nodes
+from cluster.allocator import ALLOCATOR
+from cluster.connect import QUIET, connect, grown, nodes
 from cluster.lasting import refuse_throwaway, refuse_unshared
 from cluster.lease import held
 from cluster.storage import StorageError, open_uri

@@ -1,4 +1,4 @@
-"""glibc's memory: kept by a process for the next picture or step, instead of given back and asked for anew each time."""
+"""glibc's memory: kept by a process for the next picture or step, not given back and asked for anew each time."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def write_parts(folder: Path, rows: int) -> None:
         count = min(PART_ROWS, rows - start)
         parquet.write_table(part(start, count), prepared / PARTS / f"{start:020x}.parquet")
     for shard in range(-(-rows // SHARD_ROWS)):
-        with (prepared / "shards" / f"{shard:020x}-0.parquet").open("wb") as file:
+        with (prepared / "shards" / f"{shard:020x}-0.tar").open("wb") as file:
             file.truncate(SHARD_ROWS * PICTURE_BYTES)
 
 
@@ -163,7 +163,7 @@ def part(start: int, count: int) -> pa.Table:
     """Rows of a part: three photos of five dark, the others well lit, no two of them alike."""
     chance = np.random.default_rng(start)
     number = np.arange(start, start + count)
-    shard = np.repeat([f"shards/{each:020x}-0.parquet" for each in np.unique(number // SHARD_ROWS)], SHARD_ROWS)
+    shard = np.repeat([f"shards/{each:020x}-0.tar" for each in np.unique(number // SHARD_ROWS)], SHARD_ROWS)
     digests = HEXADECIMAL[chance.integers(256, size=(count, 32))].view("S64")[:, 0]
     padded = pc.utf8_lpad(pa.array(number).cast(pa.string()), 8, "0")
     light = np.where(number % 5 < 2, 0.6, 0.1).astype(np.float32)

@@ -1,7 +1,7 @@
 """The manifest of a prepared set: every file that was ever listed, kept or refused with its reason.
 
     OUTPUT/prepare.json                what the pictures were made from and how
-    OUTPUT/shards/KEY-0.parquet        pictures of a part
+    OUTPUT/shards/KEY-0.tar            pictures of a part
     OUTPUT/parts/KEY.parquet           rows of a part, written once its shards are there: what is named here is done
     OUTPUT/manifest.parquet            all parts in one, by path, with duplicates and groups; written last
     OUTPUT/{dark,well_lit}/manifest.parquet    its rows of these groups, where they were asked for
@@ -32,7 +32,7 @@ from pipelines.job import UserError
 
 MANIFEST, SETTINGS, PARTS, SHARDS = "manifest.parquet", "prepare.json", "parts", "shards"
 MADE_BY = ("input", "short_side", "format", "quality", "max_pixels", "max_megabytes")
-SHARD_NAME = re.compile(r"(\.\./)?(shards/[0-9a-f]+-[0-9]+\.parquet)")
+SHARD_NAME = re.compile(r"(\.\./)?(shards/[0-9a-f]+-[0-9]+\.(?:tar|parquet))")
 DARK, WELL_LIT, NEITHER = "dark", "well_lit", "neither"
 UNREAD, NOT_READABLE = "cannot be read", "is nothing to read"
 READERS = 8

@@ -176,8 +176,8 @@ class _Shards:
         """Write what was collected."""
         if not self._pictures:
             return
-        content, offsets = shards.pack([row["path"] for row in self._rows], self._pictures)
-        name = f"{SHARDS}/{self._key}-{self._written}.parquet"
+        content, offsets = shards.pack([row["path"] for row in self._rows], self._pictures, self._settings.format)
+        name = f"{SHARDS}/{self._key}-{self._written}.tar"
         try:
             filesystem, root = open_uri(self._settings.output)
             write_atomically(filesystem, f"{root}/{name}", content)

@@ -1,51 +1,62 @@
-"""Shards: Parquet files of compressed pictures, any of which can be read alone.
+"""Shards: tar files of compressed pictures, any of which can be read alone.
 
 A picture lies in its shard as it was encoded, in one piece, so its place is a shard, an offset and a length, and
-reading it is one read of a range: no footer, no row group, no neighbours. A place is written as a path,
+reading it is one read of a range: no header, no neighbours. A place is written as a path,
 
-    ROOT/shards/KEY-0.parquet@OFFSET+LENGTH/path/of/the/photo.jpg
+    ROOT/shards/KEY-0.tar@OFFSET+LENGTH/path/of/the/photo.jpg
 
-which goes wherever the path of a plain photo goes, and ends in its name.
+which goes wherever the path of a plain photo goes, and ends in its name. The members are named as WebDataset wants it:
+a key without dots, by which a picture and what is said of it belong together.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import re
+import tarfile
 from collections.abc import Sequence
 
 import pyarrow as pa
-from pyarrow import fs, parquet
+from pyarrow import fs
 
 from cluster.storage import open_file
 from lle.images import MAX_PIXELS, ImageError, most_bytes, read_bounded
 
-ROW_GROUP = 64
 # Opening an object costs a request for its size; reading from an open one asks for the range alone.
 _OPENED: dict[str, pa.NativeFile] = {}
-# The first that looks like a place is it: what follows is the photo's name, which others have chosen.
-_PLACE = re.compile(r"(.+?\.parquet)@(\d+)\+(\d+)/(.+)", re.DOTALL)
+# The first that looks like a place is it: what follows is the photo's name, which others have chosen. Sets that were
+# prepared before 2026-12 lie in Parquet files, whose pictures are in one piece, too.
+_PLACE = re.compile(r"(.+?\.(?:tar|parquet))@(\d+)\+(\d+)/(.+)", re.DOTALL)
 
 
-def pack(names: Sequence[str], pictures: Sequence[bytes]) -> tuple[bytes, list[int]]:
+def pack(names: Sequence[str], pictures: Sequence[bytes], format: str) -> tuple[bytes, list[int]]:
     """A shard and the offset of each picture in it.
 
     Args:
-        names: column `path`.
-        pictures: column `image`, encoded.
+        names: of the photos, unlike each other; the members are named by a hash of it.
+        pictures: encoded.
+        format: what they are encoded as, the suffix of their members.
     """
-    table = pa.table({"path": pa.array(names, pa.string()), "image": pa.array(pictures, pa.binary())})
-    sink = pa.BufferOutputStream()
-    # Statistics would hold a second copy of some picture; a dictionary or compression would not leave it in one piece.
-    parquet.write_table(
-        table, sink, row_group_size=ROW_GROUP, compression="none", use_dictionary=False, write_statistics=False
-    )
-    shard: bytes = sink.getvalue().to_pybytes()
-    offsets, position = list[int](), 0
-    for picture in pictures:
-        position = shard.index(picture, position)
-        offsets.append(position)
-        position += len(picture)
-    return shard, offsets
+    sink, offsets = io.BytesIO(), list[int]()
+    with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as shard:
+        for name, picture in zip(names, pictures, strict=True):
+            key = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
+            _add(shard, f"{key}.{format}", picture)
+            offsets.append(shard.offset - _whole_blocks(len(picture)))
+            _add(shard, f"{key}.json", json.dumps({"path": name}).encode())
+    return sink.getvalue(), offsets
+
+
+def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    shard.addfile(member, io.BytesIO(content))
+
+
+def _whole_blocks(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
 def place(shard: str, offset: int, length: int, name: str) -> str:

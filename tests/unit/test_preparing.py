@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import struct
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -207,28 +209,37 @@ def test_quality_decides_the_size_of_what_is_stored(tmp_path: Path, kind: str):
     assert lengths[0] < 0.6 * lengths[1]
 
 
-def test_shards_keep_to_their_size_and_are_parquet_that_anybody_reads(tmp_path: Path):
+def test_shards_keep_to_their_size_and_are_tar_files_as_webdataset_reads_them(tmp_path: Path):
     noise = np.random.default_rng(0).integers(0, 256, (8, 500, 300, 3), np.uint8)  # 0.45 MB each as PNG
     for index, picture in enumerate(noise):
-        write(tmp_path, f"{index}.png", picture)
+        write(tmp_path, f"a.b/{index}.png", picture)
     settings = settings_for(tmp_path, short_side=512, shard_megabytes=1, part_files=8)
     prepare(settings)
     parts = sorted((tmp_path / "output" / "shards").iterdir())
-    assert len(parts) == 4 and all(part.stat().st_size < 1_010_000 for part in parts)
-    found = {row["path"]: row["image"] for part in parts for row in parquet.read_table(part).to_pylist()}
-    assert all(np.array_equal(images.decode(found[f"{index}.png"]), noise[index]) for index in range(8))
+    assert len(parts) == 4 and all(part.stat().st_size < 1_020_000 for part in parts)
+    samples = dict[str, dict[str, bytes]]()
+    for part in parts:
+        with tarfile.open(part) as shard:
+            for member in shard:
+                key, kind = member.name.split(".", 1)
+                content = shard.extractfile(member)
+                assert content is not None
+                samples.setdefault(key, {})[kind] = content.read()
+    found = {json.loads(sample["json"])["path"]: sample["png"] for sample in samples.values()}
+    assert all(np.array_equal(images.decode(found[f"a.b/{index}.png"]), noise[index]) for index in range(8))
 
 
-def test_a_place_is_read_like_a_file(tmp_path: Path):
+@pytest.mark.parametrize("suffix", ["tar", "parquet"], ids=["now", "prepared before"])
+def test_a_place_is_read_like_a_file(tmp_path: Path, suffix: str):
     pictures = [random.Random(index).randbytes(100 + 37 * index) for index in range(200)]
     pictures[7] = pictures[3]
-    content, offsets = shards.pack([f"{index}" for index in range(200)], pictures)
-    (tmp_path / "a.parquet").write_bytes(content)
+    content, offsets = shards.pack([f"{index}" for index in range(200)], pictures, "jpeg")
+    (tmp_path / f"a.{suffix}").write_bytes(content)
     local = fs.LocalFileSystem()
     elsewhere = fs.SubTreeFileSystem(str(tmp_path.parent), local)  # as buckets: files stay open
     for picture, offset in zip(pictures, offsets, strict=True):
         for filesystem, root in ((local, str(tmp_path)), (elsewhere, tmp_path.name)):
-            path = shards.place(f"{root}/a.parquet", offset, len(picture), "folder/name.jpg")
+            path = shards.place(f"{root}/a.{suffix}", offset, len(picture), "folder/name.jpg")
             assert shards.read(filesystem, path) == picture
     assert len(set(offsets)) == 200
 

@@ -30,6 +30,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
@@ -54,6 +55,7 @@ from pipelines.data.part import pending_parts, prepare_part
 from pipelines.data.photo_sets import PhotoSet, list_photos
 from pipelines.data.samples import sample_photos
 from pipelines.data.streams import RayStream
+from tests.integration.unreliable import Trouble, unreliable
 
 SIZES = {"3 MP": (1536, 2048), "12 MP": (3000, 4000)}
 SMALL = (120, 160)
@@ -78,6 +80,7 @@ TARGETS: tuple[tuple[str, str, dict[str, float]], ...] = (
     (SHARDS, STREAM, {"3 MP": 5, "12 MP": 5}),
 )
 MOST_WAITING = 0.05
+AWAY = 0.06  # s, of an answer: 50 ms and, at 20 MB/s, what a prepared picture takes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +108,7 @@ def measure(arguments: argparse.Namespace, folder: Path, found: dict[str, Any]) 
         S3: lambda: turns_on_s3(folder, turns, arguments.seconds),
         MEMORY: lambda: measure_memory(local[LARGEST]),
         GROWTH: lambda: measure_growth(photos_at(str(folder / "small"), SMALL, cores), folder, many),
-        WAITING: lambda: measure_waiting(local[LARGEST]),
+        WAITING: lambda: measure_waiting(local[LARGEST], folder),
     }
     for part in arguments.parts:
         before = os.getloadavg()[0]
@@ -305,16 +308,48 @@ def _take_apart(name: str, photos: Photos, count: int) -> None:
 # --- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def measure_waiting(photos: Photos) -> list[dict[str, Any]]:
+def measure_waiting(photos: Photos, folder: Path) -> list[dict[str, Any]]:
     """Share of the time of enhancement steps that the real loop spends waiting for pictures, by network and source."""
     found = []
     with connect():
-        for kind, prepared in (("retinex", False), ("compact", False), ("compact", True)):
-            chosen = photos.prepared if prepared else photos.plain
-            found.append({"network": kind, "prepared": prepared, **waited(kind, chosen, photos.cores)})
+        for kind, chosen in (("retinex", photos.plain), ("compact", photos.plain), ("compact", photos.prepared)):
+            source = "shards" if chosen is photos.prepared else LARGEST
+            found.append({"network": kind, "source": source, **waited(kind, chosen, photos.cores)})
             print(found[-1], flush=True)
         let_readers_end()
+    with stack(folder / "far"):
+        s3_client().create_bucket(Bucket=BUCKET)
+        prepared = photos_at(f"s3://{BUCKET}/photos", SIZES[FROM_S3], photos.cores).prepared
+        with far_away(), connect():
+            source = f"shards in a store {1000 * AWAY:.0f} ms away"
+            found.append({"network": "compact", "source": source, **waited("compact", prepared, photos.cores)})
+            print(found[-1], flush=True)
+            let_readers_end()
     return found
+
+
+@contextmanager
+def far_away() -> Iterator[None]:
+    """The store of this environment behind a server that passes everything on, and answers later."""
+    process = multiprocessing.get_context("spawn")
+    port, end = process.Queue(), process.Event()
+    near = os.environ["AWS_ENDPOINT_URL"]
+    server = process.Process(target=_answer_later, args=(urlsplit(near).port, port, end))
+    server.start()
+    os.environ["AWS_ENDPOINT_URL"] = port.get()
+    try:
+        yield
+    finally:
+        os.environ["AWS_ENDPOINT_URL"] = near
+        end.set()
+        server.join()
+
+
+def _answer_later(port: int, url: Any, end: Any) -> None:
+    with unreliable(port) as server:
+        server.trouble = lambda request: Trouble(delay=AWAY)
+        url.put(server.url)
+        end.wait()
 
 
 def let_readers_end() -> None:
@@ -402,7 +437,7 @@ def as_text(found: dict[str, Any]) -> str:
         rows = [
             [
                 NETWORKS[each["network"]],
-                "shards" if each["prepared"] else LARGEST,
+                each["source"],
                 f"{each['seconds']:.2f}",
                 f"{100 * each['share']:.1f}",
             ]

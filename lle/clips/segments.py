@@ -1,7 +1,7 @@
 """A long clip by segments: each is changed and encoded by itself, in any order, on any machine; then they are joined.
 
 A segment holds the encoder's packets as numbers and bytes, for containers round time stamps. All encoders of one clip
-begin alike, so that their packets go on from each other; each segment begins with a key frame.
+begin alike, which is checked, so that their packets go on from each other; each segment begins with a key frame.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from io import BytesIO
 from itertools import chain
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,12 +92,13 @@ def rewrite_segment(
                 frames += 1
                 tell(frames)
             packets += stream.encode(None) if stream else []
-    return _Segment.of(packets, frames, size).dumped()
+            header = _header(stream)
+    return _Segment.of(packets, frames, size, header).dumped()
 
 
 def join_segments(
     source: Path,
-    segments: Iterable[bytes],
+    parts: Iterable[bytes],
     target: Path,
     *,
     name: str = "",
@@ -108,25 +109,28 @@ def join_segments(
 
     Args:
         source: the clip.
-        segments: in their order; each is asked for when the one before is written.
+        parts: all segments in their order; each is asked for when the one before is written.
         target: the file to write, overwritten; half of it stays where this fails.
         name, container, crf: as of `rewrite_segment`, the same.
 
     Raises:
-        ImageError: it is no clip that can be used, or no segment holds a frame, or `av` is not installed.
+        ImageError: it is no clip that can be used, no segment holds a frame, their encoders differ, or `av` is not
+            installed.
     """
     name = name or source.name
     av, done = package(name), Rewritten()
     with opened(source, name) as (clip, video), av.open(str(target), "w", format=container) as result:
         done.width, done.height = video.width, video.height
-        loaded = (each for each in map(_Segment.loaded, segments) if each.frames)
+        loaded = (each for each in map(_Segment.loaded, parts) if each.frames)
         first = next(loaded, None)
         if first is None:
             raise ImageError(name, "holds no frame; it is damaged or cut short")
         stored = first_frame(clip, video, name).stored
         stream = encoded_stream(result, video, stored, first.size, crf)
         copies = copied_streams(result, clip, video, stored, done)
-        pictures = _pictures(chain([first], loaded), video.time_base or Fraction(1, 1000), done)
+        result.start_encoding()
+        segments = _of_one_kind(chain([first], loaded), _header(stream), name)
+        pictures = _pictures(segments, video.time_base or Fraction(1, 1000), done)
         for packet, into in merge(
             ((packet, stream) for packet in pictures),
             ((packet, copies[packet.stream_index]) for packet in _copied(clip) if packet.stream_index in copies),
@@ -147,6 +151,7 @@ class _Segment:
         times: pts, dts and duration in units of the clip's stream, and 1 for key frames, (packets, 4).
         ends: of the packets in `data`, (packets,).
         data: of all packets.
+        header: what the encoder says of all of them.
     """
 
     frames: int
@@ -154,25 +159,41 @@ class _Segment:
     times: np.ndarray
     ends: np.ndarray
     data: np.ndarray
+    header: np.ndarray
 
     @classmethod
-    def of(cls, packets: Sequence[Packet], frames: int, size: tuple[int, int]) -> _Segment:
+    def of(cls, packets: Sequence[Packet], frames: int, size: tuple[int, int], header: bytes) -> _Segment:
         times = [[packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe] for packet in packets]
         parts = [bytes(packet) for packet in packets]
         ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
-        data = np.frombuffer(b"".join(parts), np.uint8)
-        return cls(frames, size, np.array(times, np.int64).reshape(-1, 4), ends, data)
+        data, said = (np.frombuffer(each, np.uint8) for each in (b"".join(parts), header))
+        return cls(frames, size, np.array(times, np.int64).reshape(-1, 4), ends, data, said)
 
     @classmethod
     def loaded(cls, stored: bytes) -> _Segment:
         with np.load(BytesIO(stored), allow_pickle=False) as arrays:
             height, width = (int(side) for side in arrays["size"])
-            return cls(int(arrays["frames"]), (height, width), arrays["times"], arrays["ends"], arrays["data"])
+            rest = {name: arrays[name] for name in ("times", "ends", "data", "header")}
+            return cls(int(arrays["frames"]), (height, width), **rest)
 
     def dumped(self) -> bytes:
         stored = BytesIO()
         np.savez(stored, **asdict(self))
         return stored.getvalue()
+
+
+def _header(stream: Any) -> bytes:
+    """Of a stream's encoder, which has begun; empty where every key frame says it."""
+    return bytes(stream.codec_context.extradata or b"") if stream else b""
+
+
+def _of_one_kind(segments: Iterable[_Segment], header: bytes, name: str) -> Iterator[_Segment]:
+    for segment in segments:
+        if segment.header.tobytes() != header:
+            raise ImageError(
+                name, "its segments come from encoders that differ, as on unlike machines; take --video.segment 0"
+            )
+        yield segment
 
 
 def _pictures(segments: Iterable[_Segment], base: Fraction, done: Rewritten) -> Iterator[Packet]:

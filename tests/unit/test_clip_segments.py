@@ -60,6 +60,15 @@ def test_every_codec_goes_on_from_segment_to_segment(tmp_path: Path, codec: str)
     assert names[0] == names[1]
 
 
+def test_segments_of_unlike_encoders_are_not_joined(tmp_path: Path):
+    source = write_clip(tmp_path / "a.mp4", LONG[:50])
+    parts = [
+        rewrite_segment(source, change, index, 2) for index, change in enumerate((same, lambda pixels, _: pixels[::2]))
+    ]
+    with pytest.raises(ImageError, match=r"encoders that differ.*--video\.segment 0"):
+        join_segments(source, parts, tmp_path / "b.mp4")
+
+
 def test_a_turned_and_tagged_clip_stays_so(tmp_path: Path):
     source = write_clip(tmp_path / "a.mp4", turned=90, color_range=2, color_primaries=1, color_trc=1, colorspace=1)
     by_segments(source, tmp_path / "b.mp4", 2)

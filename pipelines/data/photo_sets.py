@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from pipelines.data.manifest import ManifestError, read_places
 
 CHECKED_HEADERS = 2_000
 HEADER_BYTES = 65_536
+TAR = ".tar"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
     """The photos under a folder or prefix; those whose header is bad are skipped with their reason.
 
     Args:
-        uri: where they are, searched with all its folders; or a prepared set, which was checked when it was made.
+        uri: where they are, searched with all its folders, in tar files where there are no others; or a prepared set,
+            which was checked when it was made.
         setting: name of the setting, for messages.
         data: gives the pixel budget.
 
@@ -101,8 +104,9 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
         if prepared := read_places(uri):
             return _prepared_set(uri, setting, *prepared)
         left_out = LeftOut()
-        sizes = dict(sorted((file.path, file.size) for file in photos_in(uri, left_out)))
+        found = dict(sorted((file.path, file.size) for file in photos_in(uri, left_out, is_tar)))
         filesystem, root = open_uri(uri)
+        sizes, refused = _photos_or_packed(filesystem, root, found, left_out)
         exists = sizes or left_out or filesystem.get_file_info(root).type != fs.FileType.NotFound
     except (ManifestError, StorageError) as error:
         raise DataError(f"{setting}: {error}") from None
@@ -110,10 +114,10 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
         raise DataError(f"{setting}: {told(uri)} cannot be listed ({explain(error)})") from error
     if not exists:
         raise DataError(f"{setting}: {uri} does not exist; check the path")
-    if not sizes:
+    if not sizes and not refused:
         raise DataError(no_picture(setting, uri, left_out))
     limit = images.most_bytes(data.max_pixels)
-    refused = {path: f"is over the limit of {limit / 1e6:.0f} MB" for path, size in sizes.items() if size > limit}
+    refused |= {path: f"is over the limit of {limit / 1e6:.0f} MB" for path, size in sizes.items() if size > limit}
     looked_at = [path for path in sizes if path not in refused][:CHECKED_HEADERS]
     with ThreadPoolExecutor(8) as pool:
         reasons = list(pool.map(lambda path: _bad_header(filesystem, path, data.max_pixels), looked_at))
@@ -123,6 +127,11 @@ def list_photos(uri: str, setting: str, data: DataSettings) -> PhotoSet:
         path, reason = next(iter(refused.items()))
         raise DataError(f"{setting}: none of the {len(sizes)} pictures in {uri} is readable; {path}: {reason}")
     return PhotoSet(uri, good, refused, str(left_out))
+
+
+def is_tar(name: str) -> bool:
+    """Whether a file may hold photos, by its name; hidden ones do not."""
+    return name.lower().endswith(TAR) and not posixpath.basename(name).startswith(".")
 
 
 def photo_names(uri: str, paths: Iterable[str]) -> list[str]:
@@ -199,6 +208,33 @@ def read_photo(uri: str, path: str, max_pixels: int) -> np.ndarray:
     return images.decode(shards.read(filesystem, path, max_pixels), path, max_pixels=max_pixels)
 
 
+def _photos_or_packed(
+    filesystem: fs.FileSystem, root: str, found: dict[str, int], left_out: LeftOut
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The sizes of photos by path; where all that was found are tar files, of those in them, and what is wrong with a
+    tar file. Beside photos tar files are left out: they may hold the same.
+    """
+    photos = {path: size for path, size in found.items() if not is_tar(path)}
+    if photos:
+        for _ in range(len(found) - len(photos)):
+            left_out.add(TAR)
+        return photos, {}
+
+    def packed(path: str) -> tuple[dict[str, int], str]:
+        inside = dict[str, int]()
+        try:
+            for name, offset, length in shards.members(filesystem, path):
+                inside[shards.place(path, offset, length, f"{name_below(root, path)}/{name}")] = length
+        except images.ImageError as error:
+            return inside, error.reason
+        return inside, ""
+
+    with ThreadPoolExecutor(8) as pool:
+        opened = dict(zip(found, pool.map(packed, found), strict=True))
+    sizes = {place: size for inside, _ in opened.values() for place, size in inside.items()}
+    return sizes, {path: reason for path, (_, reason) in opened.items() if reason}
+
+
 def _prepared_set(uri: str, setting: str, places: tuple[str, ...], refused: dict[str, str]) -> PhotoSet:
     if not places:
         raise DataError(f"{setting}: {uri} was prepared, but holds no picture; choose another set")
@@ -208,6 +244,9 @@ def _prepared_set(uri: str, setting: str, places: tuple[str, ...], refused: dict
 def _bad_header(filesystem: fs.FileSystem, path: str, max_pixels: int) -> str:
     """Why a file cannot be a photo, from its first bytes; empty where nothing speaks against it."""
     try:
+        if shards.name_at(path):
+            images.read_header(shards.read(filesystem, path, max_pixels), path, max_pixels)
+            return ""
         with open_file(filesystem, path) as file:
             head = file.read(HEADER_BYTES)
             try:

@@ -16,13 +16,14 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs
 
-from cluster.storage import open_file
-from lle.images import MAX_PIXELS, ImageError, most_bytes, read_bounded
+from cluster.storage import LocalFiles, open_anywhere, open_file
+from lle.images import MAX_PIXELS, ImageError, is_image_name, most_bytes, read_bounded
 
 # Opening an object costs a request for its size; reading from an open one asks for the range alone.
 _OPENED: dict[str, pa.NativeFile] = {}
@@ -47,6 +48,24 @@ def pack(names: Sequence[str], pictures: Sequence[bytes], format: str) -> tuple[
             offsets.append(shard.offset - _whole_blocks(len(picture)))
             _add(shard, f"{key}.json", json.dumps({"path": name}).encode())
     return sink.getvalue(), offsets
+
+
+def members(filesystem: LocalFiles | fs.FileSystem, path: str) -> Iterator[tuple[str, int, int]]:
+    """Name, offset and length of each picture in a tar file that somebody packed, in its order.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+        ImageError: it is no tar file, compressed, damaged or cut short; those before the damage were given.
+    """
+    with open_anywhere(filesystem, path) as source:
+        file = source.open("rb") if isinstance(source, Path) else source
+        try:
+            with file, tarfile.open(fileobj=file, mode="r:") as shard:
+                for member in shard:
+                    if member.isreg() and not member.issparse() and is_image_name(member.name):
+                        yield member.name, member.offset_data, member.size
+        except tarfile.TarError as error:
+            raise ImageError(path, f"no whole, uncompressed tar file ({error}); pack it anew") from error
 
 
 def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:

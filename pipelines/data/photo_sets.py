@@ -134,6 +134,20 @@ def is_tar(name: str) -> bool:
     return name.lower().endswith(TAR) and not posixpath.basename(name).startswith(".")
 
 
+def holds_packed_photos(uri: str) -> bool:
+    """Whether a folder or prefix holds tar files and no photos.
+
+    Raises:
+        StorageError: it cannot be listed.
+    """
+    packed = False
+    for file in photos_in(uri, LeftOut(), is_tar):
+        packed = is_tar(file.path)
+        if not packed:
+            break
+    return packed
+
+
 def photo_names(uri: str, paths: Iterable[str]) -> list[str]:
     """The names of photos of a set, below its root or, of a prepared set, below what was prepared."""
     _, root = open_uri(uri)

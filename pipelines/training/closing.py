@@ -12,6 +12,7 @@ from cluster.storage import local_path
 from lle.config import DataSettings
 from pipelines.config.train import RunSettings
 from pipelines.data.manifest import is_prepared
+from pipelines.data.photo_sets import holds_packed_photos
 from pipelines.reporting.closing import command, record_of, shown, there
 from pipelines.reporting.html_report import REPORT
 from pipelines.tracking.runs import TrackedRun
@@ -54,7 +55,7 @@ def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list
     paired = bool(data.pairs_dark)
     measured = ["--data.dark", there(data.pairs_dark), "--data.truth", there(data.pairs_truth)] if paired else []
     measured = measured or ["--data.dark", next(map(there, data.dark), "PHOTOS")]
-    photos = [there(uri) for uri in data.dark if not _is_prepared(uri)]  # shards are not enhanced
+    photos = [there(uri) for uri in data.dark if not _is_packed(uri)]  # what is packed is not enhanced
     photos = photos or [there(data.pairs_dark) if paired else "PHOTOS"]
     enhance = ["--model", saved, "--input", *photos, "--output", shown(folder / "enhanced")]
     evaluate = ["--model", saved, *measured, "--output", shown(folder / "evaluation")]
@@ -71,7 +72,8 @@ def _next(data: DataSettings, run: TrackedRun, folder: Path, model: str) -> list
     return [*lines, "            with your own photos in place of those; docs/ tells of each"]
 
 
-def _is_prepared(uri: str) -> bool:
+def _is_packed(uri: str) -> bool:
+    """Whether photos lie there in a prepared set or in tar files, and none as a file."""
     with suppress(OSError, ValueError):
-        return is_prepared(uri)
+        return is_prepared(uri) or holds_packed_photos(uri)
     return False

@@ -64,6 +64,15 @@ def test_commands_are_for_this_model_and_for_the_photos_at_hand(here: Path):
     assert "--metric our_prior_well_lit" in lines(here / "runs" / "night", unpaired)[-2]
 
 
+def test_photos_in_tar_files_are_measured_on_but_not_enhanced(here: Path):
+    (here / "packed").mkdir()
+    (here / "packed" / "000.tar").write_bytes(b"")
+    told = lines(here / "runs" / "night", DataSettings(dark="packed", well_lit="day"))
+    assert "--input PHOTOS --output" in told[-4] and "--data.dark packed --output" in told[-3]
+    (here / "packed" / "a.jpg").write_bytes(b"")
+    assert "--input packed --output" in lines(here / "runs" / "night", DataSettings(dark="packed", well_lit="day"))[-4]
+
+
 def test_a_model_that_was_not_registered_is_not_proposed(here: Path):
     told = "\n".join(lines(here / "runs" / "night", DataSettings(samples=True), model=""))
     assert "promote.py" not in told and "model       saved in runs/night/model" in told

@@ -31,7 +31,7 @@ from pipelines.tracking.address import tracking_uri
 
 RUNS = "runs"
 LEAST_SLOTS = 3  # one for Ray Data's own reading, two workers
-FEW = 32  # photos; on two cores Ray never wins, with more it is not measured (docs/benchmarks.md, Starting up)
+FEW = 32  # photos; on two cores Ray wins from some 70 on or never (docs/benchmarks.md, Starting up)
 SECONDS_BETWEEN_LINES = 10.0
 FAILURES_SHOWN = 20
 

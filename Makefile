@@ -46,7 +46,7 @@ test: $(INSTALLED) ## Run the unit and the integration tests (under 12 minutes o
 	@$(BIN)/python -m pytest -n logical tests/unit
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not drill' tests/integration
 
-test-all: test ## And the drills: whole trainings and sweeps, machines and servers that fail (an hour and more on 2 cores)
+test-all: test ## And the drills: whole trainings and sweeps, machines and servers that fail (50 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m drill tests/integration
 
 lint: $(INSTALLED) ## Check style, formatting and types

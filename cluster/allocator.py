@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 # For processes that are started; what each is worth in a training: docs/train.md.
 ALLOCATOR = {
@@ -17,7 +18,7 @@ MOST = 2**31 - 1
 
 def keep_freed_memory() -> None:
     """The same for this process, from here on, before it starts threads; nothing where the C library is another."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         for name, value in ((ARENA_MAX, 1), (MMAP_MAX, 0), (TRIM_THRESHOLD, MOST), (TOP_PAD, 2**26)):
             mallopt(name, value)

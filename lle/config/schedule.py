@@ -75,7 +75,7 @@ class ScheduleSettings(Settings):
     )
     tolerance: float = setting(
         0.0,
-        "With from_best: a round whose best lies behind its beginning by this at most is kept, for so small a "
+        "With from_best: a round whose best lies behind its beginning by less than this is kept, for so small a "
         "difference tells little of photos that nobody measured.",
         unit="that of loop.metric",
         source="ours",

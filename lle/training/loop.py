@@ -358,7 +358,7 @@ class _Training:
             frozen.load_state_dict(self.round_best.weights)
         best, reached = self.best, self.round_best
         self.round_best = None
-        if self.phases.from_best and reached and best and abs(reached.value - best.value) <= self.phases.tolerance:
+        if self.phases.from_best and reached and best and abs(reached.value - best.value) < self.phases.tolerance:
             self.best = best = reached
         if self.phases.from_best and best and (reached is None or reached.step != best.step):
             value = f"{self.validator.chosen} {reached.value if reached else math.nan:.3f}"

@@ -91,8 +91,8 @@ def seen_again(files: Sequence[Path], settings: TrainSettings, variants: int) ->
         wrong = torch.where(stays, views, wrong)
         found.append(enhancer.look(seen_small(wrong)))
         every = SIDE // PIXELS
-        dark.append(wrong[..., every // 2 :: every, every // 2 :: every])
-        well_lit.append(views[..., every // 2 :: every, every // 2 :: every])
+        for kept, pictures in ((dark, wrong), (well_lit, views)):  # copies, or all of each picture stays in memory
+            kept.append(pictures[..., every // 2 :: every, every // 2 :: every].clone())
         if index % 100 == 0:
             print(f"{index} of {len(files)} photos looked at", flush=True)
     return torch.cat(found), torch.cat(dark), torch.cat(well_lit)
@@ -169,7 +169,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for a model of each seed")
     parser.add_argument("--research", action="store_true", help="photos whose terms allow research only, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variants", type=int, default=12, help="wrong exposures of each photo")
+    parser.add_argument("--variants", type=int, default=24, help="wrong exposures of each photo")
     parser.add_argument("--denoiser", default="", help="model whose denoiser this one begins as")
     parser.add_argument("--denoising_steps", type=int, default=2500)
     parser.add_argument("--threads", type=int, default=2)

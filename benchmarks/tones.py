@@ -1,10 +1,11 @@
 """What keeping tones is worth: the bundled model's light with other numbers for lamps and for depths, on real pairs.
 
-    python -m benchmarks.tones --data DIR
+    python -m benchmarks.tones --data DIR [--model NAME ...]
 
 One exposure and one white balance as the bundled model decides them, without its denoiser, on small copies; what is
 kept of the brightest and the darkest places differs from row to row (`lle.enhancers.light`). The first five sets are
-no test sets: the numbers were chosen by them. The table in docs/research_model.md is written by it.
+no test sets: the numbers were chosen by them. The table in docs/research_model.md is written by it; with --model, only
+the numbers as they are, of these models, are printed.
 """
 
 from __future__ import annotations
@@ -53,16 +54,26 @@ ROWS = {
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     torch.set_num_threads(arguments.threads)
-    enhancer = lle.load("bundled").enhancer
-    assert isinstance(enhancer, SceneEnhancer)
-    enhancer.denoiser = None
     sets = own_sets(arguments.data, arguments.side)
-    rows = [[name, *measured(enhancer, tones, sets)] for name, tones in ROWS.items()]
+    if arguments.model:
+        as_it_is = Tones(light.KEPT, light.DEEPENED, light.DEEP)
+        rows = [[name, *measured(light_alone(name), as_it_is, sets)] for name in arguments.model]
+    else:
+        rows = [[name, *measured(light_alone("bundled"), tones, sets)] for name, tones in ROWS.items()]
     text = "PSNR, contrast.\n\n"
     text += markdown_table(["", *(f"{len(pairs)} {name}" for name, pairs in sets.items())], rows)
     print(text)
-    replace_section(PAGE.parent / "research_model.md", "tones", text)
+    if not arguments.model:
+        replace_section(PAGE.parent / "research_model.md", "tones", text)
     return 0
+
+
+def light_alone(model: str) -> SceneEnhancer:
+    """A model's network without its denoiser."""
+    enhancer = lle.load(model).enhancer
+    assert isinstance(enhancer, SceneEnhancer)
+    enhancer.denoiser = None
+    return enhancer
 
 
 def own_sets(data: Path, side: int) -> Mapping[str, Pairs]:
@@ -98,6 +109,7 @@ def measured(enhancer: SceneEnhancer, tones: Tones, sets: Mapping[str, Pairs]) -
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the photos")
+    parser.add_argument("--model", nargs="+", default=[], help="models of kind scene, by name or folder")
     parser.add_argument("--side", type=int, default=160, help="short side of the photos, px")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(argv)

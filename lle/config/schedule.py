@@ -75,8 +75,9 @@ class ScheduleSettings(Settings):
     )
     tolerance: float = setting(
         0.0,
-        "With from_best: a round whose best lies behind its beginning by less than this is kept, for so small a "
-        "difference tells little of photos that nobody measured.",
+        "Validations behind the best so far by less than this count as good as it, and the latest of them is taken: "
+        "so small a difference tells little of photos that nobody measured. With from_best, a round that has one is "
+        "kept.",
         unit="that of loop.metric",
         source="ours",
         ge=0,

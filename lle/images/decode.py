@@ -30,7 +30,7 @@ from lle.images.opening import (
     webp_size_and_mode,
 )
 from lle.images.picture import Picture, filled, seen
-from lle.images.pixels import eight_bits
+from lle.images.pixels import array_of, eight_bits
 
 _GREY_MODES = {"1", "L", "LA"}
 
@@ -259,8 +259,8 @@ def _shallow(image: Image.Image, profile: bytes | None, *, keep_space: bool) -> 
     transform = colour.transform_to_srgb(profile, image.mode) if profile and not kept else None
     rgb = transform.apply(_as(image, transform.input_mode)) if transform else _as(image, "RGB")
     return _picture(
-        np.array(rgb if turn is None else rgb.transpose(turn)),
-        None if alpha is None else np.array(alpha if turn is None else alpha.transpose(turn)),
+        array_of(rgb if turn is None else rgb.transpose(turn)),
+        None if alpha is None else array_of(alpha if turn is None else alpha.transpose(turn)),
         channels=1 if grey else 3,
         profile=profile if kept else None,
     )

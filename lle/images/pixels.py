@@ -10,6 +10,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from torch import Tensor
 
+_STRIP_PIXELS = 2**18
+
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Antialiased bicubic resize.
@@ -30,6 +32,20 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         raise ValueError(f"size is {size}; give at least 1 pixel each way, as (height, width)")
     # Far reductions first go through whole-number box averaging: several times faster, and hardly to be told apart.
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def array_of(image: Image.Image) -> np.ndarray:
+    """Samples of a loaded image of 8 bits, (height, width) or (height, width, channels): a new array.
+
+    Strip by strip, for Pillow makes two more copies of what is asked for at once.
+    """
+    shape = (image.height, image.width, len(image.getbands()))
+    samples = np.empty(shape if shape[2] > 1 else shape[:2], np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        samples[top : top + rows] = np.asarray(strip)
+    return samples
 
 
 def eight_bits(pixels: np.ndarray) -> np.ndarray:

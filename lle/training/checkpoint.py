@@ -48,6 +48,7 @@ class Progress:
         well_lit_row: the same of the well-lit stream.
         skipped: steps skipped for a non-finite loss or gradient.
         phase_steps: steps done so far, by phase.
+        reached: the best value of the chosen measure so far; None: not measured yet.
     """
 
     schedule: ScheduleState
@@ -55,6 +56,7 @@ class Progress:
     well_lit_row: int = 0
     skipped: int = 0
     phase_steps: dict[str, int] = field(default_factory=dict)
+    reached: float | None = field(default=None, compare=False)  # measured: the last bits differ between machines
 
 
 @dataclass

@@ -312,7 +312,7 @@ class _Training:
     # between steps
 
     def _validate(self, phase_ended: bool, before: ScheduleState) -> dict[str, float]:
-        """Measure the candidate where it is due, keep it if it is the best, and end the round where it ends."""
+        """Measure the candidate where it is due, keep it if none is better, and end the round where it ends."""
         enhancing, denoising = before.phase is Phase.ENHANCEMENT, before.phase is Phase.DENOISING
         ended = phase_ended or (before.phase_step + 1) % self.settings.loop.validate_every == 0
         due = (enhancing or denoising) and ended
@@ -324,9 +324,9 @@ class _Training:
         if denoising:
             self.best = self._copy(value)  # its light is the best enhancer's, and its denoiser learns to the end
         if enhancing:
-            if self.validator.better(value, _value(self.best)):
+            if as_good := self._is_as_good(value):
                 self.best = self._copy(value)
-            if self.validator.better(value, _value(self.round_best)):
+            if as_good or self.validator.better(value, _value(self.round_best)):
                 self.round_best = self._copy(value)
             if not phase_ended and (why := self._why_to_end(metrics)):
                 self._say(f"round {before.round} ends after {before.phase_step + 1} steps: {why}")
@@ -335,6 +335,14 @@ class _Training:
             if phase_ended:
                 self._end_round(before.round)
         return metrics
+
+    def _is_as_good(self, value: float) -> bool:
+        """Whether a value is the best so far, or behind it by so little that the later enhancer is taken."""
+        if self.validator.better(value, self.progress.reached):
+            self.progress.reached = value
+            return True
+        reached = math.inf if self.progress.reached is None else self.progress.reached
+        return abs(value - reached) < self.phases.tolerance
 
     @property
     def _judge(self) -> GuidanceHead | None:
@@ -358,8 +366,6 @@ class _Training:
             frozen.load_state_dict(self.round_best.weights)
         best, reached = self.best, self.round_best
         self.round_best = None
-        if self.phases.from_best and reached and best and abs(reached.value - best.value) < self.phases.tolerance:
-            self.best = best = reached
         if self.phases.from_best and best and (reached is None or reached.step != best.step):
             value = f"{self.validator.chosen} {reached.value if reached else math.nan:.3f}"
             self._say(
@@ -500,6 +506,8 @@ class _Training:
                 self.frozen_enhancers.append(frozen)
         self.best = _restored_best(checkpoint.best, checkpoint.part("best"))
         self.round_best = _restored_best(checkpoint.round_best, checkpoint.part("round_best"))
+        if self.best and self.progress.reached is None:  # a checkpoint of before tolerance counted in every round
+            self.progress.reached = self.best.value
         self.led_to_best = {name: each.to(self.device) for name, each in checkpoint.part("led_to_best").items()}
 
 

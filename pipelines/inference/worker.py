@@ -240,11 +240,13 @@ class Worker:
                 return [self._write_cube(*each) for each in zip(files, pictures, strict=True)]
             with self._one_at_a_time:
                 enhanced = enhance_pixels(self._network, pixels, self._settings.strength)
+            results = [self._result(*each) for each in zip(pictures, enhanced, strict=True)]
         except Exception as error:
             if len(files) == 1:
                 return [failed(files[0].photo, error)]
             return [entry for each in files for entry in self._enhance_stack([each])]
-        return [self._write(*each) for each in zip(files, pictures, enhanced, strict=True)]
+        del pictures, pixels, enhanced  # a large photo's memory is what its encoder needs
+        return [self._write(*each) for each in zip(files, results, strict=True)]
 
     def _write_cube(self, file: File, picture: Picture) -> Entry:
         entry = file.photo.entry
@@ -256,17 +258,19 @@ class Worker:
             return failed(file.photo, error)
         return replace(entry, height=file.size[0], width=file.size[1])
 
-    def _write(self, file: File, picture: Picture, enhanced: np.ndarray) -> Entry:
+    def _result(self, picture: Picture, enhanced: np.ndarray) -> Picture:
+        result = picture.enhanced(enhanced)
+        return picture_beside(picture, result) if self._settings.side_by_side else result
+
+    def _write(self, file: File, result: Picture) -> Entry:
         entry = file.photo.entry
         try:
-            result, format = picture.enhanced(enhanced), written_as(entry.result)
-            if self._settings.side_by_side:
-                result = picture_beside(picture, result)
+            format = written_as(entry.result)
             data = encode_picture(result, format, self._settings.quality)
             write_atomically(self._target, inside(self._target, self._root, entry.result), data)
         except Exception as error:
             return failed(file.photo, error)
-        return replace(entry, height=file.size[0], width=file.size[1], note=", ".join(losses(picture, format)))
+        return replace(entry, height=file.size[0], width=file.size[1], note=", ".join(losses(result, format)))
 
 
 def picture_beside(photo: Picture, result: Picture) -> Picture:

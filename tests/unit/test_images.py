@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from lle import images
-from lle.images import ImageError, ImageHeader, decode, decode_picture, encode, read_header
+from lle.images import ImageError, ImageHeader, decode, decode_picture, encode, pixels, read_header
 
 # Pillow warns where these tests hand it broken metadata and bombs on purpose.
 pytestmark = [
@@ -204,6 +204,16 @@ UPRIGHT = {
     7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
     8: lambda p: p.swapaxes(0, 1)[::-1],
 }
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("pixels_of_a_strip", [1, 1000])
+def test_samples_are_the_same_strip_by_strip(
+    mode: str, pixels_of_a_strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixels, "_STRIP_PIXELS", pixels_of_a_strip)
+    image = Image.fromarray(noise(67, 31)).convert(mode)
+    assert np.array_equal(pixels.array_of(image), np.asarray(image))
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from math import inf
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -25,8 +26,10 @@ from scipy.stats import spearmanr
 from benchmarks.pages import PAGE, markdown_table, replace_section
 from benchmarks.pretrained import REPOSITORY
 from lle.metrics import METRICS
+from pipelines.config.loading import load_settings
 from pipelines.tracking.history import HISTORY, VALIDATION, read_history
 
+ROUNDS = 1, 2
 VARIANTS = {
     "full": ("the quickstart", ()),
     "none": (
@@ -38,7 +41,11 @@ VARIANTS = {
     ),
     "untrained": ("... guided by an untrained prior", ("--prior.model", "untrained")),
 }
-MEASURES = "restored", "feature_gap", "judge_gap", "ssim"
+TOLERANCE = load_settings(["--data.samples"]).settings.schedule.tolerance
+MEASURES = {
+    f"`restored`, the latest within {TOLERANCE:g} dB": ("restored", TOLERANCE),
+    **{f"`{name}`": (name, 0.0) for name in ("restored", "feature_gap", "judge_gap", "ssim")},
+}
 
 Validations = Sequence[Mapping[str, Any]]
 
@@ -81,30 +88,31 @@ def table_of_quality(trained: Mapping[str, Sequence[Path]]) -> str:
 
 
 def table_of_rounds(trained: Mapping[str, Sequence[Path]]) -> str:
-    """PSNR on the pairs of the best validation of each round by `restored`, round by round."""
+    """PSNR on the pairs of what is kept after each round."""
     rows = []
     for name, folders in trained.items():
-        rounds: dict[int, list[float]] = {}
-        for folder in folders:
-            for number, found in by_round(validations(folder)).items():
-                rounds.setdefault(number, []).append(best_by(found, "restored")["psnr"])
-        rows.append([VARIANTS[name][0], *(spread(values) for values in rounds.values())])
-    return markdown_table(["PSNR of what each round keeps", *(f"round {n}" for n in (1, 2))], rows)
+        found = [validations(folder) for folder in folders]
+        after = [
+            [taken([each for each in run if each["round"] <= number], "restored", TOLERANCE)["psnr"] for run in found]
+            for number in ROUNDS
+        ]
+        rows.append([VARIANTS[name][0], *map(spread, after)])
+    return markdown_table(["PSNR of what is kept after", *(f"round {number}" for number in ROUNDS)], rows)
 
 
 def table_of_metrics(folders: Sequence[Path]) -> str:
     """How each measure orders the validations of a run, and what its choice lacks."""
     rows = []
     runs = [validations(folder) for folder in folders]
-    for measure in MEASURES:
+    for label, (measure, tolerance) in MEASURES.items():
         of = [run for run in runs if all(measure in each for each in run)]
         sign = 1 if METRICS[measure].higher_is_better else -1
         order = [
             sign * spearmanr([each[measure] for each in run], [each["psnr"] for each in run]).statistic for run in of
         ]
-        lost = [max(each["psnr"] for each in run) - best_by(run, measure)["psnr"] for run in of]
+        lost = [max(each["psnr"] for each in run) - taken(run, measure, tolerance)["psnr"] for run in of]
         count = sum(len(run) for run in of)
-        rows.append([f"`{measure}`", str(count), f"{mean(order):.2f}", f"{mean(lost):.2f}", f"{max(lost):.2f}"])
+        rows.append([label, str(count), f"{mean(order):.2f}", f"{mean(lost):.2f}", f"{max(lost):.2f}"])
     header = ["", "validations", "rank correlation with PSNR", "dB its step lacks to the best, mean", "most"]
     return markdown_table(header, rows)
 
@@ -119,14 +127,15 @@ def validations(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def by_round(found: Validations) -> dict[int, Validations]:
-    """The validations of each round."""
-    return {number: [each for each in found if each["round"] == number] for number in {e["round"]: 0 for e in found}}
-
-
-def best_by(found: Validations, measure: str) -> Mapping[str, Any]:
-    """The validation that a measure chooses."""
-    return (max if METRICS[measure].higher_is_better else min)(found, key=lambda each: each[measure])
+def taken(found: Validations, measure: str, tolerance: float) -> Mapping[str, Any]:
+    """The validation that a measure chooses: the latest behind the best before it by less than a tolerance."""
+    sign, reached, chosen = (1 if METRICS[measure].higher_is_better else -1), -inf, found[0]
+    for each in found:
+        value = sign * each[measure]
+        if value > reached - tolerance:
+            chosen = each
+        reached = max(reached, value)
+    return chosen
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.judge_choice import BEST, EXPOSURES, UNTOUCHED, chosen, follow
-from benchmarks.quickstart import best_by, by_round, spread, table_of_metrics, validations
+from benchmarks.quickstart import spread, table_of_metrics, table_of_rounds, taken, validations
 from lle.exposure.camera import linear_to_srgb, srgb_to_linear
 from lle.exposure.shoulder import k_of, shoulder
 from lle.metrics import psnr
@@ -52,8 +52,14 @@ def run(tmp_path: Path) -> Path:
 def test_validations_come_with_their_round_and_a_measure_chooses_among_them(run: Path):
     found = validations(run)
     assert [(each["round"], each["psnr"]) for each in found] == [(1, 19.0), (1, 20.0), (2, 20.5), (2, 20.2)]
-    assert [best_by(each, "restored")["psnr"] for each in by_round(found).values()] == [20.0, 20.5]
-    assert best_by(found, "feature_gap")["psnr"] == 19.0
+    assert taken(found, "restored", 0.0)["psnr"] == 20.5 and taken(found, "restored", 0.4)["psnr"] == 20.2
+    assert taken(found, "restored", 0.2)["psnr"] == 20.5
+    assert taken(found, "feature_gap", 0.0)["psnr"] == 19.0
+
+
+def test_what_is_kept_after_a_round_counts_the_rounds_before(run: Path):
+    *_, row = table_of_rounds({"full": [run, run]}).splitlines()
+    assert [cell.strip() for cell in row.split("|")[2:4]] == ["20.00 ± 0.00", "20.20 ± 0.00"]
 
 
 def test_measures_are_ordered_by_what_the_pairs_say(run: Path):

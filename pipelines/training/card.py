@@ -119,6 +119,8 @@ def _kept(settings: RunSettings, ended: Mapping[str, Any]) -> str:
             f"{plain(metric)} on {photos}; its denoiser learned on to the last validation, where it had {found}."
             f"{stopped}"
         )
+    if tolerance := settings.phases.tolerance:
+        found += f", the latest that was less than {tolerance:g} behind the best"
     return f"Step {ended['best_step']:,} of {steps:,}, chosen by {found}.{stopped}"
 
 

@@ -60,7 +60,7 @@ def training_report(
         headlines.append(Headline(plain(metric), number(metric, summary["best_value"]), note))
     steps = sum(summary["steps"].values())
     headlines += [
-        Headline("Best at step", f"{summary['best_step']:,}", f"of {steps:,}"),
+        Headline("Chosen step", f"{summary['best_step']:,}", f"of {steps:,}"),
         Headline("Time of this job", duration(summary["seconds"])),
         Headline("Speed", f"{summary['images_per_second']:.0f}", "pictures a second"),
         Headline("Waited for photos", f"{100 * summary['data_wait_share']:.1f}{SPACE}%", "of the steps' time"),

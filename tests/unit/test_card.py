@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lle.config import DataSettings, EnhancerSettings
+from lle.config import DataSettings, EnhancerSettings, ScheduleSettings
 from lle.enhancers import build_enhancer
 from lle.model import Model
 from pipelines.config.train import RunSettings, TrackingSettings
@@ -72,6 +72,10 @@ def test_it_says_what_chose_the_step_and_on_which_photos(model: Model):
     assert "the given pairs" not in by_gap
     by_pairs = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED | {"metric": "psnr", "best_value": 18.0})
     assert "chosen by PSNR 18.00" in by_pairs and "(higher is better) on the given pairs" in by_pairs
+    assert "behind the best" not in by_gap
+    tolerant = settings().model_copy(update={"schedule": ScheduleSettings(tolerance=0.5)})
+    by_gap = model_card(tolerant, PHOTOS, model, quality, "abc123", ENDED)
+    assert "of both sets, which are no pairs, the latest that was less than 0.5 behind the best." in by_gap
     stopped = model_card(settings(), PHOTOS, model, quality, "abc123", ENDED | {"finished": False})
     assert "The training was stopped before its end." in stopped
     assert "chosen by" not in model_card(settings(), PHOTOS, model, quality, "abc123")

@@ -32,7 +32,7 @@ from lle.training.batches import PIXELS, Batches
 from lle.training.checkpoint import Best, Checkpoint, Progress
 from lle.training.distributed import parallel, rank, same_on_every_rank, seed_step, summed, world_size
 from lle.training.hooks import ControlSignal, Hooks, Report, Step
-from lle.training.optimisers import build_optimiser
+from lle.training.optimisers import build_optimiser, rest
 from lle.training.phase_steps import PhaseSteps
 from lle.training.residual import mean_features
 from lle.training.schedule import Phase, ScheduleState
@@ -152,6 +152,7 @@ class _Training:
             self.enhancer.load_state_dict(start)
         self.guidance_head = build_guidance_head(settings.prior, prior.guidance).to(self.device)
         chosen = settings.optimiser
+        rest(self.enhancer, chosen.rests)
         self.enhancer_adam = build_optimiser(chosen, self.enhancer.parameters(), chosen.enhancer_lr)
         self.prompt_adam = build_optimiser(chosen, self.guidance_head.parameters(), chosen.prompt_lr)
         self.average = self._new_average()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +45,21 @@ def optimiser_class(path: str) -> Callable[..., optim.Optimizer]:
             f"optimiser.name: {path} keeps what a checkpoint cannot hold ({what}); take one whose state is tensors"
         )
     return build
+
+
+def rest(enhancer: nn.Module, parts: Sequence[str]) -> None:
+    """Take parts of a network out of what learns, by the names of its children.
+
+    Raises:
+        ValueError: it has no such part, or nothing else that learns.
+    """
+    known = dict(enhancer.named_children())
+    for part in parts:
+        if part not in known:
+            raise ValueError(f"optimiser.rests: the enhancer has no part {part!r}; choose from {', '.join(known)}")
+        known[part].requires_grad_(False)
+    if parts and not any(parameter.requires_grad for parameter in enhancer.parameters()):
+        raise ValueError("optimiser.rests: nothing of the enhancer is left to learn; leave a part out")
 
 
 def _storable(value: Any) -> bool:

@@ -8,12 +8,13 @@ import torch
 from tiny import NO_COPY, CountingTower, Told, newest, photo, tiny_prior, tiny_settings, tiny_train
 from torch import Tensor
 
-from lle.config import TrainSettings
+from lle.config import EnhancerSettings, TrainSettings
 from lle.enhancers import build_enhancer
 from lle.prior.prompts import PromptPair
 from lle.prior.towers import Prior
 from lle.training.checkpoint import CheckpointError, read
 from lle.training.loop import NonFiniteError
+from lle.training.optimisers import rest
 from lle.training.schedule import DeadLightMap, Phase, advance, first
 from lle.training.stepline import StepLine
 
@@ -466,3 +467,27 @@ def test_averaged_weights_keep_their_decay_of_the_older_and_take_the_rest_of_the
     (first, second), averaged = weights(0.0)[-2:], weights(0.75)[-1]
     for name, weight in averaged.items():
         torch.testing.assert_close(weight, 0.75 * first[name] + 0.25 * second[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_part_that_rests_stays_as_it_begins():
+    enhancer = {"arch": "exposure", "denoise": 4}
+    settings = tiny_settings(enhancer=enhancer, optimiser={"rests": ["denoiser"], "ema_decay": 0.5})
+    torch.manual_seed(settings.seed)
+    begun, ended = build_enhancer(settings.enhancer).state_dict(), tiny_train(settings).enhancer.state_dict()
+    moved = {name.partition(".")[0] for name in begun if not torch.equal(begun[name], ended[name])}
+    assert moved and "denoiser" not in moved
+
+
+def test_a_part_that_is_not_there_and_a_network_that_rests_whole_are_refused():
+    with pytest.raises(ValueError, match=r"optimiser.rests: the enhancer has no part 'nose'; choose from .*denoiser"):
+        rest(build_enhancer(EnhancerSettings(arch="exposure")), ["nose"])
+    whole = build_enhancer(EnhancerSettings(arch="exposure"))
+    with pytest.raises(ValueError, match="nothing of the enhancer is left to learn"):
+        rest(whole, [name for name, _ in whole.named_children()])
+    with pytest.raises(ValueError, match="optimiser.rests: the denoiser is what the phase denoising teaches"):
+        tiny_settings(
+            enhancer={"arch": "exposure"},
+            optimiser={"rests": ["denoiser"]},
+            objective={"restoration": {"weight": 1.0}},
+            schedule={"denoising": {"steps": 2}},
+        )

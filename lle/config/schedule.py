@@ -132,7 +132,9 @@ class OptimiserSettings(Settings):
     )
 
     rests: tuple[str, ...] = setting(
-        (), "Parts of the enhancer that stay as they begin, by name, such as denoiser.", source="ours"
+        (),
+        "Parts of the enhancer that stay as they begin, by name, such as denoiser; what it does not have is left out.",
+        source="ours",
     )
 
     @field_validator("name")

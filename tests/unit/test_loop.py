@@ -478,9 +478,13 @@ def test_a_part_that_rests_stays_as_it_begins():
     assert moved and "denoiser" not in moved
 
 
-def test_a_part_that_is_not_there_and_a_network_that_rests_whole_are_refused():
-    with pytest.raises(ValueError, match=r"optimiser.rests: the enhancer has no part 'nose'; choose from .*denoiser"):
-        rest(build_enhancer(EnhancerSettings(arch="exposure")), ["nose"])
+def test_a_network_without_the_part_that_rests_learns_whole():
+    enhancer = build_enhancer(EnhancerSettings(arch="compact"))
+    rest(enhancer, ["denoiser"])
+    assert all(parameter.requires_grad for parameter in enhancer.parameters())
+
+
+def test_a_network_that_rests_whole_and_a_phase_for_what_rests_are_refused():
     whole = build_enhancer(EnhancerSettings(arch="exposure"))
     with pytest.raises(ValueError, match="nothing of the enhancer is left to learn"):
         rest(whole, [name for name, _ in whole.named_children()])

@@ -131,12 +131,6 @@ class OptimiserSettings(Settings):
         0.0, "Decay of the averaged weights that are validated and saved; 0: none.", source="paper: none", ge=0, lt=1
     )
 
-    rests: tuple[str, ...] = setting(
-        (),
-        "Parts of the enhancer that stay as they begin, by name, such as denoiser; what it does not have is left out.",
-        source="ours",
-    )
-
     @field_validator("name")
     @classmethod
     def _a_path(cls, name: str) -> str:

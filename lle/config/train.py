@@ -160,11 +160,6 @@ def check_phases(settings: TrainSettings) -> None:
                 f"objective.{term}.weight: at 0 a whole phase learns nothing; give it a weight, "
                 f"or skip the phase with schedule.{phase}.steps 0"
             )
-    if phases.denoising.steps and "denoiser" in settings.optimiser.rests:
-        raise ValueError(
-            "optimiser.rests: the denoiser is what the phase denoising teaches; leave it out, or skip the phase with "
-            "schedule.denoising.steps 0"
-        )
     if settings.learns_prompts and not phases.prompt_init.steps:
         raise ValueError(
             f"schedule.prompt_init.steps: at 0 nothing teaches the {settings.prior.guidance} what is badly lit before "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import cast
@@ -91,6 +92,7 @@ def train(
     resume: Checkpoint | None = None,
     start: dict[str, Tensor] | None = None,
     uneven: bool = False,
+    rests: Sequence[str] = (),
 ) -> Outcome:
     """Train an enhancer with alternating prompt refinement.
 
@@ -103,14 +105,15 @@ def train(
         resume: a checkpoint to continue from.
         start: weights that the enhancer begins with, by name; None: fresh ones.
         uneven: ranks may come and go; what is left of a batch that their number does not divide is left out.
+        rests: parts of the enhancer that stay as they begin, by name; those that it has not are left out.
 
     Raises:
         NonFiniteError, DeadLightMap: the training cannot succeed; the message names the setting.
-        ValueError: a batch that the ranks cannot share equally.
+        ValueError: a batch that the ranks cannot share equally, or an enhancer of which nothing learns.
         OwnCodeError: code from outside that the settings name cannot be used.
     """
     check_own_terms(settings)
-    training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume, start, uneven)
+    training = _Training(settings, prior, open_stream, validator, hooks or Hooks(), resume, start, uneven, rests)
     try:
         return training.run()
     except RuntimeError:
@@ -132,6 +135,7 @@ class _Training:
         resume: Checkpoint | None,
         start: dict[str, Tensor] | None,
         uneven: bool,
+        rests: Sequence[str],
     ) -> None:
         self.settings, self.hooks, self.validator, self.prior = settings, hooks, validator, prior
         self.phases, self.open_stream = settings.phases, open_stream
@@ -152,7 +156,7 @@ class _Training:
             self.enhancer.load_state_dict(start)
         self.guidance_head = build_guidance_head(settings.prior, prior.guidance).to(self.device)
         chosen = settings.optimiser
-        rest(self.enhancer, chosen.rests)
+        rest(self.enhancer, rests)
         self.enhancer_adam = build_optimiser(chosen, self.enhancer.parameters(), chosen.enhancer_lr)
         self.prompt_adam = build_optimiser(chosen, self.guidance_head.parameters(), chosen.prompt_lr)
         self.average = self._new_average()

@@ -57,7 +57,7 @@ def rest(enhancer: nn.Module, parts: Sequence[str]) -> None:
         if name in parts:
             part.requires_grad_(False)
     if parts and not any(parameter.requires_grad for parameter in enhancer.parameters()):
-        raise ValueError("optimiser.rests: nothing of the enhancer is left to learn; leave a part out")
+        raise ValueError("rests: nothing of the enhancer is left to learn; leave a part out")
 
 
 def _storable(value: Any) -> bool:

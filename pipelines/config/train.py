@@ -136,6 +136,12 @@ class RunSettings(TrainSettings):
         "runs:/ID, published:NAME=FILE, or the folder of a saved model; empty: a fresh network.",
         unit="model",
     )
+    rests: tuple[str, ...] = setting(
+        (),
+        "Parts of that model that stay as they are, by name, such as denoiser; what it does not have is left out, and "
+        "a fresh network learns whole.",
+        source="ours",
+    )
     scaling: ScalingSettings = setting(ScalingSettings(), "Workers.")
     tracking: TrackingSettings = setting(TrackingSettings(), "MLflow.")
     cluster: ClusterSettings = setting(ClusterSettings(), "Ray.")
@@ -150,6 +156,11 @@ class RunSettings(TrainSettings):
         "schedule.least_gap": "schedule.min_gap",
     }
 
+    @property
+    def resting(self) -> tuple[str, ...]:
+        """Parts of the enhancer that do not learn."""
+        return self.rests if self.init_from else ()
+
     @model_validator(mode="after")
     def _fits_its_workers(self) -> RunSettings:
         micro = self.scaling.workers * self.optimiser.accumulate
@@ -160,6 +171,11 @@ class RunSettings(TrainSettings):
                     f"{self.optimiser.accumulate} micro-batches (scaling.workers, optimiser.accumulate); "
                     f"choose a multiple of {micro}"
                 )
+        if "denoiser" in self.resting and self.phases.denoising.steps:
+            raise ValueError(
+                "rests: the denoiser is what the phase denoising teaches; leave it out, or skip the phase with "
+                "schedule.denoising.steps 0"
+            )
         if self.resume and not self.name:
             raise ValueError("resume: say which run to continue with --name")
         return self

@@ -163,6 +163,7 @@ def run_worker(config: dict[str, Any]) -> dict[str, Any]:
             resume,
             start=config["start"],
             uneven=settings.scaling.is_elastic,
+            rests=settings.resting,
         )
 
     try:

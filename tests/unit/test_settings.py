@@ -522,6 +522,14 @@ def test_a_phase_that_is_asked_for_and_skipped_is_warned_of() -> None:
     )
 
 
+def test_what_rests_is_a_part_of_the_model_that_training_begins_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_settings([]).settings.resting == ("denoiser",)
+    assert load_settings(["--init_from", ""]).settings.resting == (), "a fresh denoiser knows nothing yet"
+    with pytest.raises(SystemExit):
+        load_settings(["--schedule.denoising.steps", "5"])
+    assert "rests: the denoiser is what the phase denoising teaches" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "suggested"),
     [

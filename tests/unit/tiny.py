@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -188,6 +188,7 @@ def tiny_train(
     draw: Callable[[str, int], Tensor] = photo,
     pairs: int = 3,
     start: dict[str, Tensor] | None = None,
+    rests: Sequence[str] = (),
 ) -> Outcome:
     """A training on the tiny photos."""
     prior = prior or tiny_prior()
@@ -196,7 +197,7 @@ def tiny_train(
     settings = settings or tiny_settings()
     validator = replace(tiny_validator(prior, pairs), metric=settings.loop.metric)
     open_stream = partial(PhotoStream, draw=draw)
-    return train(settings, prior, open_stream, validator, told.hooks(first), resume, start)
+    return train(settings, prior, open_stream, validator, told.hooks(first), resume, start, rests=rests)
 
 
 def newest(folder: Path) -> Checkpoint:

@@ -2,7 +2,6 @@
 
 python pipelines/tune.py --search light --trials 20
 python pipelines/tune.py --search FILE.yaml --data.dark DIR --data.well_lit DIR
-python pipelines/tune.py --resume --name NAME
 
 The options of train.py hold for each trial; --loop.metric names what the search makes better.
 """
